@@ -1,0 +1,66 @@
+# Each target works alone on a fresh machine with Python 3.10 or newer.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+IMAGE ?= samedge
+CASES ?= cases
+# A script whose `up` starts a Docker engine and prints its DOCKER_HOST; used where no engine runs.
+ENGINE ?= ../shared/tools/docker-engine
+
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+FIND_ENGINE = { docker info >/dev/null 2>&1 || { [ -x $(ENGINE) ] && eval "$$($(ENGINE) up)" && docker info >/dev/null 2>&1; }; }
+PIP_BUILD_ARGS = --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST
+
+.DEFAULT_GOAL := help
+.PHONY: help bench test lint cases image image-test lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+bench: $(VENV)/.installed  ## segment, time and score the cases that ship with the repository
+	$(BIN)/samedge bench $(CASES)
+
+test: lint  ## lint, then every test that needs no Docker engine
+	$(BIN)/python -m pytest -m "not image"
+
+lint: $(VENV)/.installed-dev  ## ruff (rules and format) and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+cases: $(VENV)/.installed  ## make the case files of cases/ again
+	$(BIN)/samedge cases make --suite small --out $(CASES)
+
+image:  ## build the predictor image
+	@$(FIND_ENGINE) || { echo "make image: no Docker engine answers; start one or set DOCKER_HOST" >&2; exit 1; }; \
+	docker build --network=host $(PIP_BUILD_ARGS) --tag $(IMAGE) .
+
+image-test: $(VENV)/.installed-dev  ## build the image and test it in real containers
+	@if $(FIND_ENGINE); then $(MAKE) image; fi && \
+	IMAGE=$(IMAGE) $(BIN)/python -m pytest -m image -rs
+
+lock: $(VENV)/.installed-dev  ## pin the image's dependencies again
+	$(PIP) uv
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --output-file requirements.lock
+
+clean:  ## remove the environment and everything that was built
+	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "samedge needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	touch $@
+
+# torch comes first and alone, so that TORCH (a version, a wheel, a CPU build) decides which one the extras find.
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(PIP) "$(TORCH)"
+	$(PIP) --editable ".[train,export,dev]"
+	touch $@ $(VENV)/.installed

@@ -1,0 +1,10 @@
+#!/bin/sh
+# A command (bash, sh, samedge ...) runs as it is; anything else is what to predict: `/inputs /outputs`, options first.
+set -eu
+case "$1" in
+    -* | *.npz) exec samedge predict "$@" ;;
+esac
+if [ ! -d "$1" ] && command -v "$1" >/dev/null; then
+    exec "$@"
+fi
+exec samedge predict "$@"

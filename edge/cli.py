@@ -1,0 +1,317 @@
+"""The `samedge` command: thin, and nothing heavy is imported before a command needs it.
+
+`train`, `export` and `weights` come from the packages that need torch, through the entry points `samedge.commands`, so
+that this package knows nothing of them.
+"""
+
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from edge.errors import RunError, SamedgeError
+
+if TYPE_CHECKING:
+    from edge.pipeline import Options
+    from edge.segmenter import Segmenter
+
+COMMANDS_GROUP = "samedge.commands"
+
+
+class Commands(TyperGroup):
+    """This package's commands and those that installed packages add; errors meant for a user end in exit code 1.
+
+    `ctx` is click's context, which Typer brings under another name from one version to the next.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *sorted(_added_commands())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None or cmd_name not in (added := _added_commands()):
+            return own
+        command = typer.main.get_command(added[cmd_name].load())
+        command.name = cmd_name
+        return command
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SamedgeError as error:
+            _fail([str(error)])
+        except KeyboardInterrupt:
+            print("interrupted; what is finished is kept, run the same command again to go on", file=sys.stderr)
+            sys.exit(130)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Segment 2D and 3D medical images from box prompts on a laptop's CPU.",
+)
+cases_app = typer.Typer(no_args_is_help=True, help="Make and check case files.")
+app.add_typer(cases_app, name="cases")
+
+ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder; the one that ships if not given.")]
+BackendOption = Annotated[Literal["openvino", "onnxruntime"], typer.Option(help="The engine.")]
+PrecisionOption = Annotated[
+    Literal["f32", "bf16", "auto"], typer.Option(help="bf16 changes masks slightly; auto: bf16 if the CPU has it.")
+]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; all usable cores if not given.")]
+ModeOption = Annotated[
+    Literal["fast", "official"],
+    typer.Option(help="fast, or official: the masks of the public baseline, quirks included."),
+]
+VolumeOption = Annotated[
+    Literal["propagate", "fixed"],
+    typer.Option(help="propagate: each slice's mask prompts the next; fixed: the box everywhere."),
+]
+BlockOption = Annotated[int, typer.Option(min=1, help="Boxes decoded at once; fewer need less memory.")]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
+
+
+def main() -> None:
+    """Run the command line; exit code 0 all done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a case's name need not fit the terminal's encoding
+    app()
+
+
+@app.command()
+def predict(
+    inputs: Annotated[Path, typer.Argument(help="Folder of cases, or one .npz file.")],
+    outputs: Annotated[Path, typer.Argument(help="Folder for <case>.npz with key 'segs'; made if missing.")],
+    model: ModelOption = None,
+    backend: BackendOption = "openvino",
+    precision: PrecisionOption = "f32",
+    threads: ThreadsOption = None,
+    mode: ModeOption = "fast",
+    volume: VolumeOption = "propagate",
+    block: BlockOption = 8,
+    overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
+    overlay: Annotated[bool, typer.Option(help="Also write <case>.png with contours and boxes.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write a JSON report of the run here.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Segment every case of a folder; one bad case never stops the others."""
+    from edge.predict import plan, predict_cases
+    from edge.progress import track
+    from edge.report import prediction_line, run_report, write_json
+
+    pending, done = plan(inputs, outputs, overwrite=overwrite)
+    loaded: list[Segmenter] = []
+    options = _options(mode, volume, block)
+
+    def load() -> "Segmenter":
+        loaded.append(_segmenter(model, backend, precision, threads, options))
+        return loaded[0]
+
+    predictions = []
+    for prediction in track(predict_cases(pending, outputs, load, overlay=overlay), len(pending), quiet=quiet):
+        predictions.append(prediction)
+        if not quiet and prediction.error is None:
+            print(prediction_line(prediction), flush=True)
+    failures = [prediction.error for prediction in predictions if prediction.error]
+    if not quiet:
+        skipped = f", {len(done)} were there already" if done else ""
+        print(f"{len(predictions) - len(failures)} of {len(pending)} cases done{skipped}", file=sys.stderr)
+    if report is not None:
+        try:
+            write_json(report, run_report(predictions, [path.stem for path in done], loaded[0] if loaded else None))
+        except RunError as error:
+            failures.append(str(error))
+    _fail(failures)
+
+
+@app.command()
+def bench(
+    cases: Annotated[Path, typer.Argument(help="Folder of cases, or one .npz file.")],
+    model: ModelOption = None,
+    backend: BackendOption = "openvino",
+    precision: PrecisionOption = "f32",
+    threads: ThreadsOption = None,
+    mode: ModeOption = "fast",
+    volume: VolumeOption = "propagate",
+    compare: Annotated[
+        str | None,
+        typer.Option(help="Several in turn, such as openvino:f32,openvino:bf16:official."),
+    ] = None,
+    process: Annotated[bool, typer.Option(help="A fresh process per case, as the challenge does.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all measurements here ('-': stdout).")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per case here.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Time every case stage by stage, with peak memory and, where the file holds the truth, DSC and NSD."""
+    from edge.bench import Configuration, measure_here, measure_process
+    from edge.case import find_cases
+    from edge.model_folder import DEFAULT_MODEL
+    from edge.progress import track
+    from edge.report import bench_report, print_bench, write_bench_csv, write_json
+
+    base = Configuration(model or DEFAULT_MODEL, backend, precision, threads, mode, volume)
+    configurations = _compared(base, compare)
+    paths = find_cases(cases)
+    segmenters: dict[Configuration, Segmenter] = {}
+    for one in configurations:
+        segmenters[one] = _segmenter(one.model, one.backend, one.precision, one.threads, _options(one.mode, one.volume))
+    engines = [segmenter.engine for segmenter in segmenters.values()]
+    if process:
+        segmenters.clear()  # their memory and threads are not to weigh on what is measured
+    steps = (
+        measure_process(path, one) if process else measure_here(path, one, segmenters[one])
+        for path in paths
+        for one in configurations
+    )
+    measurements = list(track(steps, len(paths) * len(configurations), quiet=quiet))
+    report = bench_report(measurements, engines, per_process=process)
+    if json_file != Path("-"):
+        print_bench(report)
+    if json_file is not None:
+        write_json(json_file, report)
+    if csv_file is not None:
+        write_bench_csv(csv_file, measurements)
+    _fail([f"{m.error} [{m.configuration}]" for m in measurements if m.error])
+
+
+@app.command()
+def evaluate(
+    segs: Annotated[Path, typer.Argument(help="Folder of predictions (.npz, key 'segs').")],
+    truths: Annotated[Path, typer.Argument(help="Folder of truths (.npz, key 'gts'), same names, or one file.")],
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per case here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores here ('-': stdout).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all usable cores if not given.")] = None,
+    spacing_order: Annotated[
+        Literal["xyz", "zyx"], typer.Option(help="Of 'spacing' in the files: xyz (the challenge's) or zyx.")
+    ] = "xyz",
+) -> None:
+    """Score predictions: DSC, nsd_official (as the public script) and nsd (contour in 2D, axes right in 3D)."""
+    from edge.evaluate import evaluate as run
+    from edge.evaluate import to_json, write_csv
+    from edge.report import print_rows, write_json
+    from edge.runtime import available_cores
+
+    evaluation = run(segs, truths, workers=workers or available_cores(), spacing_order=spacing_order)
+    if json_file != Path("-"):
+        print_rows(evaluation.rows())
+    if csv_file is not None:
+        write_csv(evaluation, csv_file)
+    if json_file is not None:
+        write_json(json_file, to_json(evaluation))
+    _fail([case.error for case in evaluation.cases if case.error])
+
+
+@cases_app.command("make")
+def cases_make(
+    out: Annotated[Path, typer.Option(help="Folder to write to; made if missing.")],
+    suite: Annotated[
+        Literal["small", "table4"] | None, typer.Option(help="table4: the 14 cases of the published table.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="One case instead, such as 3DBox_CT_0001.")] = None,
+    shape: Annotated[str, typer.Option(help="Its shape: H,W or D,H,W.")] = "256,256",
+    objects: Annotated[int, typer.Option(min=0, help="Its number of objects.")] = 3,
+    max_depth: Annotated[int | None, typer.Option(min=1, help="Cut the suite's volumes to this many slices.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same bytes.")] = 0,
+) -> None:
+    """Make phantoms: cases with truth, in the challenge's form."""
+    from edge.case import write_case
+    from edge.phantom import make_phantom, make_suite
+
+    if (suite is None) == (name is None):
+        raise RunError("give either --suite small|table4 or --name with --shape and --objects")
+    if suite is not None:
+        for path in make_suite(suite, out, seed, max_depth):
+            print(path, flush=True)
+        return
+    try:
+        lengths = tuple(int(length) for length in shape.split(","))
+    except ValueError:
+        raise RunError(f"shape must be H,W or D,H,W, got {shape!r}") from None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out}: cannot make this folder ({error.strerror or error})") from None
+    path = out / f"{name}.npz"
+    write_case(path, make_phantom(str(name), lengths, objects, seed))
+    print(path)
+
+
+@cases_app.command("check")
+def cases_check(files: Annotated[list[Path], typer.Argument(help="Case files, or folders of them.")]) -> None:
+    """Say what is wrong with case files, key by key."""
+    from edge.case import find_cases
+    from edge.check import check_case
+
+    broken = 0
+    for path in [case for file in files for case in find_cases(file)]:
+        findings = check_case(path)
+        errors = [finding for finding in findings if finding.severity == "error"]
+        broken += bool(errors)
+        print(f"{path.stem}: {'broken' if errors else 'ok'}")
+        for finding in findings:
+            print(f"  {finding.severity}: {finding.message}")
+    raise typer.Exit(1 if broken else 0)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    if show:
+        print(f"samedge {metadata.version('samedge')}")
+        raise typer.Exit
+
+
+def _added_commands() -> dict[str, metadata.EntryPoint]:
+    return {entry.name: entry for entry in metadata.entry_points(group=COMMANDS_GROUP)}
+
+
+def _options(mode: str, volume: str, block: int = 8) -> "Options":
+    from edge.pipeline import Options
+
+    return Options(mode=mode, volume=volume, block=block)
+
+
+def _segmenter(
+    model: Path | None, backend: str, precision: str, threads: int | None, options: "Options"
+) -> "Segmenter":
+    from edge.home import engine_cache
+    from edge.segmenter import DEFAULT_MODEL, Segmenter
+
+    arguments: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads}
+    return Segmenter(model or DEFAULT_MODEL, cache=engine_cache(), options=options, **arguments)
+
+
+def _compared(base: Any, compare: str | None) -> list[Any]:
+    """The base configuration, or each of `compare`'s, such as `openvino:bf16,openvino:f32:official:fixed`."""
+    from edge.pipeline import MODES, VOLUME_POLICIES
+    from edge.runtime import BACKENDS, PRECISIONS
+
+    if compare is None:
+        return [base]
+    known = {"backend": BACKENDS, "precision": PRECISIONS, "mode": MODES, "volume": VOLUME_POLICIES}
+    configurations = []
+    for item in compare.split(","):
+        words = item.strip().split(":")
+        changes = {field: word for word in words for field, values in known.items() if word in values}
+        if len(changes) != len(words):
+            options = "; ".join(" or ".join(values) for values in known.values())
+            raise RunError(f"compare takes words joined by colons, at most one of each kind ({options}), got {item!r}")
+        configurations.append(replace(base, **changes))
+    return list(dict.fromkeys(configurations))
+
+
+def _fail(errors: Sequence[str | None]) -> None:
+    """Name every failure on stderr and exit with 1; nothing where there is none."""
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    if errors:
+        sys.exit(1)

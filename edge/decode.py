@@ -1,0 +1,122 @@
+"""Boxes of a slice decoded together, and the walk of 3D boxes from their middle slice outwards.
+
+A 2D image is a volume of one slice. In 3D the walk is where the stages meet backwards: the mask decoded on one slice is
+the box prompt of the next, so decoding slice z needs the (model-frame) result of slice z - 1 or z + 1.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.encode import Embedding
+from edge.restore import Logits
+
+ModelBoxes = npt.NDArray[np.float32]
+Decode = Callable[[Embedding, ModelBoxes], Logits]  # (1, C, h, w), (N, 4) -> (N, S, S)
+NextPrompt = Callable[[Logits, int], ModelBoxes | None]  # logits (S, S) of box row -> box (4,), None: nothing found
+
+
+@dataclass(frozen=True)
+class SliceRanges:
+    """Where each of N boxes lives: first, middle and last slice, all inclusive, each (N,)."""
+
+    first: npt.NDArray[np.int64]
+    middle: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_boxes(cls, boxes: npt.NDArray[np.float64]) -> "SliceRanges":
+        """Ranges of boxes (N, 6); the middle slice is `int((z_max - z_min) / 2 + z_min)` as in the challenge."""
+        low, high = boxes[:, 2], boxes[:, 5]
+        return cls(*(np.floor(z).astype(np.int64) for z in (low, (high - low) / 2 + low, high)))
+
+    def fixed_order(self) -> list[int]:
+        """The slices any box covers, ascending."""
+        return _covered(self.first, self.last)
+
+    def ascending_order(self) -> list[int]:
+        """The slices any box covers from its middle up, ascending."""
+        return _covered(self.middle, self.last)
+
+    def descending_order(self) -> list[int]:
+        """The slices any box covers below its middle, descending."""
+        return _covered(self.first, self.middle - 1)[::-1]
+
+    def boxes_per_slice(self) -> dict[int, int]:
+        """How many boxes cover each covered slice."""
+        return {z: int(np.count_nonzero((self.first <= z) & (z <= self.last))) for z in self.fixed_order()}
+
+
+def decode_fixed(
+    decode: Decode, embeddings: Iterable[tuple[int, Embedding]], boxes: ModelBoxes, ranges: SliceRanges, block: int
+) -> Iterator[tuple[int, int, Logits]]:
+    """Every box with its own prompt on each slice of its range.
+
+    Args:
+        embeddings: of `ranges.fixed_order()`.
+        boxes: (N, 4) in the model frame.
+        block: boxes per call of `decode`, which bounds memory.
+
+    Yields:
+        Slice index, box row, logits (S, S).
+    """
+    for z, embedding in embeddings:
+        rows = np.flatnonzero((ranges.first <= z) & (z <= ranges.last))
+        for row, logits in _decode_rows(decode, embedding, boxes, rows, block):
+            yield z, row, logits
+
+
+def decode_propagating(
+    decode: Decode,
+    embeddings: Iterable[tuple[int, Embedding]],
+    boxes: ModelBoxes,
+    ranges: SliceRanges,
+    block: int,
+    next_prompt: NextPrompt,
+) -> Iterator[tuple[int, int, Logits]]:
+    """Every box from its middle slice to its last, then from below the middle to its first.
+
+    The prompt of a slice is `next_prompt` of the slice before it on the walk; where that found nothing, the box itself.
+
+    Args:
+        embeddings: of `ranges.ascending_order() + ranges.descending_order()`.
+
+    Yields:
+        Slice index, box row, logits (S, S).
+    """
+    steps = iter(embeddings)
+    upward, downward = boxes.copy(), boxes.copy()
+    for _ in ranges.ascending_order():
+        z, embedding = next(steps)
+        rows = np.flatnonzero((ranges.middle <= z) & (z <= ranges.last))
+        for row, logits in _decode_rows(decode, embedding, upward.copy(), rows, block):
+            upward[row] = _or_own(next_prompt(logits, row), boxes[row])
+            if z == ranges.middle[row]:
+                downward[row] = upward[row]
+            yield z, row, logits
+    for z, embedding in steps:
+        rows = np.flatnonzero((ranges.first <= z) & (z < ranges.middle))
+        for row, logits in _decode_rows(decode, embedding, downward.copy(), rows, block):
+            downward[row] = _or_own(next_prompt(logits, row), boxes[row])
+            yield z, row, logits
+
+
+def _decode_rows(
+    decode: Decode, embedding: Embedding, boxes: ModelBoxes, rows: npt.NDArray[np.intp], block: int
+) -> Iterator[tuple[int, Logits]]:
+    for start in range(0, len(rows), block):
+        chosen = rows[start : start + block]
+        yield from zip(chosen.tolist(), decode(embedding, boxes[chosen]), strict=True)
+
+
+def _or_own(prompt: ModelBoxes | None, own: ModelBoxes) -> ModelBoxes:
+    return own if prompt is None else prompt
+
+
+def _covered(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> list[int]:
+    covered: set[int] = set()
+    for low, high in zip(first.tolist(), last.tolist(), strict=True):
+        covered.update(range(low, high + 1))
+    return sorted(covered)

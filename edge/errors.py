@@ -1,0 +1,25 @@
+"""What can go wrong, as one tree.
+
+SamedgeError
+  CaseError    a case file is not what it should be; the message names the case, the key and the cure
+  ModelError   a model folder does not fit: missing file, wrong hash, name or shape
+  RunError     the machine, an engine or an option stands in the way: no engine installed, disk full, offline
+
+Every message is one line a user can act on. Anything else that escapes is a bug of ours.
+"""
+
+
+class SamedgeError(Exception):
+    """Base of every error that is meant for a user."""
+
+
+class CaseError(SamedgeError):
+    """A case cannot be read, used or scored."""
+
+
+class ModelError(SamedgeError):
+    """A model folder cannot be used."""
+
+
+class RunError(SamedgeError):
+    """The run itself cannot go on."""

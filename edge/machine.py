@@ -1,0 +1,69 @@
+"""What a number was measured on: CPU, its instruction sets, versions, memory."""
+
+import os
+import platform
+import resource
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+FLAGS = {  # as users call them -> as /proc/cpuinfo does
+    "avx2": "avx2", "avx512": "avx512f", "vnni": "avx512_vnni", "avx-vnni": "avx_vnni", "bf16": "avx512_bf16",
+    "amx": "amx_tile",
+}  # fmt: skip
+PACKAGES = ("samedge", "numpy", "opencv-python-headless", "openvino", "onnxruntime")
+
+
+def describe_machine() -> dict[str, Any]:
+    """CPU name, core count, instruction-set flags, memory in MiB, operating system, package versions."""
+    info = _cpuinfo()
+    present = set(info.get("flags", "").split())
+    return {
+        "cpu": info.get("model name") or platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "flags": [name for name, flag in FLAGS.items() if flag in present],
+        "memory_mib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+    }
+
+
+def reset_peak_memory() -> None:
+    """Start a new measurement for `peak_memory_mib`, where the kernel allows it (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_memory_mib() -> float:
+    """The largest resident size of this process since `reset_peak_memory`, in MiB."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+def _cpuinfo() -> dict[str, str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    info: dict[str, str] = {}
+    for key, value in pairs:
+        info.setdefault(key.strip(), value.strip())
+    return info
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

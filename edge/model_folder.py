@@ -1,0 +1,127 @@
+"""The model folder: what export writes and edge loads, checked file by file before an engine sees it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge.errors import ModelError
+
+FORMAT = 1
+DEFAULT_MODEL = Path(__file__).parent / "default_model"
+DESCRIPTION = "model.json"
+STAGES = ("encoder", "decoder")
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """The contents of `model.json`."""
+
+    name: str
+    input_size: int  # side of the model frame, px
+    embedding_shape: tuple[int, int, int]  # (C, h, w)
+    graphs: dict[str, dict[str, list[str]]]  # backend -> stage -> file of the graph, then its weights if they lie apart
+    sha256: dict[str, str]  # every file of the folder -> its hash
+    normalisation: str = "min-max"  # of the resized image before padding, to [0, 1]
+    prompt: str = "box"
+    precision: str = "f32"  # of the computation the graphs describe
+    weights: str = "f32"  # as stored
+    made_from: dict[str, Any] = field(default_factory=dict)  # base checkpoint, its SHA-256, versions
+    parity: list[dict[str, Any]] = field(default_factory=list)  # per backend, against torch, as measured at export
+    licence: str = ""
+    training_data: str = ""
+    format: int = FORMAT
+
+
+def write_description(folder: Path, description: ModelDescription) -> None:
+    """Write `model.json` into the folder."""
+    (folder / DESCRIPTION).write_text(json.dumps(asdict(description), indent=2) + "\n", encoding="utf-8")
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """The folder's description.
+
+    Raises:
+        ModelError: no folder, no or damaged `model.json`, another format version.
+    """
+    path = folder / DESCRIPTION
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelError(
+            f"{folder}: not a model folder, {DESCRIPTION} is missing; make one with samedge export"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise ModelError(f"{path}: format {found}, this version reads format {FORMAT}; export the model again")
+    try:
+        description = ModelDescription(**content)
+    except TypeError as error:
+        raise ModelError(f"{path}: {str(error).replace('ModelDescription.__init__() ', '')}") from None
+    _check_types(path, description)
+    if (description.normalisation, description.prompt) != ("min-max", "box"):
+        raise ModelError(
+            f"{path}: needs {description.normalisation} and {description.prompt}, not known to this version"
+        )
+    return description
+
+
+def graph_files(folder: Path, description: ModelDescription, backend: str) -> dict[str, Path]:
+    """Stage -> graph file for a backend, after checking the hash of every file that belongs to it.
+
+    Raises:
+        ModelError: the folder has no graphs for the backend, or a file is missing or has been changed.
+    """
+    graphs = description.graphs.get(backend)
+    if graphs is None or set(graphs) != set(STAGES):
+        raise ModelError(f"{folder}: no {backend} graphs in this model, it has {', '.join(sorted(description.graphs))}")
+    for file in [file for files in graphs.values() for file in files]:
+        if file != Path(file).name:
+            raise ModelError(f"{folder / file}: lies outside of its model folder")
+        _check_hash(folder / file, description.sha256.get(file))
+    return {stage: folder / files[0] for stage, files in graphs.items()}
+
+
+def model_hash(description: ModelDescription) -> str:
+    """One SHA-256 that names the model: over the hashes of its files."""
+    lines = "".join(f"{digest}  {file}\n" for file, digest in sorted(description.sha256.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_types(path: Path, description: ModelDescription) -> None:
+    expected = {"input_size": int, "embedding_shape": list, "graphs": dict, "sha256": dict}
+    for key, kind in expected.items():
+        value = getattr(description, key)
+        if not isinstance(value, kind):
+            raise ModelError(f"{path}: {key} must be of type {kind.__name__}, got {value!r}")
+    for backend, stages in description.graphs.items():
+        if not isinstance(stages, dict) or not all(_are_names(files) for files in stages.values()):
+            raise ModelError(f"{path}: graphs of {backend} must list the files of each stage, got {stages!r}")
+
+
+def _are_names(files: Any) -> bool:
+    return isinstance(files, list) and bool(files) and all(isinstance(file, str) for file in files)
+
+
+def _check_hash(path: Path, expected: str | None) -> None:
+    if not path.is_file():
+        raise ModelError(f"{path}: missing from the model folder; copy or export the model again")
+    if expected is None:
+        raise ModelError(f"{path}: {DESCRIPTION} states no SHA-256 for it")
+    found = file_hash(path)
+    if found != expected:
+        raise ModelError(
+            f"{path}: was changed, its SHA-256 is {found[:12]}... and {DESCRIPTION} says {expected[:12]}..."
+        )

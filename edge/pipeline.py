@@ -1,0 +1,155 @@
+"""The way of a case through the stages, in order, each timed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.case import Case
+from edge.decode import ModelBoxes, NextPrompt, SliceRanges, decode_fixed, decode_propagating
+from edge.encode import encode_slices
+from edge.errors import RunError
+from edge.geometry import Frame, box_around
+from edge.merge import label_dtype, merge
+from edge.preprocess import prepare, resize_to_frame
+from edge.restore import Logits, LogitWindow, positive_window, restore
+from edge.runtime import Engine
+
+MODES = ("fast", "official")
+VOLUME_POLICIES = ("propagate", "fixed")
+STAGES = ("preprocess", "encode", "decode", "restore+merge")
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a case is segmented."""
+
+    mode: str = "fast"  # or "official": the masks of the public baseline, its quirks included
+    volume: str = "propagate"  # or "fixed": the box as it is on every slice of its range
+    block: int = 8  # boxes decoded at once; bounds memory (about 40 MiB a box), changes nothing else
+    batch: int = 1  # slices encoded at once
+    embedding_budget_mib: int = 512  # of embeddings kept for a second visit (4 MiB a slice)
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("mode", self.mode, MODES), ("volume", self.volume, VOLUME_POLICIES)):
+            if value not in known:
+                raise RunError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        for name in ("block", "batch"):
+            if getattr(self, name) < 1:
+                raise RunError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What came of a case."""
+
+    name: str
+    labels: npt.NDArray  # (H, W) or (D, H, W), uint8 or uint16; k for the k-th box, 0 background
+    slices: int  # encoded at least once
+    boxes: int
+    stage_s: dict[str, float] = field(default_factory=dict)  # stage -> seconds, in the order of STAGES
+
+
+def segment(case: Case, engine: Engine, options: Options | None = None) -> Segmentation:
+    """The label map of a case: preprocess -> encode -> decode -> restore + merge.
+
+    A 2D image is a volume of one slice, on which every box lives.
+    """
+    options = options or Options()
+    watch = _Stopwatch()
+    slices = case.image if case.is_volume else case.image[None]
+    boxes = case.boxes if case.is_volume else _on_slice_zero(case.boxes)
+    frame = Frame(slices.shape[1], slices.shape[2], engine.description.input_size)
+    ranges = SliceRanges.from_boxes(boxes)
+    labels = np.zeros(slices.shape[:3], label_dtype(len(boxes)))
+    official = options.mode == "official"
+
+    prepare_slice = watch.timed("preprocess", lambda z: prepare(slices[z], frame.size))
+    encode = watch.timed("encode", engine.encode)
+    decode = watch.timed("decode", engine.decode)
+    window_of = watch.timed("restore+merge", positive_window)
+    merge_slice = watch.timed("restore+merge", partial(merge, last_wins=official))
+
+    embeddings = partial(
+        encode_slices, encode, prepare_slice, batch=options.batch, budget_bytes=options.embedding_budget_mib * 2**20
+    )
+    prompts = frame.boxes_to_model(boxes[:, [0, 1, 3, 4]], truncate=official)
+    if options.volume == "fixed" or not case.is_volume:
+        decoded = decode_fixed(decode, embeddings(ranges.fixed_order()), prompts, ranges, options.block)
+    else:
+        order = ranges.ascending_order() + ranges.descending_order()
+        next_prompt = watch.timed("decode", _official_prompt(frame) if official else _prompt(frame))
+        decoded = decode_propagating(decode, embeddings(order), prompts, ranges, options.block, next_prompt)
+
+    missing = ranges.boxes_per_slice()
+    windows: dict[int, list[LogitWindow]] = {z: [] for z in missing}
+    for z, row, logits in decoded:
+        window = window_of(logits, row + 1, frame)
+        if window is not None:
+            windows[z].append(window)
+        missing[z] -= 1
+        if missing[z] == 0:
+            merge_slice(windows.pop(z), frame, labels[z])
+    return Segmentation(case.name, labels.reshape(case.shape), len(missing), len(boxes), watch.seconds())
+
+
+def _on_slice_zero(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    in_volume = np.zeros((len(boxes), 6))
+    in_volume[:, [0, 1, 3, 4]] = boxes
+    return in_volume
+
+
+def _prompt(frame: Frame) -> NextPrompt:
+    """The next slice's box: the extent of the mask on the model grid, widened."""
+
+    def next_prompt(logits: Logits, _row: int) -> ModelBoxes | None:
+        return box_around(logits[: frame.inner_height, : frame.inner_width] > 0, frame.size)
+
+    return next_prompt
+
+
+def _official_prompt(frame: Frame) -> NextPrompt:
+    """The next slice's box as the public baseline finds it.
+
+    The full-resolution mask carries its label's value through uint8 area averaging back to the model frame, so a thin
+    mask vanishes for a low label and survives for a high one (`CVPR24_LiteMedSAM_infer.py`).
+    """
+
+    def next_prompt(logits: Logits, row: int) -> ModelBoxes | None:
+        mask = (restore(logits, frame) > 0).astype(np.uint8) * np.uint8((row + 1) % 256)
+        return box_around(resize_to_frame(mask, frame) > 0, frame.size)
+
+    return next_prompt
+
+
+class _Stopwatch:
+    """Seconds spent within each stage's functions."""
+
+    def __init__(self) -> None:
+        self._seconds = dict.fromkeys(STAGES, 0.0)
+
+    def timed(self, stage: str, function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._seconds[stage] += time.perf_counter() - start
+
+        return wrapper
+
+    def seconds(self) -> dict[str, float]:
+        return dict(self._seconds)
+
+
+def set_image_threads(threads: int) -> None:
+    """Threads of OpenCV's resizing; the engines have their own."""
+    cv2.setNumThreads(threads)

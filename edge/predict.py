@@ -1,0 +1,113 @@
+"""A folder of cases to a folder of label maps: one bad case never stops the others, a done case is not done again."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge.case import Case, find_cases, read_case
+from edge.errors import CaseError, RunError, SamedgeError
+from edge.npz import remove_partial_files, write_npz
+from edge.overlay import write_overlay
+from edge.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What became of one case file."""
+
+    name: str
+    status: str  # "done", "skipped" (its output was there already) or "failed"
+    error: str | None = None  # one line, of a failed case
+    shape: tuple[int, ...] = ()  # of the label map
+    boxes: int = 0
+    slices: int = 0
+    stage_s: dict[str, float] = field(default_factory=dict)  # read, the pipeline's stages, save
+    total_s: float = 0.0
+
+
+def plan(inputs: Path, outputs: Path, *, overwrite: bool) -> tuple[list[Path], list[Path]]:
+    """Case files to do, and those whose output is there already; makes the output folder.
+
+    Raises:
+        CaseError: no cases.
+        RunError: the output folder cannot be made or written, or lies where the inputs are.
+    """
+    paths = find_cases(inputs)
+    folder = inputs if inputs.is_dir() else inputs.parent
+    if outputs.resolve() == folder.resolve():
+        raise RunError(f"{outputs}: outputs would overwrite the inputs; choose another folder")
+    try:
+        outputs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{outputs}: cannot make the output folder ({error.strerror})") from None
+    if not os.access(outputs, os.W_OK | os.X_OK):
+        raise RunError(f"{outputs}: cannot be written (permission denied or read-only); choose another folder")
+    remove_partial_files(outputs)
+    pending: list[Path] = []
+    done: list[Path] = []
+    for path in paths:
+        is_done = (outputs / f"{path.stem}.npz").is_file() and not _twin(path)
+        (done if is_done and not overwrite else pending).append(path)
+    return pending, done
+
+
+def predict_cases(
+    paths: list[Path], outputs: Path, load: Callable[[], Segmenter], *, overlay: bool = False
+) -> Iterator[Prediction]:
+    """Segment case files one after the other, writing `<outputs>/<name>.npz` with key `segs`.
+
+    Args:
+        load: makes the segmenter, called only once a case could be read.
+        overlay: also write `<name>.png`.
+    """
+    segmenter: Segmenter | None = None
+    for path in paths:
+        start = time.perf_counter()
+        try:
+            case = read_case(path)
+            if twin := _twin(path):
+                raise CaseError(f"{path.stem}: {path.name} and {twin.name} would write the same output; rename one")
+        except Exception as error:
+            yield _failed(path.stem, error)
+            continue
+        read_s = time.perf_counter() - start
+        segmenter = segmenter or load()
+        yield _predict_case(case, outputs, segmenter, read_s, overlay)
+
+
+def _predict_case(case: Case, outputs: Path, segmenter: Segmenter, read_s: float, overlay: bool) -> Prediction:
+    start = time.perf_counter()
+    try:
+        result = segmenter.segment(case)
+        saving = time.perf_counter()
+        write_npz(outputs / f"{case.name}.npz", {"segs": result.labels})
+        end = time.perf_counter()
+        if overlay:
+            write_overlay(outputs / f"{case.name}.png", case, result.labels)
+    except Exception as error:
+        return _failed(case.name, error)
+    stages = {"read": read_s, **result.stage_s, "save": end - saving}
+    total_s = read_s + end - start
+    return Prediction(case.name, "done", None, result.labels.shape, result.boxes, result.slices, stages, total_s)
+
+
+def _failed(name: str, error: Exception) -> Prediction:
+    if isinstance(error, SamedgeError):
+        reason = str(error)
+    elif isinstance(error, MemoryError):
+        reason = f"{name}: not enough memory for this case"
+    else:  # a bug of ours must not cost the user the other cases
+        first_line = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = f"{name}: unexpected error, please report it ({first_line})"
+    return Prediction(name, "failed", reason)
+
+
+def _twin(path: Path) -> Path | None:
+    """The file that may write this one's output instead of it: a.npz, where this one is a.NPZ."""
+    if path.suffix == ".npz":
+        return None
+    same = [other for other in path.parent.iterdir() if other.stem == path.stem and other.suffix.lower() == ".npz"]
+    last = max(same, default=path)
+    return None if last == path else last

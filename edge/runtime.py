@@ -1,0 +1,193 @@
+"""The engines: OpenVINO and ONNX Runtime behind one small protocol."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import ModelError, RunError
+from edge.model_folder import DEFAULT_MODEL, ModelDescription, graph_files, read_description
+
+BACKENDS = ("openvino", "onnxruntime")
+PRECISIONS = ("f32", "bf16", "auto")
+Array = npt.NDArray[np.float32]
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime sends events by default since 1.29
+
+
+class Engine(Protocol):
+    """A loaded model: two functions of arrays, and what they run on."""
+
+    description: ModelDescription
+    backend: str  # with its version, such as "openvino 2026.4.1"
+    precision: str  # what really runs: f32 or bf16
+    threads: int
+
+    def encode(self, images: Array) -> Array:
+        """Embeddings (B, C, h, w), owned by the caller, of network inputs (B, 3, S, S) in [0, 1]."""
+
+    def decode(self, embedding: Array, boxes: Array) -> Array:
+        """Logits (N, S, S), owned by the caller, for boxes (N, 4) in the model frame on one embedding (1, C, h, w)."""
+
+
+def load_engine(
+    folder: Path = DEFAULT_MODEL,
+    *,
+    backend: str = "openvino",
+    precision: str = "f32",
+    threads: int | None = None,
+    cache: Path | None = None,
+) -> Engine:
+    """The model of a folder, ready to run.
+
+    Args:
+        backend: one of BACKENDS.
+        precision: one of PRECISIONS; `bf16` changes masks slightly, `auto` takes it where the CPU computes in it.
+        threads: of the engine; None: the cores this process may use.
+        cache: folder for OpenVINO's compiled models; None: compiled anew each time.
+
+    Raises:
+        ModelError: the folder does not fit; says which file.
+        RunError: the engine is not installed or cannot run what was asked.
+    """
+    if backend not in BACKENDS:
+        raise RunError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if precision not in PRECISIONS:
+        raise RunError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    threads = threads or available_cores()
+    description = read_description(folder)
+    files = graph_files(folder, description, backend)
+    if backend == "openvino":
+        return OpenVinoEngine(description, files, precision, threads, cache)
+    return OnnxRuntimeEngine(description, files, precision, threads)
+
+
+def available_cores() -> int:
+    """Cores this process may run on, container limits included where the kernel shows them as affinity."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU, one stream: all threads work on one slice, which keeps latency and memory low."""
+
+    def __init__(
+        self,
+        description: ModelDescription,
+        files: dict[str, Path],
+        precision: str,
+        threads: int,
+        cache: Path | None,
+    ) -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise _missing("openvino", "onnxruntime") from None
+        core = openvino.Core()
+        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bf16" and not has_bf16:
+            raise RunError("precision bf16: this CPU does not compute in bfloat16; use --precision f32")
+        self.description = description
+        self.backend = f"openvino {openvino.__version__.split('-')[0]}"
+        self.precision = "bf16" if has_bf16 and precision in ("bf16", "auto") else "f32"
+        self.threads = threads
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+        }
+        if cache is not None:
+            settings["CACHE_DIR"] = str(cache)
+        requests = {}
+        for stage, path in files.items():
+            with _as_model_error(path):
+                compiled = core.compile_model(str(path), "CPU", settings)
+                _check_ports(
+                    path, stage, {p.any_name: _dimensions(p.partial_shape) for p in compiled.inputs}, description
+                )
+                requests[stage] = compiled.create_infer_request()
+        self._requests = requests
+
+    def encode(self, images: Array) -> Array:
+        return self._run("encoder", {"images": images})
+
+    def decode(self, embedding: Array, boxes: Array) -> Array:
+        return self._run("decoder", {"embedding": embedding, "boxes": boxes})
+
+    def _run(self, stage: str, inputs: dict[str, Array]) -> Array:
+        contiguous = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        # the request's output buffer is written again by the next call, so outputs are copied out of it, not shared
+        return self._requests[stage].infer(contiguous, share_inputs=True, share_outputs=False)[0]
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime on the CPU; float32 only."""
+
+    def __init__(self, description: ModelDescription, files: dict[str, Path], precision: str, threads: int) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise _missing("onnxruntime", "openvino") from None
+        if precision == "bf16":
+            raise RunError("precision bf16 needs --backend openvino; onnxruntime computes in f32 on a CPU")
+        self.description = description
+        self.backend = f"onnxruntime {onnxruntime.__version__}"
+        self.precision = "f32"
+        self.threads = threads
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # the arena keeps the largest block of boxes for ever
+        sessions = {}
+        for stage, path in files.items():
+            with _as_model_error(path):
+                session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+                _check_ports(path, stage, {port.name: port.shape for port in session.get_inputs()}, description)
+                sessions[stage] = session
+        self._sessions = sessions
+
+    def encode(self, images: Array) -> Array:
+        return self._sessions["encoder"].run(None, {"images": images})[0]
+
+    def decode(self, embedding: Array, boxes: Array) -> Array:
+        return self._sessions["decoder"].run(None, {"embedding": embedding, "boxes": boxes})[0]
+
+
+def _missing(backend: str, other: str) -> RunError:
+    return RunError(f"backend {backend} is not installed: pip install {backend}, or use --backend {other}")
+
+
+@contextmanager
+def _as_model_error(path: Path) -> Iterator[None]:
+    """An engine's complaint about a graph, in one line that names the file."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # engines raise their own types, RuntimeError and plain Exception
+        reason = re.sub(r"\s+", " ", str(error))[:200]
+        raise ModelError(f"{path}: the engine cannot load it ({reason})") from None
+
+
+def _check_ports(path: Path, stage: str, found: dict[str, Any], description: ModelDescription) -> None:
+    size = description.input_size
+    expected: dict[str, list[int | None]] = (
+        {"images": [None, 3, size, size]}
+        if stage == "encoder"
+        else {"embedding": [1, *description.embedding_shape], "boxes": [None, 4]}
+    )
+    if set(found) != set(expected):
+        raise ModelError(f"{path}: {stage} has inputs {sorted(found)}, expected {sorted(expected)}")
+    for name, shape in expected.items():
+        actual = list(found[name])
+        if len(actual) != len(shape) or any(b is not None and a != b for a, b in zip(actual, shape, strict=True)):
+            raise ModelError(f"{path}: {stage} input {name} has shape {actual}, model.json says {shape}")
+
+
+def _dimensions(partial_shape: Any) -> list[int | None]:
+    return [None if dimension.is_dynamic else dimension.get_length() for dimension in partial_shape]

@@ -1,0 +1,48 @@
+"""Arrays in, labels out: the Python way in."""
+
+from pathlib import Path
+
+import numpy.typing as npt
+
+from edge.case import Case, make_case
+from edge.model_folder import DEFAULT_MODEL
+from edge.pipeline import Options, Segmentation, segment, set_image_threads
+from edge.runtime import load_engine
+
+
+class Segmenter:
+    """A loaded model that segments case after case.
+
+    from edge import Segmenter
+    segmenter = Segmenter()
+    labels = segmenter.segment_arrays(image, boxes)
+    """
+
+    def __init__(
+        self,
+        model: Path | str = DEFAULT_MODEL,
+        *,
+        backend: str = "openvino",
+        precision: str = "f32",
+        threads: int | None = None,
+        cache: Path | None = None,
+        options: Options | None = None,
+    ) -> None:
+        """Load a model; see `edge.runtime.load_engine` for the arguments and what it raises."""
+        self.engine = load_engine(Path(model), backend=backend, precision=precision, threads=threads, cache=cache)
+        self.options = options or Options()
+        set_image_threads(self.engine.threads)
+
+    def segment(self, case: Case) -> Segmentation:
+        """Segment a case from `edge.read_case` or `edge.make_case`."""
+        return segment(case, self.engine, self.options)
+
+    def segment_arrays(self, image: npt.NDArray, boxes: npt.NDArray, name: str = "image") -> npt.NDArray:
+        """Labels (H, W) of an image (H, W[, 3]) and boxes (N, 4), or (D, H, W) of a volume and boxes (N, 6).
+
+        Values 0 to 255; boxes in pixels, inclusive, `x_min y_min [z_min] x_max y_max [z_max]`; label k is the k-th box.
+
+        Raises:
+            CaseError: the arrays do not fit.
+        """
+        return self.segment(make_case(name, image, boxes)).labels

@@ -1,0 +1,1 @@
+"""Merge, export and check: a checkpoint in, a model folder out."""

@@ -1,0 +1,111 @@
+"""The two inference graphs of LiteMedSAM as ONNX, and OpenVINO made from them."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from export.decoder import InferenceDecoder
+from export.encoder import InferenceEncoder
+from train.network import FRAME_PX, LiteMedSAM
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+HALF_MIN_VALUES = 256  # smaller constants (biases, scales) stay float32: they cost nothing
+
+
+def example_inputs() -> tuple[Tensor, Tensor]:
+    """Two images (2, 3, 256, 256) and three boxes (3, 4), the same each time; traced with, and compared on."""
+    rng = np.random.default_rng(2024)
+    images = torch.from_numpy(rng.random((2, 3, FRAME_PX, FRAME_PX), dtype=np.float32))
+    return images, torch.tensor([[20.0, 30.0, 120.0, 150.0], [100.0, 8.5, 250.25, 90.0], [5.0, 200.0, 40.0, 240.0]])
+
+
+def write_onnx(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict[str, Path]:
+    """Write `encoder.onnx` and `decoder.onnx`, batch and number of boxes free; returns stage -> path."""
+    images, boxes = example_inputs()
+    with torch.no_grad():
+        embedding = network.image_encoder(images)[:1]
+    free = torch.export.Dim.DYNAMIC
+    paths = {"encoder": folder / "encoder.onnx", "decoder": folder / "decoder.onnx"}
+    with _quiet():
+        torch.onnx.export(
+            InferenceEncoder(network.image_encoder), (images,), str(paths["encoder"]), dynamo=True, external_data=False,
+            input_names=["images"], output_names=["embedding"], dynamic_shapes=({0: free},),
+        )  # fmt: skip
+        torch.onnx.export(
+            InferenceDecoder(network), (embedding, boxes), str(paths["decoder"]), dynamo=True, external_data=False,
+            input_names=["embedding", "boxes"], output_names=["logits"], dynamic_shapes=({}, {0: free}),
+        )  # fmt: skip
+    for path in paths.values():
+        _tidy(path, half_weights)
+    return paths
+
+
+def write_openvino(onnx_path: Path, *, half_weights: bool) -> Path:
+    """Write `<stage>.xml` and `.bin` beside an ONNX file, the same graph with the same weights."""
+    import openvino
+
+    path = onnx_path.with_suffix(".xml")
+    # converting folds the ONNX file's casts back into float32 constants, so they are halved again on saving
+    openvino.save_model(openvino.convert_model(onnx_path), path, compress_to_fp16=half_weights)
+    return path
+
+
+def _tidy(path: Path, half_weights: bool) -> None:
+    """Drop the exporter's notes (they name files of this machine); store large weights as float16 if asked.
+
+    What the exporter numbers or orders anew each time is settled, so that a checkpoint always gives the same bytes.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    del graph.value_info[:]  # shapes on the way, which engines infer
+    for entry in [model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer]:
+        entry.doc_string = ""
+        del entry.metadata_props[:]
+    for port in [*graph.input, *graph.output]:
+        for dimension in port.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_param = "count"  # of images, or of boxes
+    graph.initializer.sort(key=lambda tensor: tensor.name)
+    if half_weights:
+        _halve(model)
+    onnx.save(model, path)
+
+
+def _halve(model: "ModelProto") -> None:
+    """Large float32 constants become float16 followed by a cast, which engines undo once, when they load."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < HALF_MIN_VALUES:
+            continue
+        name = tensor.name
+        half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.f16")
+        tensor.CopyFrom(half)
+        model.graph.node.insert(0, helper.make_node("Cast", [half.name], [name], to=TensorProto.FLOAT))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress, and warns of torchvision operators that are not used."""
+    levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

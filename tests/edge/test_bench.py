@@ -1,0 +1,127 @@
+"""Bench: what is measured, on what, and how it is summed up."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Samedge
+
+from edge.bench import Configuration, Measurement, measure_here, summarize
+from edge.segmenter import Segmenter
+
+STAGES = ["read", "preprocess", "encode", "decode", "restore+merge", "save"]
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image whose truth is its box, and a volume without a truth; 256 px, so that boxes come back to the pixel."""
+    folder = tmp_path_factory.mktemp("cases")
+    truth = np.zeros((256, 256), np.uint8)
+    truth[20:41, 10:31] = 1
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    np.savez(folder / "2DBox_CT_1.npz", imgs=image, boxes=[[10, 20, 30, 40]], gts=truth)
+    boxes = [[10, 20, 0, 30, 40, 1], [99, 99, 1, 150, 150, 1]]
+    np.savez(folder / "3DBox_MR_1.npz", imgs=image.transpose(2, 0, 1), boxes=boxes)
+    return folder
+
+
+def test_engines_are_compared_case_by_case(samedge: Samedge, cases: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """The table names CPU, model, engines and threads; JSON and CSV hold the same cases with all stages and scores."""
+    compare = ["--compare", "openvino:f32,onnxruntime:f32", "--threads", 1]
+    files = ["--json", tmp_path / "bench.json", "--csv", tmp_path / "bench.csv"]
+    run = samedge("bench", cases, "--model", tiny_model, *compare, *files)
+    assert (run.returncode, run.stderr) == (0, "")
+
+    report = json.loads((tmp_path / "bench.json").read_text())
+    titles = ["openvino f32", "onnxruntime f32"]
+    assert [(case["name"], case["configuration"]) for case in report["cases"]] == [
+        (name, title) for name in ("2DBox_CT_1", "3DBox_MR_1") for title in titles
+    ]
+    for case in report["cases"]:
+        assert list(case["stage_s"]) == STAGES
+        assert 0 < sum(case["stage_s"].values()) <= case["total_s"]
+        assert 10 < case["peak_mib"] < 4096
+    image, _, volume, _ = report["cases"]
+    assert (image["boxes"], image["slices"], image["shape"]) == (1, 1, [256, 256])
+    assert (volume["boxes"], volume["slices"], volume["shape"]) == (2, 2, [3, 256, 256])
+    assert [image[key] for key in ("dsc", "nsd_official", "nsd")] == [1, 1, 1]
+    assert volume["dsc"] is None
+
+    rows = list(csv.DictReader((tmp_path / "bench.csv").read_text().splitlines()))
+    assert [row["case"] for row in rows] == [case["name"] for case in report["cases"]]
+    assert [row["dsc"] for row in rows] == ["1.0000", "1.0000", "", ""]
+    assert all(float(row[stage]) >= 0 for row in rows for stage in [*STAGES, "total", "peak_mib"])
+
+    assert report["machine"]["cpu"] in run.stdout.splitlines()[0]
+    engines = [line for line in run.stdout.splitlines() if line.startswith("model box filler (")]
+    assert [line.split("), ")[1].split()[0] for line in engines] == ["openvino", "onnxruntime"]
+    assert all(line.endswith("computed in f32, 1 thread") for line in engines)
+    table = [line.split() for line in run.stdout.splitlines() if "DBox_" in line]
+    assert [row[0] for row in table] == [case["name"] for case in report["cases"]]
+    assert table[0][-3:] == ["1.000", "1.000", "1.000"]
+
+
+def test_json_alone_goes_to_stdout(samedge: Samedge, cases: Path, tiny_model: Path) -> None:
+    """So that it can be piped on."""
+    run = samedge("bench", cases / "2DBox_CT_1.npz", "--model", tiny_model, "--json", "-")
+    assert run.returncode == 0
+    assert [case["name"] for case in json.loads(run.stdout)["cases"]] == ["2DBox_CT_1"]
+
+
+def test_a_process_of_its_own_costs_its_start_up_too(
+    samedge: Samedge, cases: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Wall time of the whole process, engine loaded anew; the same masks; a broken case is named, the rest measured."""
+    broken = tmp_path / "cases"
+    broken.mkdir()
+    (broken / "2DBox_CT_1.npz").symlink_to(cases / "2DBox_CT_1.npz")
+    (broken / "2DBox_CT_2.npz").write_bytes(b"")
+    files = ["--json", tmp_path / "bench.json", "--csv", tmp_path / "bench.csv"]
+    run = samedge("bench", broken, "--model", tiny_model, "--process", *files)
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("error: 2DBox_CT_2: not a readable .npz archive")
+    assert line.endswith("[openvino f32]")
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert report["per_process"] is True
+    good, bad = report["cases"]
+    assert good["total_s"] > 0.2
+    assert (good["stage_s"], good["dsc"], good["error"]) == ({}, 1, None)
+    assert bad["error"].startswith("2DBox_CT_2: not a readable")
+    assert [row["cases"] for row in report["summary"]] == [1, 1]
+
+
+def test_a_case_that_cannot_be_read_is_a_measurement_with_an_error(tmp_path: Path, tiny_model: Path) -> None:
+    """And no scores."""
+    (tmp_path / "2DBox_CT_1.npz").touch()
+    measured = measure_here(tmp_path / "2DBox_CT_1.npz", Configuration(tiny_model), Segmenter(tiny_model, threads=1))
+    assert measured.error is not None
+    assert (measured.name, measured.modality, measured.dsc) == ("2DBox_CT_1", "CT", None)
+
+
+def test_the_last_row_is_the_unweighted_mean_over_modalities() -> None:
+    """CT 0.8 and 0.6, MR 0.1: 0.7 and 0.1, so 0.4 (over cases it would be 0.5); unknown and failed cases count not."""
+
+    def measured(name: str, modality: str, dsc: float | None, **more: object) -> Measurement:
+        return Measurement(name, modality, "openvino f32", total_s=2.0, peak_mib=100.0, dsc=dsc, **more)  # type: ignore
+
+    rows = summarize(
+        [
+            measured("a", "CT", 0.8),
+            measured("b", "CT", 0.6),
+            measured("c", "CT", None),
+            measured("d", "CT", math.nan),
+            measured("e", "MR", 0.1),
+            measured("f", "US", None, error="f: broken"),
+        ]
+    )
+    assert [(row["modality"], row["cases"], row["total_s"]) for row in rows] == [
+        ("CT", 4, 8),
+        ("MR", 1, 2),
+        ("all", 5, 10),
+    ]
+    assert [round(row["dsc"], 6) for row in rows] == [0.7, 0.1, 0.4]
+    assert [row["nsd"] for row in rows] == [None, None, None]

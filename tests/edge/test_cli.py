@@ -1,0 +1,194 @@
+"""The command as a user types it: what goes to stdout, what to stderr, and exit codes 0, 1 and 2."""
+
+import csv
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Samedge
+
+IMAGE = np.zeros((32, 48, 3), np.uint8)
+SQUARE = np.zeros((32, 48), np.uint8)
+SQUARE[5:15, 5:15] = 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["predict"],
+        ["predict", "in"],
+        ["predict", "in", "out", "--nonsense"],
+        ["predict", "in", "out", "--threads", "0"],
+        ["predict", "in", "out", "--block", "0"],
+        ["predict", "in", "out", "--threads", "many"],
+        ["predict", "in", "out", "--mode", "slow"],
+        ["predict", "in", "out", "--volume", "no"],
+        ["predict", "in", "out", "--backend", "torch"],
+        ["predict", "in", "out", "--precision", "f8"],
+        ["evaluate", "segs", "truths", "--spacing-order", "yxz"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_explained_with_exit_code_2(samedge: Samedge, arguments: list[str], tmp_path: Path) -> None:
+    """The usage on stderr, nothing on stdout, nothing done."""
+    run = samedge(*arguments, cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("Usage: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["predict", "nowhere", "out"], "nowhere: no such file or folder"),
+        (["predict", "empty", "out"], "empty: no .npz case in this folder"),
+        (["predict", "notes.txt", "out"], "notes: notes.txt is not an .npz file; give one, or a folder of them"),
+        (["predict", "in", "in"], "in: outputs would overwrite the inputs; choose another folder"),
+        (["predict", "in", "out", "--model", "empty"], "empty: not a model folder, model.json is missing; make one wi"),
+        (["bench", "empty"], "empty: no .npz case in this folder"),
+        (["bench", "in", "--model", "empty"], "empty: not a model folder, model.json is missing; make one with samed"),
+        (["evaluate", "in", "nowhere"], "nowhere"),
+        (["cases", "make", "--out", "made"], "give either --suite small|table4 or --name with --shape and --objects"),
+        (["cases", "make", "--out", "made", "--name", "2DBox_CT_1", "--shape", "9x9"], "H,W or D,H,W, got '9x9'"),
+        (["cases", "make", "--out", "notes.txt", "--name", "2DBox_CT_1"], "notes.txt: cannot make"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_stands_in_the_way_is_one_line_with_exit_code_1(
+    samedge: Samedge, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    """It names the path or option; nothing on stdout, no traceback."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "notes.txt").write_text("hello")
+    np.savez(tmp_path / "in" / "2DBox_CT_1.npz", imgs=IMAGE, boxes=[[5, 5, 14, 14]])
+    quiet = ["-q"] if arguments[0] == "predict" else []
+    run = samedge(*arguments, *quiet, cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (1, "")
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert says in line
+
+
+def test_the_installed_command_says_its_version() -> None:
+    """`samedge` beside the interpreter."""
+    command = Path(sys.executable).with_name("samedge")
+    run = subprocess.run([command, "--version"], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"samedge {metadata.version('samedge')}\n", "")
+
+
+def test_help_names_every_command_and_option(samedge: Samedge) -> None:
+    """On stdout, with exit code 0."""
+    run = samedge("--help")
+    assert run.returncode == 0
+    for command in ("predict", "bench", "evaluate", "cases", "export", "weights"):
+        assert f"\n  {command} " in run.stdout
+    run = samedge("predict", "--help")
+    for option in ("model", "backend", "precision", "threads", "mode", "volume", "block", "overwrite", "overlay"):
+        assert f"--{option}" in run.stdout
+
+
+def test_one_file_may_be_given_instead_of_a_folder(samedge: Samedge, tmp_path: Path, tiny_model: Path) -> None:
+    """And its neighbours are left alone; by either engine."""
+    for name in ("2DBox_CT_1", "2DBox_CT_2"):
+        np.savez(tmp_path / f"{name}.npz", imgs=IMAGE, boxes=[[5, 5, 14, 14]])
+    run = samedge("predict", "2DBox_CT_1.npz", "out", "--model", tiny_model, "--backend", "onnxruntime", cwd=tmp_path)
+    assert run.returncode == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["2DBox_CT_1.npz"]
+
+
+def test_a_report_that_cannot_be_written_hides_no_failed_case(
+    samedge: Samedge, tmp_path: Path, tiny_model: Path
+) -> None:
+    """Both are named."""
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in" / "2DBox_CT_1.npz", imgs=IMAGE, boxes=[[5, 5, 14, 14]])
+    (tmp_path / "in" / "2DBox_CT_2.npz").touch()
+    run = samedge("predict", "in", "out", "--model", tiny_model, "--report", "no/report.json", "-q", cwd=tmp_path)
+    assert run.returncode == 1
+    assert sorted(line.split(":")[1] for line in run.stderr.splitlines()) == [" 2DBox_CT_2", " report"]
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Path:
+    """A folder with truths of three cases: one predicted exactly, one not at all, one in another shape."""
+    (tmp_path / "truths").mkdir()
+    (tmp_path / "segs").mkdir()
+    for name in ("2DBox_CT_exact", "2DBox_CT_missing", "2DBox_US_other"):
+        np.savez(tmp_path / "truths" / f"{name}.npz", gts=SQUARE)
+    np.savez(tmp_path / "segs" / "2DBox_CT_exact.npz", segs=SQUARE)
+    np.savez(tmp_path / "segs" / "2DBox_US_other.npz", segs=SQUARE.T)
+    return tmp_path
+
+
+def test_evaluate_scores_0_for_missing_and_misshapen_predictions_and_names_them(samedge: Samedge, scored: Path) -> None:
+    """The rest goes on; CT means 0.5, and the mean over modalities is 0.25."""
+    files = ["--csv", "scores.csv", "--json", "scores.json", "--workers", 1]
+    run = samedge("evaluate", "segs", "truths", *files, cwd=scored)
+    assert run.returncode == 1
+    lines = run.stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("error: 2DBox_CT_missing: ")
+    assert lines[1].startswith("error: 2DBox_US_other: ")
+    rows = {row["case"]: row for row in csv.DictReader((scored / "scores.csv").read_text().splitlines())}
+    assert {name: float(row["dsc"]) for name, row in rows.items()} == {
+        "2DBox_CT_exact.npz": 1, "2DBox_CT_missing.npz": 0, "2DBox_US_other.npz": 0,
+    }  # fmt: skip
+    assert "0.25" in run.stdout
+    assert json.loads((scored / "scores.json").read_text())
+
+
+def test_evaluate_of_whole_predictions_succeeds(samedge: Samedge, scored: Path) -> None:
+    """--json - puts nothing but JSON on stdout."""
+    run = samedge("evaluate", "segs", "truths/2DBox_CT_exact.npz", "--json", "-", "--workers", 1, cwd=scored)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert json.loads(run.stdout)
+
+
+def test_cases_are_made_alike_from_one_seed_and_pass_the_check(samedge: Samedge, tmp_path: Path) -> None:
+    """One name on stdout for each file; the same seed makes the same bytes, another seed others."""
+    made = ["cases", "make", "--name", "3DBox_MR_1", "--shape", "12,96,96", "--objects", 2]
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run = samedge(*made, "--out", folder, "--seed", seed, cwd=tmp_path)
+        assert (run.returncode, run.stdout, run.stderr) == (0, f"{folder}/3DBox_MR_1.npz\n", "")
+    first, second, third = (tmp_path / folder / "3DBox_MR_1.npz" for folder in "abc")
+    assert first.read_bytes() == second.read_bytes() != third.read_bytes()
+    run = samedge("cases", "check", "a", cwd=tmp_path)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "3DBox_MR_1: ok\n", "")
+
+
+def test_cases_check_names_every_problem_of_a_file(samedge: Samedge, tmp_path: Path) -> None:
+    """Image and boxes are both wrong, the file after them is fine."""
+    np.savez(tmp_path / "2DBox_CT_1.npz", imgs=IMAGE - 1000.0, boxes=[[np.nan] * 4])
+    np.savez(
+        tmp_path / "2DBox_CT_2.npz",
+        imgs=IMAGE[..., :1] + np.eye(32, 48, dtype=np.uint8)[..., None],
+        boxes=[[5, 5, 9, 9]],
+    )
+    run = samedge("cases", "check", "2DBox_CT_1.npz", "2DBox_CT_2.npz", cwd=tmp_path)
+    assert run.returncode == 1
+    lines = run.stdout.splitlines()
+    assert lines[0] == "2DBox_CT_1: broken"
+    assert lines[1].startswith("  error: imgs must lie in 0 to 255")
+    assert lines[2].startswith("  error: boxes must be finite")
+    assert any(line == "2DBox_CT_2: ok" for line in lines)
+
+
+def test_file_names_that_are_no_utf8_are_shown_and_not_stumbled_over(
+    samedge: Samedge, samedge_environment: dict[str, str], tmp_path: Path, tiny_model: Path
+) -> None:
+    """A name from an old archive, in a terminal that is strict about it."""
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in" / "a.npz", imgs=IMAGE, boxes=[[5, 5, 14, 14]])
+    (tmp_path / "in" / "a.npz").rename(tmp_path / "in" / "2DBox_CT_\udcff.npz")
+    strict = {**samedge_environment, "PYTHONIOENCODING": "utf-8:strict"}
+    run = samedge("predict", "in", "out", "--model", tiny_model, "--report", "r.json", cwd=tmp_path, env=strict)
+    assert (run.returncode, run.stderr) == (0, "1 of 1 cases done\n")
+    assert run.stdout.startswith("2DBox_CT_\\udcff: 32 x 48, 1 box, ")
+    assert (tmp_path / "out" / "2DBox_CT_\udcff.npz").is_file()

@@ -1,0 +1,139 @@
+"""Scores of folders: the public program's answers, failures beside good cases, means, files written."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.errors import CaseError, RunError
+from edge.evaluate import evaluate, summarize, to_json, write_csv, write_json
+from edge.score import NAN, CaseScore
+
+GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "metrics"
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden answers: {GOLDEN} is absent")
+
+IMAGE = np.zeros((20, 20), np.uint8)
+IMAGE[5:15, 5:15] = 1
+
+
+def write(folder: Path, name: str, **arrays: np.ndarray) -> None:
+    folder.mkdir(exist_ok=True)
+    np.savez_compressed(folder / f"{name}.npz", **arrays)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Predictions and truths: one perfect case and one of each failure."""
+    segs, truths = tmp_path / "segs", tmp_path / "truths"
+    write(truths, "2DBox_US_good", gts=IMAGE)
+    write(segs, "2DBox_US_good", segs=IMAGE)
+    write(truths, "2DBox_US_missing", gts=IMAGE)
+    write(truths, "2DBox_US_shape", gts=IMAGE)
+    write(segs, "2DBox_US_shape", segs=IMAGE[:10])
+    write(truths, "2DBox_US_torn", gts=IMAGE)
+    (segs / "2DBox_US_torn.npz").write_bytes((segs / "2DBox_US_good.npz").read_bytes()[:100])
+    write(truths, "2DBox_CT_no_truth", imgs=IMAGE)
+    write(segs, "2DBox_CT_no_truth", segs=IMAGE)
+    write(truths, "3DBox_CT_flat", gts=IMAGE)
+    write(segs, "3DBox_CT_flat", segs=IMAGE)
+    write(segs, "2DBox_US_without_truth", segs=IMAGE)
+    return segs, truths
+
+
+@needs_golden
+def test_every_official_number_is_reproduced_to_four_decimals(tmp_path: Path) -> None:
+    """dsc and nsd_official in the CSV equal the public program's table, empty (NaN) and 0 included."""
+    write_csv(evaluate(GOLDEN / "segs", GOLDEN / "gts"), tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open() as ours, (GOLDEN / "official.csv").open() as theirs:
+        rows, expected = list(csv.DictReader(ours)), list(csv.DictReader(theirs))
+    assert len(expected) == 7
+    assert [row["case"] for row in rows] == [row["case"] for row in expected]
+    for row, answer in zip(rows, expected, strict=True):
+        assert row["dsc"] == (answer["dsc"] and f"{float(answer['dsc']):.4f}"), row["case"]
+        assert row["nsd_official"] == f"{float(answer['nsd']):.4f}", row["case"]
+
+
+def test_a_bad_case_is_named_and_the_rest_go_on(folders: tuple[Path, Path]) -> None:
+    """Predictions at fault score 0; truths at fault score NaN; a prediction without a truth is passed over."""
+    scores = {case.name: case for case in evaluate(*folders).cases}
+    assert list(scores) == sorted(scores) and len(scores) == 6
+    assert (scores["2DBox_US_good"].nsd, scores["2DBox_US_good"].error) == (1, None)
+    for name, words in (("missing", "does not exist"), ("shape", "(20, 20), got (10, 20)"), ("torn", "not a readable")):
+        case = scores[f"2DBox_US_{name}"]
+        assert (case.dsc, case.nsd_official, case.nsd) == (0, 0, 0)
+        assert case.error and case.error.startswith(case.name) and words in case.error
+    for name, words in (("2DBox_CT_no_truth", "'gts' is missing"), ("3DBox_CT_flat", "must be 3D")):
+        case = scores[name]
+        assert math.isnan(case.dsc) and math.isnan(case.nsd_official) and math.isnan(case.nsd)
+        assert case.error and words in case.error
+
+
+def test_processes_give_the_same_scores_in_the_same_order(folders: tuple[Path, Path]) -> None:
+    """Spawned workers, as a console script starts them."""
+    assert to_json(evaluate(*folders, workers=2)) == to_json(evaluate(*folders, workers=1))
+
+
+def test_spacing_order_says_what_the_file_means(tmp_path: Path) -> None:
+    """(5, 1, 1) in a file that stores z first: 5 mm between slices, for the official number as well."""
+    truth = np.zeros((9, 30, 30), np.uint8)
+    prediction = truth.copy()
+    truth[:8] = prediction[1:] = 1
+    write(tmp_path / "truths", "3DBox_CT_1", gts=truth, spacing=np.array([5.0, 1.0, 1.0]))
+    write(tmp_path / "segs", "3DBox_CT_1", segs=prediction)
+    (zyx,) = evaluate(tmp_path / "segs", tmp_path / "truths", spacing_order="zyx").cases
+    assert zyx.nsd == zyx.nsd_official == pytest.approx(0.727, abs=0.01)
+    (xyz,) = evaluate(tmp_path / "segs", tmp_path / "truths").cases
+    assert xyz.nsd_official == zyx.nsd_official
+    assert xyz.nsd == 1
+
+
+def test_every_modality_counts_once_and_nan_is_left_out() -> None:
+    """US: 0.4 and 0.8; CT: 0.2 and a NaN, which is told. (0.6 + 0.2) / 2 = 0.4, not the cases' mean of 0.467."""
+    values = [
+        ("2DBox_CT_1", "CT", 0.2),
+        ("2DBox_CT_2", "CT", NAN),
+        ("2DBox_US_1", "US", 0.4),
+        ("2DBox_US_2", "US", 0.8),
+    ]
+    result = summarize([CaseScore(name, modality, v, 0.0, v) for name, modality, v in values])
+    ct, us = result.modalities
+    assert (ct.name, ct.count, ct.skipped, ct.dsc) == ("CT", 2, 1, 0.2)
+    assert (us.name, us.count, us.skipped) == ("US", 2, 0)
+    assert us.dsc == pytest.approx(0.6)
+    assert (result.mean.count, result.mean.skipped) == (2, 0)
+    assert result.mean.dsc == result.mean.nsd == pytest.approx(0.4)
+
+
+def test_the_table_has_a_row_per_case_per_modality_and_one_mean(folders: tuple[Path, Path]) -> None:
+    """Texts to 4 decimals, for any way of printing them."""
+    rows = evaluate(*folders).rows()
+    assert rows[0] == ("case", "count", "dsc", "nsd_official", "nsd")
+    assert [row[0] for row in rows[-3:]] == ["CT", "US", "mean over modalities"]
+    assert rows[-2] == ("US", "4", "0.2500", "0.2500", "0.2500")
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_files_hold_empty_and_null_for_nan(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """CSV: empty cells; JSON: null, so that strict readers take it."""
+    result = evaluate(*folders)
+    write_csv(result, tmp_path / "scores.csv")
+    write_json(result, tmp_path / "scores.json")
+    with (tmp_path / "scores.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert (row["case"], row["dsc"], row["nsd"], row["modality"]) == ("2DBox_CT_no_truth.npz", "", "", "CT")
+    assert "'gts' is missing" in row["error"]
+    read = json.loads((tmp_path / "scores.json").read_text())
+    assert read["cases"][0]["dsc"] is None
+    assert read["mean"]["count"] == 2
+    assert len(read["failed"]) == 5
+    with pytest.raises(RunError, match="cannot be written"):
+        write_csv(result, tmp_path)
+
+
+def test_no_truth_at_all_is_an_error(tmp_path: Path) -> None:
+    """An empty result must not look like a scored one."""
+    with pytest.raises(CaseError, match=r"no \.npz case"):
+        evaluate(tmp_path, tmp_path)

@@ -1,0 +1,100 @@
+"""Label maps from restored logits, held against the plain rule pixel by pixel."""
+
+import numpy as np
+import pytest
+
+from edge.geometry import Frame
+from edge.merge import STRIP_ROWS, label_dtype, merge
+from edge.restore import LogitWindow, positive_window, restore
+
+SIZES = [
+    (1, 1), (1, 90), (90, 1), (63, 50), (64, 50), (65, 200), (128, 128), (129, 17), (200, 300),
+]  # fmt: skip
+
+
+def windows_of(maps: list[np.ndarray], frame: Frame) -> list[LogitWindow]:
+    found = (positive_window(logits, label, frame) for label, logits in enumerate(maps, start=1))
+    return [window for window in found if window is not None]
+
+
+def merged(maps: list[np.ndarray], frame: Frame, *, last_wins: bool = False) -> np.ndarray:
+    out = np.zeros((frame.height, frame.width), label_dtype(len(maps)))
+    merge(windows_of(maps, frame), frame, out, last_wins=last_wins)
+    return out
+
+
+def random_maps(frame: Frame) -> list[np.ndarray]:
+    rng = np.random.default_rng(frame.height * 1000 + frame.width)
+    return [(rng.standard_normal((frame.size, frame.size)) - 1).astype(np.float32) for _ in range(5)]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_labels_are_the_argmax_over_background_and_every_restored_map(height: int, width: int) -> None:
+    """Brute force: all maps at full size, 0 for background, `argmax`."""
+    frame = Frame(height, width, 32)
+    maps = random_maps(frame)
+    stack = np.stack([np.zeros((height, width), np.float32), *(restore(logits, frame) for logits in maps)])
+    assert np.array_equal(merged(maps, frame), stack.argmax(axis=0))
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_last_wins_lets_later_boxes_overwrite(height: int, width: int) -> None:
+    """Brute force: one mask painted over the other, in box order."""
+    frame = Frame(height, width, 32)
+    maps = random_maps(frame)
+    expected = np.zeros((height, width), np.uint8)
+    for label, logits in enumerate(maps, start=1):
+        expected[restore(logits, frame) > 0] = label
+    assert np.array_equal(merged(maps, frame, last_wins=True), expected)
+
+
+def test_the_stronger_box_takes_the_overlap_and_later_ones_only_when_asked() -> None:
+    """Columns 0 to 5 at 2, columns 4 to 9 at 1: the overlap is the first box's, or the last one's."""
+    first, second = np.full((2, 10, 10), -1, np.float32)
+    first[:, :6], second[:, 4:] = 2, 1
+    frame = Frame(10, 10, 10)
+    assert merged([first, second], frame)[0].tolist() == [1] * 6 + [2] * 4
+    assert merged([first, second], frame, last_wins=True)[0].tolist() == [1] * 4 + [2] * 6
+
+
+def test_ties_go_to_the_first_box_and_zero_is_background() -> None:
+    """Equal logits: the lower label; a logit of exactly 0 is not inside."""
+    level = np.full((8, 8), 3, np.float32)
+    assert np.unique(merged([level, level.copy()], Frame(8, 8, 8))).tolist() == [1]
+    assert np.unique(merged([level, level.copy()], Frame(8, 8, 8), last_wins=True)).tolist() == [2]
+    level[0] = 0
+    assert merged([level], Frame(8, 8, 8))[0].tolist() == [0] * 8
+
+
+@pytest.mark.parametrize("last_wins", [False, True])
+def test_the_order_windows_come_in_changes_nothing(last_wins: bool) -> None:
+    """In 3D boxes of a slice come from two directions; labels decide, not arrival."""
+    frame = Frame(100, 120, 32)
+    windows = windows_of(random_maps(frame), frame)
+    forward, backward = np.zeros((2, 100, 120), np.uint8)
+    merge(windows, frame, forward, last_wins=last_wins)
+    merge(reversed(windows), frame, backward, last_wins=last_wins)
+    assert np.array_equal(forward, backward)
+
+
+def test_an_object_across_a_strip_boundary_has_no_seam() -> None:
+    """One disc over rows 60 to 68 of 128, at the size of the frame: exactly its pixels."""
+    rows, columns = np.mgrid[:128, :128]
+    disc = (5 - np.hypot(rows - STRIP_ROWS, columns - 30)).astype(np.float32)
+    assert np.array_equal(merged([disc], Frame(128, 128, 128)), disc > 0)
+
+
+def test_nothing_positive_leaves_background() -> None:
+    """No windows at all."""
+    assert not merged([np.full((32, 32), -1, np.float32)], Frame(50, 50, 32)).any()
+
+
+def test_labels_above_255_get_16_bits() -> None:
+    """255 boxes fit in a byte, the 256th does not."""
+    assert (label_dtype(0), label_dtype(255), label_dtype(256)) == (np.uint8, np.uint8, np.uint16)
+    maps = [np.full((16, 16), -1, np.float32) for _ in range(300)]
+    for label, logits in enumerate(maps, start=1):
+        logits.ravel()[label % 256] = label
+    labels = merged(maps, Frame(16, 16, 16))
+    assert labels.dtype == np.uint16
+    assert labels.ravel()[:50].tolist() == [256, *range(257, 301), 45, 46, 47, 48, 49]

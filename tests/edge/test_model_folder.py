@@ -1,0 +1,174 @@
+"""A model folder that does not fit is refused in one line that says which file and why."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.errors import ModelError
+from edge.model_folder import (
+    DESCRIPTION,
+    ModelDescription,
+    file_hash,
+    graph_files,
+    model_hash,
+    read_description,
+    write_description,
+)
+
+
+@pytest.fixture
+def folder(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may damage."""
+    return shutil.copytree(tiny_model, tmp_path / "model")
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / DESCRIPTION
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def refusal(folder: Path, backend: str = "openvino") -> str:
+    """The one line with which the folder is refused."""
+    with pytest.raises(ModelError) as caught:
+        graph_files(folder, read_description(folder), backend)
+    message = str(caught.value)
+    assert "\n" not in message and str(folder) in message
+    return message
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    """Every field comes back, but for tuples that JSON knows as lists."""
+    description = ModelDescription("one", 256, (1, 2, 3), {"openvino": {}}, {"a": "b"}, licence="MIT", weights="f16")
+    write_description(tmp_path, description)
+    found = read_description(tmp_path)
+    assert {**found.__dict__, "embedding_shape": tuple(found.embedding_shape)} == description.__dict__
+
+
+def test_both_backends_graphs_are_found(folder: Path) -> None:
+    """Stage to file; weights of OpenVINO lie beside and are checked along."""
+    description = read_description(folder)
+    assert graph_files(folder, description, "openvino")["decoder"] == folder / "decoder.xml"
+    assert graph_files(folder, description, "onnxruntime")["encoder"] == folder / "encoder.onnx"
+
+
+def test_hash_of_a_file_is_sha256(tmp_path: Path) -> None:
+    """The standard's own example, and the empty file's."""
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert file_hash(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    (tmp_path / "empty").write_bytes(b"")
+    assert file_hash(tmp_path / "empty").startswith("e3b0c44298fc1c14")
+
+
+@pytest.mark.parametrize(
+    ("file", "backend"),
+    [("encoder.xml", "openvino"), ("decoder.bin", "openvino"), ("decoder.onnx", "onnxruntime")],
+)
+def test_one_changed_byte_is_refused_and_named(folder: Path, file: str, backend: str) -> None:
+    """Graphs and weights alike; the other backend's files are not its business."""
+    content = bytearray((folder / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / file).write_bytes(content)
+    message = refusal(folder, backend)
+    assert file in message and "was changed" in message
+    other = "onnxruntime" if backend == "openvino" else "openvino"
+    assert graph_files(folder, read_description(folder), other)
+
+
+@pytest.mark.parametrize("file", ["encoder.xml", "encoder.bin"])
+def test_a_missing_file_is_named(folder: Path, file: str) -> None:
+    """A half-copied folder."""
+    (folder / file).unlink()
+    assert f"{file}: missing from the model folder" in refusal(folder)
+
+
+def test_a_file_without_a_hash_is_refused(folder: Path) -> None:
+    """What is not vouched for is not loaded."""
+    edit(folder, lambda content: content["sha256"].pop("encoder.xml"))
+    assert "encoder.xml: model.json states no SHA-256" in refusal(folder)
+
+
+@pytest.mark.parametrize("place", ["../encoder.xml", "sub/encoder.xml", "/tmp/encoder.xml"])
+def test_a_file_elsewhere_is_refused(folder: Path, place: str) -> None:
+    """A description reaches no further than its folder, even with the right hash."""
+    outside = folder / place
+    if not place.startswith("/"):
+        outside.parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "encoder.xml", outside)
+
+    def point_outside(content: dict[str, Any]) -> None:
+        content["graphs"]["openvino"]["encoder"] = [place]
+        content["sha256"][place] = content["sha256"]["encoder.xml"]
+
+    edit(folder, point_outside)
+    with pytest.raises(ModelError, match="outside of its model folder"):
+        graph_files(folder, read_description(folder), "openvino")
+
+
+def test_a_backend_the_model_does_not_have_is_told_with_those_it_has(folder: Path) -> None:
+    """No graphs at all, or one of the two stages only."""
+    edit(folder, lambda content: content["graphs"].pop("openvino"))
+    assert "no openvino graphs in this model, it has onnxruntime" in refusal(folder)
+    edit(folder, lambda content: content["graphs"]["onnxruntime"].pop("decoder"))
+    assert "no onnxruntime graphs" in refusal(folder, "onnxruntime")
+
+
+@pytest.mark.parametrize("version", [0, 2, None, "1"])
+def test_another_format_version_is_refused(folder: Path, version: object) -> None:
+    """Neither older nor newer is guessed at."""
+    edit(folder, lambda content: content.update(format=version))
+    message = refusal(folder)
+    assert f"format {version}, this version reads format 1" in message
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", "\x00\xff", '"text"', "null"])
+def test_a_damaged_description_is_one_line(folder: Path, content: str) -> None:
+    """Empty, cut, or JSON of another kind."""
+    (folder / DESCRIPTION).write_bytes(content.encode("latin1"))
+    assert DESCRIPTION in refusal(folder)
+
+
+@pytest.mark.parametrize("place", ["nowhere", "file", "empty"])
+def test_no_model_folder_is_told_how_to_make_one(tmp_path: Path, place: str) -> None:
+    """No folder, a file, a folder of something else."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"not a model folder.* samedge export"):
+        read_description(tmp_path / place)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("name", None, "name"),
+        ("surprise", 1, "surprise"),
+        ("normalisation", "z-score", "z-score"),
+        ("prompt", "text", "text"),
+        ("graphs", ["encoder.xml"], "graphs must be of type dict"),
+        ("graphs", {"openvino": "encoder.xml"}, "graphs of openvino must list the files"),
+        ("graphs", {"openvino": {"encoder": [1], "decoder": []}}, "graphs of openvino must list the files"),
+        ("sha256", None, "sha256"),
+        ("input_size", "256", "input_size must be of type int, got '256'"),
+        ("embedding_shape", 3, "embedding_shape must be of type list, got 3"),
+    ],
+)
+def test_a_key_that_is_missing_unknown_or_of_another_kind_is_named(
+    folder: Path, key: str, value: object, said: str
+) -> None:
+    """None stands for: left out."""
+    edit(folder, lambda content: content.pop(key) if value is None else content.update({key: value}))
+    assert said in refusal(folder)
+
+
+def test_the_models_hash_names_its_files_and_nothing_else(folder: Path) -> None:
+    """The same files under another description are the same model; one other byte is another."""
+    before = read_description(folder)
+    edit(folder, lambda content: content.update(name="renamed", licence="none"))
+    assert model_hash(read_description(folder)) == model_hash(before)
+    edit(folder, lambda content: content["sha256"].update({"encoder.xml": "0" * 64}))
+    assert model_hash(read_description(folder)) != model_hash(before)

@@ -1,0 +1,200 @@
+"""A case through all stages: labels worked out by hand with a model that answers +1 inside its box, -1 outside."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.case import make_case
+from edge.errors import RunError
+from edge.model_folder import ModelDescription
+from edge.pipeline import STAGES, Options, segment
+from edge.runtime import Engine, load_engine
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Engine:
+    return load_engine(tiny_model)
+
+
+def image(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def volume(depth: int, side: int = 256) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (depth, side, side), dtype=np.uint8)
+
+
+def filled(shape: tuple[int, ...], *boxes: tuple[int, int, int, int], labels: tuple[int, ...] = (1,)) -> np.ndarray:
+    """A label map with boxes (inclusive) painted one over the other."""
+    painted = np.zeros(shape, np.uint8)
+    for label, (x_min, y_min, x_max, y_max) in zip(labels, boxes, strict=True):
+        painted[y_min : y_max + 1, x_min : x_max + 1] = label
+    return painted
+
+
+def test_a_box_is_its_own_mask_at_the_size_of_the_frame(engine: Engine) -> None:
+    """256 x 256, nothing is scaled: the box's pixels, its far side included."""
+    case = make_case("2DBox_US_1", image(256, 256), np.array([[30, 40, 99, 59]]))
+    result = segment(case, engine)
+    assert np.array_equal(result.labels, filled((256, 256), (30, 40, 99, 59)))
+    assert (result.name, result.slices, result.boxes, result.labels.dtype) == ("2DBox_US_1", 1, 1, np.uint8)
+
+
+def test_a_box_of_a_larger_image_comes_back_to_the_pixel(engine: Engine) -> None:
+    """512 px: 100 to 199 is 50 to 99.5 in the frame, pixels 50 to 99; halfway to -1 lies between 199 and 200."""
+    case = make_case("2DBox_US_1", image(384, 512), np.array([[100, 200, 199, 299]]))
+    assert np.array_equal(segment(case, engine).labels, filled((384, 512), (100, 200, 199, 299)))
+
+
+def test_official_mode_cuts_boxes_to_whole_pixels(engine: Engine) -> None:
+    """Box 101 to 201 of 512 px: 50.5 to 100.5 holds pixels 51 to 100; cut to 50 to 100 it holds one more."""
+    case = make_case("2DBox_US_1", image(512, 512), np.array([[101, 101, 201, 201]]))
+    assert np.array_equal(segment(case, engine).labels, filled((512, 512), (102, 102, 201, 201)))
+    official = segment(case, engine, Options(mode="official")).labels
+    assert np.array_equal(official, filled((512, 512), (100, 100, 201, 201)))
+
+
+def test_overlap_goes_to_the_first_box_and_in_official_mode_to_the_last(engine: Engine) -> None:
+    """Both answer +1: a tie, which the lower label wins; the baseline paints over."""
+    boxes = [(10, 10, 60, 60), (40, 40, 90, 90)]
+    case = make_case("2DBox_US_1", image(256, 256), np.array(boxes))
+    assert np.array_equal(segment(case, engine).labels, filled((256, 256), *boxes[::-1], labels=(2, 1)))
+    official = segment(case, engine, Options(mode="official")).labels
+    assert np.array_equal(official, filled((256, 256), *boxes, labels=(1, 2)))
+
+
+@pytest.mark.parametrize("mode", ["fast", "official"])
+def test_a_volume_is_walked_from_the_middle_and_widened_by_three_a_slice(engine: Engine, mode: str) -> None:
+    """Slices 1 to 4 of 6, middle 2: 50 to 80 there, 47 to 83 on 1 and 3, 44 to 86 on 4, nothing on 0 and 5."""
+    case = make_case("3DBox_CT_1", volume(6), np.array([[50, 60, 1, 80, 90, 4]]))
+    expected = np.zeros((6, 256, 256), np.uint8)
+    for z, margin in ((1, 3), (2, 0), (3, 3), (4, 6)):
+        expected[z] = filled((256, 256), (50 - margin, 60 - margin, 80 + margin, 90 + margin))
+    result = segment(case, engine, Options(mode=mode))
+    assert np.array_equal(result.labels, expected)
+    assert (result.slices, result.boxes) == (4, 1)
+
+
+def test_fixed_takes_the_box_as_it_is_on_every_slice(engine: Engine) -> None:
+    """Two boxes, two ranges, both ends included."""
+    boxes = np.array([[50, 60, 1, 80, 90, 4], [100, 60, 4, 120, 90, 5]])
+    result = segment(make_case("3DBox_CT_1", volume(6), boxes), engine, Options(volume="fixed"))
+    expected = np.zeros((6, 256, 256), np.uint8)
+    expected[1:5, 60:91, 50:81] = 1
+    expected[4:6, 60:91, 100:121] = 2
+    assert np.array_equal(result.labels, expected)
+    assert result.slices == 5
+
+
+@pytest.mark.parametrize("z", [0, 2])
+def test_an_object_of_one_slice_is_segmented(engine: Engine, z: int) -> None:
+    """Where the public baseline stops the whole run."""
+    result = segment(make_case("3DBox_CT_1", volume(3), np.array([[50, 60, z, 80, 90, z]])), engine)
+    assert np.array_equal(np.flatnonzero(result.labels.any(axis=(1, 2))), [z])
+    assert np.array_equal(result.labels[z], filled((256, 256), (50, 60, 80, 90)))
+
+
+def test_blocks_batches_and_budget_change_nothing(engine: Engine) -> None:
+    """Twelve boxes over nine slices, boxes decoded one by one or together, embeddings kept or made again."""
+    rng = np.random.default_rng(1)
+    low = rng.integers(0, (150, 150, 5), (12, 3))
+    boxes = np.concatenate([low, low + rng.integers(0, (40, 40, 5), (12, 3))], axis=1)
+    case = make_case("3DBox_MR_1", volume(9, 200), boxes)
+    base = segment(case, engine).labels
+    assert set(np.unique(base)) >= {0, 1, 6}
+    for options in (Options(block=1), Options(block=5, batch=3), Options(batch=4, embedding_budget_mib=0)):
+        assert np.array_equal(segment(case, engine, options).labels, base)
+
+
+def test_no_boxes_give_background(engine: Engine) -> None:
+    """2D and 3D, and nothing is encoded in vain in 3D."""
+    assert not segment(make_case("2DBox_US_1", image(30, 40), np.zeros((0, 4))), engine).labels.any()
+    result = segment(make_case("3DBox_CT_1", volume(3), np.zeros((0, 6))), engine)
+    assert result.labels.shape == (3, 256, 256) and not result.labels.any() and result.slices == 0
+
+
+def test_more_than_255_boxes_keep_their_labels(engine: Engine) -> None:
+    """300 boxes of one pixel each: the last is 300, in 16 bits, the baseline's mode included."""
+    places = [(2 * (k % 100), 50 * (k // 100)) for k in range(300)]
+    boxes = np.array([(x, y, x, y) for x, y in places])
+    case = make_case("2DBox_Microscopy_1", image(256, 256), boxes)
+    for mode in ("fast", "official"):
+        labels = segment(case, engine, Options(mode=mode)).labels
+        assert labels.dtype == np.uint16
+        assert [labels[y, x] for x, y in places] == list(range(1, 301))
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (1, 1), (2, 900)])
+def test_images_of_a_pixel_or_two_go_through(engine: Engine, shape: tuple[int, int]) -> None:
+    """A box over all of it is all of it."""
+    height, width = shape
+    case = make_case("2DBox_US_1", image(height, width), np.array([[0, 0, width, height]]))
+    for mode in ("fast", "official"):
+        assert segment(case, engine, Options(mode=mode)).labels.all()
+
+
+def test_every_stage_is_timed_in_order(engine: Engine) -> None:
+    """Seconds per stage, none negative."""
+    seconds = segment(make_case("2DBox_US_1", image(64, 64), np.array([[3, 3, 40, 40]])), engine).stage_s
+    assert tuple(seconds) == STAGES
+    assert all(value > 0 for value in seconds.values())
+
+
+class DotEngine:
+    """Finds, whatever it is asked, one pixel of a 512 px original; remembers the boxes it was given.
+
+    In the frame it is one cell at +7 among -10, the cell beyond its corner at -1. Restored, the quarter of the cell
+    towards that corner is 0.5625 * 7 - 0.375 * 10 - 0.0625 * 1 = 0.125, the other three quarters are negative.
+    """
+
+    description = ModelDescription("dot", 256, (1, 1, 1), {}, {})
+    backend, precision, threads = "none", "f32", 1
+
+    def __init__(self) -> None:
+        self.boxes: list[list[list[float]]] = []
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        return np.zeros((len(images), 1, 1, 1), np.float32)
+
+    def decode(self, embedding: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        self.boxes.append(boxes.tolist())
+        logits = np.full((len(boxes), 256, 256), -10, np.float32)
+        logits[:, 100, 70], logits[:, 101, 71] = 7, -1
+        return logits
+
+
+def test_official_prompts_carry_the_label_through_area_averaging() -> None:
+    """One pixel of four: label 1 averages to 0.25, nothing, and the box is asked again; label 2 to 0.5, which is 1."""
+    boxes = np.array([[20, 20, 0, 40, 40, 2], [60, 60, 0, 80, 80, 2]])
+    case = make_case("3DBox_CT_1", volume(3, 512), boxes)
+    engine = DotEngine()
+    labels = segment(case, engine, Options(mode="official")).labels
+    assert np.array_equal(np.argwhere(labels), [[z, 201, 141] for z in range(3)])
+    first, second, around_dot = [10, 10, 20, 20], [30, 30, 40, 40], [67, 97, 73, 103]
+    assert engine.boxes == [[first, second], [first, around_dot], [first, around_dot]]
+
+
+def test_fast_prompts_follow_the_mask_for_every_label() -> None:
+    """The extent of what is positive on the model grid, whichever label."""
+    boxes = np.array([[20, 20, 0, 40, 40, 2], [60, 60, 0, 80, 80, 2]])
+    engine = DotEngine()
+    segment(make_case("3DBox_CT_1", volume(3, 512), boxes), engine)
+    around_dot = [67, 97, 73, 103]
+    assert engine.boxes[1:] == [[around_dot, around_dot]] * 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"mode": "quick"}, "mode must be one of fast, official, got 'quick'"),
+        ({"volume": "slice"}, "volume must be one of propagate, fixed, got 'slice'"),
+        ({"block": 0}, "block must be at least 1, got 0"),
+        ({"batch": -1}, "batch must be at least 1, got -1"),
+    ],
+)
+def test_options_that_do_not_exist_are_refused(wrong: dict, message: str) -> None:
+    """Before anything is loaded or computed."""
+    with pytest.raises(RunError) as caught:
+        Options(**wrong)
+    assert str(caught.value) == message

@@ -1,0 +1,111 @@
+"""Logits back to the image's size: torch's bilinear rule, and the part that can be positive as good as the whole."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from edge.geometry import Frame
+from edge.restore import positive_window, restore, restore_rows
+
+SIZES = [
+    (1, 1), (1, 300), (300, 1), (2, 3), (3, 500), (31, 33), (32, 32), (64, 64), (77, 190), (200, 41), (513, 511),
+]  # fmt: skip
+
+
+def logit_maps(frame: Frame, count: int = 6) -> Iterator[np.ndarray]:
+    """Maps (size, size) from nothing positive over few single pixels to mostly positive, positive padding included."""
+    rng = np.random.default_rng(frame.height * 1000 + frame.width)
+    for share in np.linspace(-4, 1, count):
+        yield (rng.standard_normal((frame.size, frame.size)) + share).astype(np.float32)
+
+
+def smooth_map(size: int) -> np.ndarray:
+    """A disc's signed distance, flattened: logits as a trained network gives them."""
+    rows, columns = np.mgrid[:size, :size]
+    return np.tanh((size / 4 - np.hypot(rows - size / 3, columns - size / 3)) / size).astype(np.float32)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_restoring_is_torch_bilinear_on_the_cropped_map(height: int, width: int) -> None:
+    """`F.interpolate(bilinear, align_corners=False)`, enlarging and shrinking.
+
+    To 1e-5 where neighbours differ by little; on white noise one rounding of a position near 256 (1.5e-5 px) shows.
+    """
+    torch = pytest.importorskip("torch")
+    for size in (32, 256):
+        frame = Frame(height, width, size)
+        for logits in logit_maps(frame, 2):
+            inner = torch.from_numpy(logits)[None, None, : frame.inner_height, : frame.inner_width]
+            expected = torch.nn.functional.interpolate(inner, (height, width), mode="bilinear", align_corners=False)
+            steepest = max(float(np.abs(np.diff(logits, axis=axis)).max()) for axis in (0, 1))
+            assert np.abs(restore(logits, frame) - expected[0, 0].numpy()).max() <= 1e-5 * (1 + steepest)
+
+
+def test_doubling_by_hand() -> None:
+    """0 and 4 side by side, doubled: 0, 1, 3, 4 (quarters and three quarters, borders held)."""
+    frame = Frame(4, 4, size=2)
+    assert restore(np.array([[0, 4], [0, 4]], np.float32), frame).tolist() == [[0, 1, 3, 4]] * 4
+    assert restore(np.array([[0, 0], [4, 4]], np.float32), frame).T.tolist() == [[0, 1, 3, 4]] * 4
+
+
+def test_same_size_is_the_map_itself() -> None:
+    """No interpolation where there is nothing to interpolate."""
+    logits = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32)
+    assert np.array_equal(restore(logits, Frame(256, 256)), logits)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_restoring_where_positive_is_restoring_everything(height: int, width: int) -> None:
+    """Bit for bit inside the window; outside of it nothing is positive. Whole or in strips of any height."""
+    frame = Frame(height, width, 32)
+    for logits in logit_maps(frame):
+        everything = restore(logits, frame)
+        window = positive_window(logits, 1, frame)
+        if window is None:
+            assert everything.max() <= 0
+            continue
+        for strip in (height, 64, 7):
+            outside = np.ones((height, width), bool)
+            for start in range(0, height, strip):
+                rows, columns, part = restore_rows(window, frame, start, min(start + strip, height))
+                assert np.array_equal(part, everything[rows, columns])
+                outside[rows, columns] = False
+            assert not (everything[outside] > 0).any()
+
+
+def test_a_window_reaches_one_pixel_around_what_is_positive() -> None:
+    """One positive pixel at row 10, column 20: rows 9 to 11 and columns 19 to 21, at the frame's border fewer."""
+    logits = np.full((256, 256), -1, np.float32)
+    logits[10, 20] = 1
+    window = positive_window(logits, 7, Frame(256, 256))
+    assert (window.label, window.top, window.left, window.logits.shape) == (7, 9, 19, (3, 3))
+    assert (window.positive_rows, window.positive_columns) == ((10, 10), (20, 20))
+    logits[:] = -1
+    logits[0, 255] = 1
+    corner = positive_window(logits, 1, Frame(256, 256))
+    assert (corner.top, corner.left, corner.logits.shape) == (0, 254, (2, 2))
+
+
+def test_padding_is_never_looked_at() -> None:
+    """Rows 128 on are padding of a 256 x 512 image; what is positive there does not exist."""
+    logits = np.full((256, 256), -1, np.float32)
+    logits[128:] = 5
+    assert positive_window(logits, 1, Frame(256, 512)) is None
+    assert restore(logits, Frame(256, 512)).max() == -1
+
+
+def test_a_window_owns_its_logits() -> None:
+    """An engine may write its output buffer again."""
+    logits = np.ones((256, 256), np.float32)
+    window = positive_window(logits, 1, Frame(256, 256))
+    logits[:] = -9
+    assert window.logits.min() == 1
+
+
+def test_rows_the_window_does_not_reach_are_empty() -> None:
+    """The caller can skip the strip."""
+    logits = np.full((256, 256), -1, np.float32)
+    logits[100, 100] = 1
+    rows, columns, part = restore_rows(positive_window(logits, 1, Frame(512, 512)), Frame(512, 512), 0, 64)
+    assert (rows, columns, part.size) == (slice(0, 0), slice(0, 0), 0)

@@ -1,0 +1,44 @@
+"""The inference forms compute the training network's function: in float64, where only a mistake can differ."""
+
+import copy
+
+import torch
+from reference import double_precision
+
+from export.decoder import InferenceDecoder
+from export.encoder import InferenceEncoder
+from train.network import LiteMedSAM
+
+TOLERANCE = 1e-9  # of the largest value; rounding of float64 stays near 1e-13
+
+
+def same(own: torch.Tensor, theirs: torch.Tensor) -> bool:
+    assert own.dtype == theirs.dtype == torch.float64 and own.shape == theirs.shape
+    return bool((own - theirs).abs().max() <= TOLERANCE * theirs.abs().max())
+
+
+def test_inference_encoder_is_the_training_encoder(network: LiteMedSAM) -> None:
+    """Norms, scales, biases and the attention table folded; at 32 px every stage pads its windows, as at 256."""
+    images = torch.rand(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    with double_precision(copy.deepcopy(network)) as double, torch.no_grad():
+        assert same(InferenceEncoder(double.image_encoder)(images), double.image_encoder(images))
+
+
+def test_inference_decoder_is_the_training_decoder(network: LiteMedSAM) -> None:
+    """Two boxes at once, and one alone, on an embedding of ordinary size."""
+    embedding = torch.randn(1, 256, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    boxes = torch.tensor([[10.0, 20.0, 90.0, 120.0], [100.0, 0.0, 256.0, 255.0]], dtype=torch.float64)
+    with double_precision(copy.deepcopy(network)) as double, torch.no_grad():
+        expected = double.decode(embedding, boxes, torch.zeros(2, dtype=torch.long))[0]
+        decoder = InferenceDecoder(double)
+        assert same(decoder(embedding, boxes), expected)
+        assert same(decoder(embedding, boxes[1:]), expected[1:])
+
+
+def test_making_inference_forms_leaves_the_network_alone(network: LiteMedSAM) -> None:
+    """A copy is folded, never the weights that training goes on with."""
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    InferenceEncoder(network.image_encoder)
+    InferenceDecoder(network)
+    after = network.state_dict()
+    assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)

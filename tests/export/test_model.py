@@ -1,0 +1,209 @@
+"""A checkpoint to a model folder: whole, within bounds, without a trace of the machine, or not at all."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from edge.errors import ModelError, RunError
+from edge.model_folder import FORMAT, file_hash, read_description
+from edge.runtime import BACKENDS, load_engine
+from export import graphs
+from export.model import ExportOptions, export_model
+from export.parity import Bounds, Parity, check_parity
+from export.share import share_weights
+from train.network import LiteMedSAM
+
+FILES = ("decoder.bin", "decoder.onnx", "decoder.xml", "encoder.bin", "encoder.onnx", "encoder.xml", "model.json")
+IMAGE = np.random.default_rng(5).random((1, 3, 256, 256), dtype=np.float32)
+BOXES = np.array([[20, 30, 120, 150], [0, 0, 256, 256], [200, 5, 202, 7], [1.5, 99, 90, 180.25]], np.float32)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def traced_before(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracing and measuring, a minute on a busy machine, are done once: copies of those graphs, and their numbers."""
+
+    def copy_graphs(_network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict[str, Path]:
+        paths = {stage: folder / f"{stage}.onnx" for stage in ("encoder", "decoder")}
+        for path in paths.values():
+            onnx.save(onnx.load(exported.folder / path.name), path)  # its weights brought in from the shared file
+            graphs._tidy(path, half_weights)
+        return paths
+
+    monkeypatch.setattr("export.model.write_onnx", copy_graphs)
+    monkeypatch.setattr("export.model.measure_parity", lambda _network, _folder: exported.parity)
+
+
+@pytest.fixture
+def converted_before(exported: Any, traced_before: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's files are copied, too."""
+
+    def copy_graph(onnx_path: Path, *, half_weights: bool) -> Path:
+        assert not half_weights
+        for suffix in (".xml", ".bin"):
+            shutil.copy(exported.folder / onnx_path.with_suffix(suffix).name, onnx_path.parent)
+        return onnx_path.with_suffix(".xml")
+
+    monkeypatch.setattr("export.model.write_openvino", copy_graph)
+
+
+def test_the_folder_holds_both_engines_graphs_and_their_hashes(exported: Any) -> None:
+    """Nothing else, and every file is vouched for."""
+    assert tuple(sorted(path.name for path in exported.folder.iterdir())) == FILES
+    description = read_description(exported.folder)
+    assert description.sha256 == {name: file_hash(exported.folder / name) for name in FILES if name != "model.json"}
+    assert [path.name for path in exported.folder.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_description_says_what_it_was_made_of(exported: Any) -> None:
+    """Name, sizes, licence, the checkpoint's hash, versions and the parity measured."""
+    description = read_description(exported.folder)
+    assert (description.format, description.name, description.weights) == (FORMAT, "random", "f32")
+    assert (description.input_size, list(description.embedding_shape)) == (256, [256, 64, 64])
+    assert (description.licence, description.training_data) == ("Apache-2.0", "none, random weights")
+    assert description.made_from["checkpoint"] == "random.pth"
+    assert description.made_from["checkpoint_sha256"] == file_hash(exported.checkpoint)
+    assert set(description.made_from["versions"]) >= {"samedge", "torch", "onnx", "openvino"}
+    assert description.parity == [row.__dict__ for row in exported.parity]
+
+
+def test_parity_is_measured_per_backend_and_far_inside_the_bounds(exported: Any) -> None:
+    """Float32 rounding: under 1e-4 of the largest value, all but single pixels alike."""
+    assert [row.backend.split()[0] for row in exported.parity] == list(BACKENDS)
+    for row in exported.parity:
+        assert 0 < row.embedding_error < 1e-4 * row.embedding_scale
+        assert 0 < row.logits_error < 1e-4 * row.logits_scale
+        assert row.equal_pixels > 0.9999
+        assert row.within(Bounds())
+
+
+@pytest.fixture(scope="module")
+def answers(network: LiteMedSAM) -> tuple[np.ndarray, np.ndarray]:
+    """The network's embedding (1, 256, 64, 64) of IMAGE and logits (4, 256, 256) of BOXES."""
+    with torch.no_grad():
+        embedding = network.image_encoder(torch.from_numpy(IMAGE))
+        logits, _ = network.decode(embedding, torch.from_numpy(BOXES), torch.zeros(4, dtype=torch.long))
+    return embedding.numpy(), logits.numpy()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_engines_answer_as_the_network_for_other_numbers_of_images_and_boxes(
+    exported: Any, answers: tuple[np.ndarray, np.ndarray], backend: str
+) -> None:
+    """The graphs were traced with two images and three boxes: here one image, one and four boxes, some at the edge."""
+    engine = load_engine(exported.folder, backend=backend)
+    embedding, logits = answers
+    assert np.abs(engine.encode(IMAGE) - embedding).max() < 1e-4 * np.abs(embedding).max()
+    for count in (1, 4):
+        found = engine.decode(embedding, BOXES[:count])
+        assert np.abs(found - logits[:count]).max() < 1e-4 * np.abs(logits).max()
+
+
+def test_no_written_file_names_this_machine(exported: Any) -> None:
+    """No path of the repository, of the home folder or of the Python that traced, in any byte."""
+    repository = Path(__file__).parents[2]
+    traces = {str(repository), str(Path.home()) + "/", str(exported.folder.parent), "site-packages", ".py"}
+    for path in exported.folder.iterdir():
+        if path.suffix != ".bin":
+            content = path.read_bytes()
+            assert [trace for trace in traces if trace.encode() in content] == [], path.name
+            assert not re.search(rb"/(home|root|Users|tmp|work)/", content), path.name
+
+
+def test_f16_halves_the_files_and_both_engines_load_them(
+    exported: Any, traced_before: None, answers: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """Weights are rounded to 11 bits, computing stays in float32: about a thousandth on the embedding."""
+    out, options = tmp_path / "half", ExportOptions(name="half", weights="f16")
+    export_model(exported.checkpoint, out, options)
+    assert read_description(out).weights == "f16"
+    for file in ("encoder.bin", "decoder.bin"):
+        assert (out / file).stat().st_size < 0.6 * (exported.folder / file).stat().st_size
+        assert (out / file).with_suffix(".onnx").stat().st_size < 200_000  # the weights are those of the .bin
+    embedding, logits = answers
+    for backend in BACKENDS:
+        engine = load_engine(out, backend=backend)
+        assert 1e-5 < np.abs(engine.encode(IMAGE) - embedding).max() / np.abs(embedding).max() < 0.02
+        assert 1e-5 < np.abs(engine.decode(embedding, BOXES) - logits).max() / np.abs(logits).max() < 0.02
+
+
+def test_out_of_bounds_is_refused_and_the_old_model_kept(exported: Any, converted_before: None, tmp_path: Path) -> None:
+    """The message says by how much; nothing half-made stays beside."""
+    out = shutil.copytree(exported.folder, tmp_path / "model")
+    before = {path.name: file_hash(path) for path in out.iterdir()}
+    with pytest.raises(ModelError, match=r"openvino .* differs from torch: embedding by .* allowed are 0 of"):
+        export_model(exported.checkpoint, out, ExportOptions(name="new", bounds=Bounds(0.0, 1.0)))
+    assert {path.name: file_hash(path) for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_an_older_model_is_replaced_and_a_users_files_are_kept(
+    exported: Any, converted_before: None, tmp_path: Path
+) -> None:
+    """Graphs that the new model does not have go; a note stays."""
+    out = shutil.copytree(exported.folder, tmp_path / "model")
+    (out / "notes.txt").write_text("mine")
+    (out / "old_encoder.xml").write_text("")
+    export_model(exported.checkpoint, out, ExportOptions(name="second"))
+    assert read_description(out).name == "second"
+    assert sorted(path.name for path in out.iterdir()) == sorted([*FILES, "notes.txt"])
+
+
+def test_tracing_twice_gives_the_same_bytes(
+    network: LiteMedSAM, exported: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A checkpoint's ONNX graphs have one hash; shown with the decoder, the quicker one to trace."""
+    monkeypatch.setattr(graphs, "InferenceEncoder", lambda _encoder: torch.nn.MaxPool2d(4))
+    traced = graphs.write_onnx(network, tmp_path, half_weights=False)["decoder"]
+    graphs.write_openvino(traced, half_weights=False)
+    share_weights(traced)
+    for file in ("decoder.onnx", "decoder.bin"):
+        assert file_hash(tmp_path / file) == file_hash(exported.folder / file)
+
+
+@pytest.mark.parametrize("kind", ["file", "other folder"])
+def test_what_is_not_a_model_folder_is_never_written_to(tmp_path: Path, kind: str) -> None:
+    """A mistyped path must not cost a user's files; refused before the checkpoint is even read."""
+    out = tmp_path / "out"
+    if kind == "file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="exists and is not a model folder"):
+        export_model(tmp_path / "none.pth", out, ExportOptions())
+    assert (out if kind == "file" else out / "thesis.txt").read_text() == "mine"
+
+
+def test_unknown_weights_and_missing_checkpoints_are_refused_at_once(tmp_path: Path) -> None:
+    """Nothing is written."""
+    with pytest.raises(RunError, match="weights must be one of f32, f16, got 'int8'"):
+        export_model(tmp_path / "none.pth", tmp_path / "out", ExportOptions(weights="int8"))
+    with pytest.raises(ModelError, match="no such checkpoint"):
+        export_model(tmp_path / "none.pth", tmp_path / "out", ExportOptions())
+    assert not (tmp_path / "out").exists()
+
+
+def test_each_number_of_parity_is_held() -> None:
+    """Inside, then each of the three outside by itself."""
+    bounds = Bounds(relative_error=0.01, equal_pixels=0.99)
+    row = Parity("engine 1.0", 0.1, 10, 0.2, 20, equal_pixels=0.99)
+    check_parity([row], bounds)
+    for wrong in ({"embedding_error": 0.11}, {"logits_error": 0.21}, {"equal_pixels": 0.98}, {"logits_error": np.nan}):
+        assert not replace(row, **wrong).within(bounds)
+        with pytest.raises(ModelError, match=r"engine 1\.0 differs from torch"):
+            check_parity([row, replace(row, **wrong)], bounds)
+
+
+def test_the_description_is_plain_json(exported: Any) -> None:
+    """Readable by anything, no NaN in it."""
+    json.loads((exported.folder / "model.json").read_text(), parse_constant=pytest.fail)

@@ -1,0 +1,179 @@
+"""Labelled folders become slices, slices a cache, and what is broken is named and left out."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edge.case import make_case, write_case
+from edge.errors import CaseError
+from train.cache import CacheOptions, prepare_cache
+from train.data import dataset_of, find_objects, find_sources, read_labelled, read_slices
+
+
+def write_picture(folder: Path, name: str, image: npt.NDArray[np.uint8], labels: npt.NDArray) -> None:
+    cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(folder / f"{name}_gt.png"), labels)
+
+
+def write_volume(folder: Path, name: str, labelled: list[int], depth: int = 6) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.zeros((depth, 40, 30), dtype=np.uint8)
+    for z in labelled:
+        truth[z, 5:15, 10:20] = 1
+    case = make_case(name, rng.integers(0, 255, truth.shape, dtype=np.uint8), np.zeros((0, 6)), truth=truth)
+    write_case(folder / f"{name}.npz", case)
+
+
+def picture(seed: int = 0, height: int = 50, width: int = 60) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
+    image = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    labels = np.zeros((height, width), dtype=np.uint16)
+    labels[10:20, 30:50] = 300
+    labels[0:5, 0:5] = 2
+    return image, labels
+
+
+def test_objects_are_found_with_their_inclusive_extent_and_area() -> None:
+    """Worked by hand; labels need not be contiguous."""
+    labels = np.zeros((6, 8), dtype=np.uint16)
+    labels[1:3, 2:6] = 7
+    labels[5, 0] = 1
+    assert find_objects(labels).tolist() == [[1, 0, 5, 0, 5, 1], [7, 2, 1, 5, 2, 8]]
+    assert find_objects(np.zeros((4, 4), dtype=np.uint8)).shape == (0, 6)
+
+
+def test_pictures_and_cases_are_found_together_and_label_maps_are_not_pictures(tmp_path: Path) -> None:
+    """A picture without a label map is no training data."""
+    write_picture(tmp_path, "2DBox_US_A_1", *picture())
+    write_volume(tmp_path, "3DBox_CT_B_1", [2])
+    cv2.imwrite(str(tmp_path / "unlabelled.png"), np.zeros((4, 4), dtype=np.uint8))
+    assert [source.name for source in find_sources([tmp_path])] == ["2DBox_US_A_1.png", "3DBox_CT_B_1.npz"]
+    with pytest.raises(CaseError, match="no such folder"):
+        find_sources([tmp_path / "nowhere"])
+
+
+def test_a_picture_comes_back_with_its_labels_and_boxes(tmp_path: Path) -> None:
+    """Colours in RGB order, 16-bit labels, a box for each label up to the highest."""
+    image, labels = picture()
+    write_picture(tmp_path, "2DBox_US_A_1", image, labels)
+    case = read_labelled(tmp_path / "2DBox_US_A_1.png")
+    assert np.array_equal(case.image, image)
+    assert np.array_equal(case.truth, labels)
+    assert case.boxes.shape == (300, 4)
+    assert case.boxes[299].tolist() == [30, 10, 49, 19]
+
+
+def test_slices_without_an_object_are_skipped_and_the_rest_spread_evenly(tmp_path: Path) -> None:
+    """Of labelled slices 1, 2, 3, 4, 5 at most 3: the first, the middle, the last."""
+    write_volume(tmp_path, "3DBox_MR_B_1", [1, 2, 3, 4, 5])
+    source = tmp_path / "3DBox_MR_B_1.npz"
+    assert [part.index for part in read_slices(source)] == [1, 2, 3, 4, 5]
+    assert [part.index for part in read_slices(source, limit=3)] == [1, 3, 5]
+
+
+def test_the_data_set_is_the_third_word_of_a_name() -> None:
+    """Where there is none, the modality stands in."""
+    assert dataset_of("2DBox_CT_LungCT_310") == "LungCT"
+    assert dataset_of("2DBox_CT_0001") == "CT"
+
+
+def test_the_cache_gives_back_what_went_in(tmp_path: Path) -> None:
+    """Grey slices to the bit, colours within JPEG's error, labels to the bit; sizes below the limit unchanged."""
+    data = tmp_path / "data"
+    data.mkdir()
+    image = np.zeros((50, 60, 3), dtype=np.uint8)
+    image[..., 0] = np.linspace(0, 250, 60).astype(np.uint8)
+    labels = picture()[1]
+    write_picture(data, "2DBox_US_A_1", image, labels)
+    write_volume(data, "3DBox_CT_B_1", [2, 3])
+    cache = prepare_cache([data], tmp_path / "cache")
+    assert [(entry.case, entry.index) for entry in cache.entries] == [
+        ("2DBox_US_A_1", 0),
+        ("3DBox_CT_B_1", 2),
+        ("3DBox_CT_B_1", 3),
+    ]
+    colour, grey = cache.read(0), cache.read(2)
+    assert np.abs(colour.image.astype(int) - image).max() < 12 and np.array_equal(colour.labels, labels)
+    original = next(part for part in read_slices(data / "3DBox_CT_B_1.npz") if part.index == 3)
+    assert np.array_equal(grey.image, original.image) and np.array_equal(grey.labels, original.labels)
+    assert cache.entries[2].objects == [[1, 10, 5, 19, 14, 100]]
+
+
+def test_large_slices_are_reduced_with_their_objects(tmp_path: Path) -> None:
+    """600 x 300 px at 256 is 256 x 128, and a 10 x 20 object shrinks with it."""
+    labels = np.zeros((300, 600), dtype=np.uint8)
+    labels[100:200, 300:500] = 1
+    image = np.random.default_rng(0).integers(0, 255, (300, 600, 3), dtype=np.uint8)
+    (tmp_path / "data").mkdir()
+    write_picture(tmp_path / "data", "2DBox_US_A_1", image, labels)
+    entry = prepare_cache([tmp_path / "data"], tmp_path / "cache").entries[0]
+    assert list(entry.shape) == [128, 256]
+    _, x_min, y_min, x_max, y_max, _ = entry.objects[0]
+    assert abs(x_max - x_min + 1 - 200 * 256 / 600) <= 1 and abs(y_max - y_min + 1 - 100 * 256 / 600) <= 1
+
+
+def test_a_broken_case_is_named_and_the_others_are_taken(tmp_path: Path) -> None:
+    """A cut archive and a label map of another size: one line each."""
+    data = tmp_path / "data"
+    data.mkdir()
+    write_picture(data, "2DBox_US_A_1", *picture())
+    write_picture(data, "2DBox_US_A_2", picture()[0], picture(height=40)[1])
+    (data / "2DBox_US_A_3.npz").write_bytes(b"PK\x03\x04 cut")
+    cache = prepare_cache([data], tmp_path / "cache")
+    assert {entry.case for entry in cache.entries} == {"2DBox_US_A_1"}
+    assert [line.split(":")[0] for line in cache.broken] == ["2DBox_US_A_2", "2DBox_US_A_3"]
+
+
+def test_a_half_written_cache_is_completed_and_a_whole_one_is_read(tmp_path: Path) -> None:
+    """Without its index, a shard is made again; with it, the source is not opened any more."""
+    data = tmp_path / "data"
+    data.mkdir()
+    write_picture(data, "2DBox_US_A_1", *picture())
+    first = prepare_cache([data], tmp_path / "cache")
+    (first.folder / "shard-00000.json").unlink()
+    (first.folder / "shard-00000.bin").write_bytes(b"half")
+    again = prepare_cache([data], tmp_path / "cache")
+    assert again.entries == first.entries and np.array_equal(again.read(0).labels, picture()[1])
+    written = (again.folder / "shard-00000.bin").stat().st_mtime_ns
+    assert prepare_cache([data], tmp_path / "cache").entries == first.entries
+    assert (again.folder / "shard-00000.bin").stat().st_mtime_ns == written
+
+
+def test_other_data_or_options_are_another_cache(tmp_path: Path) -> None:
+    """A changed file, an added one, another size: none is mistaken for the cache before."""
+    data = tmp_path / "data"
+    data.mkdir()
+    write_picture(data, "2DBox_US_A_1", *picture())
+    hashes = {prepare_cache([data], tmp_path / "cache").content_hash}
+    hashes.add(prepare_cache([data], tmp_path / "cache", CacheOptions(side_px=40)).content_hash)
+    write_picture(data, "2DBox_US_A_2", *picture(1))
+    hashes.add(prepare_cache([data], tmp_path / "cache").content_hash)
+    write_picture(data, "2DBox_US_A_2", *picture(2))
+    hashes.add(prepare_cache([data], tmp_path / "cache").content_hash)
+    assert len(hashes) == 4
+
+
+def test_data_sets_can_be_left_out(tmp_path: Path) -> None:
+    """By the third word of the name."""
+    data = tmp_path / "data"
+    data.mkdir()
+    write_picture(data, "2DBox_US_A_1", *picture())
+    write_picture(data, "2DBox_US_B_1", *picture(1))
+    cache = prepare_cache([data], tmp_path / "cache", leave_out=["A"])
+    assert [entry.case for entry in cache.entries] == ["2DBox_US_B_1"]
+
+
+def test_a_held_out_case_never_changes_sides(tmp_path: Path) -> None:
+    """Adding data moves no case between training and validation."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for number in range(12):
+        write_picture(data, f"2DBox_US_A_{number}", *picture(number))
+    kept, held = prepare_cache([data], tmp_path / "cache").split(0.5)
+    assert 0 < len(held) < 12 and not {entry.case for entry in kept.entries} & set(held)
+    for number in range(12, 16):
+        write_picture(data, f"2DBox_US_A_{number}", *picture(number))
+    _, later = prepare_cache([data], tmp_path / "cache").split(0.5)
+    assert set(held) == {name for name in later if int(name.split("_")[-1]) < 12}

@@ -1,0 +1,133 @@
+"""Adapters: the paper's count, gradients everywhere, and a merge that changes nothing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from edge.errors import ModelError, RunError
+from train.checkpoint import load_weights, save_atomically
+from train.lora import (
+    LoraOptions,
+    adapter_state,
+    add_lora,
+    base_state,
+    load_merged,
+    merge_adapter,
+    read_adapter,
+    save_adapter,
+    state_hash,
+)
+from train.network import PARAMETERS, LiteMedSAM
+from train.parts import choose_trainable, count_parameters, set_training_mode, trained_beside_adapters
+from train.recipe import load_recipe
+
+
+@pytest.fixture
+def adapted() -> tuple[LiteMedSAM, dict[str, Tensor]]:
+    """A network with adapters of random numbers (B starts at zero), and its base."""
+    torch.manual_seed(0)
+    network = LiteMedSAM().eval()
+    base = {key: value.clone() for key, value in network.state_dict().items()}
+    add_lora(network, LoraOptions(rank=4, alpha=8))
+    for name, parameter in network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    return network, base
+
+
+def test_trainable_parameters_are_16_times_rank_times_width_of_every_block() -> None:
+    """qkv r(d + 3d), proj r(d + d), fc1 and fc2 r(d + 4d) each; widths 2 x 128, 6 x 160, 2 x 320: 118,784 by hand."""
+    network = LiteMedSAM()
+    choose_trainable(network, load_recipe("litemedsam-lora"))
+    by_hand = 4 * 16 * (2 * 128 + 6 * 160 + 2 * 320)
+    assert count_parameters(network) == (PARAMETERS + by_hand, by_hand) == (9_910_084, 118_784)
+
+
+def test_a_gradient_reaches_every_adapter_and_nothing_else() -> None:
+    """After one step of B away from zero, A has gradients too."""
+    torch.manual_seed(0)
+    network = LiteMedSAM()
+    choose_trainable(network, load_recipe("litemedsam-lora"))
+    set_training_mode(network)
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        logits = network(
+            torch.rand(1, 3, 56, 56), torch.tensor([[5.0, 5, 40, 40]]), torch.tensor([0]), torch.zeros(1, 2)
+        )
+        logits.square().mean().backward()
+        optimizer.step()
+    reached = {name for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert reached == {name for name, _ in network.named_parameters() if ".lora_" in name}
+
+
+def test_the_decoder_trains_by_option_but_not_what_a_box_never_touches() -> None:
+    """Its three multi-mask heads, and the IoU head without a loss, stay frozen."""
+    network = LiteMedSAM()
+    choose_trainable(network, load_recipe("litemedsam-lora", ["trainable=lora+decoder"]))
+    beside = set(trained_beside_adapters(network))
+    assert "mask_decoder.transformer.layers.0.self_attn.q_proj.weight" in beside
+    assert all(name.startswith("mask_decoder.") for name in beside)
+    assert not any("hypernetworks_mlps.1" in name or "iou_prediction_head" in name for name in beside)
+
+
+def test_merged_equals_unmerged_after_a_save_and_a_load(
+    tmp_path: Path, adapted: tuple[LiteMedSAM, dict[str, Tensor]]
+) -> None:
+    """Embeddings within 1e-5; the adapter's file below 1 MB."""
+    network, base = adapted
+    save_atomically({"model": base}, tmp_path / "base.pth")
+    save_adapter(tmp_path / "adapter", network, LoraOptions(rank=4, alpha=8), state_hash(base), {})
+    merged = LiteMedSAM().eval()
+    load_weights(merged, load_merged(tmp_path / "base.pth", tmp_path / "adapter"), "merged")
+    image = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected, plain = network.image_encoder(image), LiteMedSAM().eval()
+        torch.testing.assert_close(merged.image_encoder(image), expected, atol=1e-5, rtol=1e-5)
+        load_weights(plain, base, "base")
+        assert (plain.image_encoder(image) - expected).abs().max() > 1e-3  # or the test could not fail
+    assert sum(path.stat().st_size for path in (tmp_path / "adapter").iterdir()) < 2**20
+
+
+def test_an_adapter_refuses_another_base(tmp_path: Path, adapted: tuple[LiteMedSAM, dict[str, Tensor]]) -> None:
+    """One number changed is another base."""
+    network, base = adapted
+    save_adapter(tmp_path / "adapter", network, LoraOptions(rank=4, alpha=8), state_hash(base), {})
+    base["mask_decoder.iou_token.weight"][0, 0] += 1
+    save_atomically(base, tmp_path / "other.pth")
+    with pytest.raises(ModelError, match="give the base it was trained on"):
+        load_merged(tmp_path / "other.pth", tmp_path / "adapter")
+
+
+def test_the_base_comes_out_of_an_adapted_network_unchanged(adapted: tuple[LiteMedSAM, dict[str, Tensor]]) -> None:
+    """Names and numbers of the public layout; the adapters come out alone."""
+    network, base = adapted
+    assert state_hash(base_state(network.state_dict())) == state_hash(base)
+    assert len(adapter_state(network)) == 2 * 4 * 10
+
+
+def test_a_target_that_matches_nothing_is_an_error() -> None:
+    """And names what there is."""
+    with pytest.raises(RunError, match=r"no layer is called q_proj.*fc1, fc2, proj, qkv"):
+        add_lora(LiteMedSAM(), LoraOptions(targets=("qkv", "q_proj")))
+
+
+def test_an_adapter_of_another_network_or_of_nothing_does_not_merge() -> None:
+    """Unknown layer; no layer; a number that is not finite."""
+    base = {"layer.weight": torch.zeros(3, 2)}
+    fitting = {"layer.lora_A": torch.ones(1, 2), "layer.lora_B": torch.ones(3, 1)}
+    assert torch.equal(merge_adapter(base, fitting, 0.5)["layer.weight"], torch.full((3, 2), 0.5))
+    with pytest.raises(ModelError, match=r"other\.weight"):
+        merge_adapter(base, {"other.lora_A": torch.ones(1, 2), "other.lora_B": torch.ones(3, 1)}, 1)
+    with pytest.raises(ModelError, match="adapts no layer"):
+        merge_adapter(base, {}, 1)
+    with pytest.raises(ModelError, match="not finite"):
+        merge_adapter(base, {**fitting, "layer.lora_A": torch.full((1, 2), torch.inf)}, 1)
+
+
+def test_a_folder_that_is_no_adapter_is_one_line(tmp_path: Path) -> None:
+    """Empty, or with a damaged file."""
+    with pytest.raises(ModelError, match="not an adapter folder"):
+        read_adapter(tmp_path)

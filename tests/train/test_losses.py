@@ -1,0 +1,84 @@
+"""Losses with answers worked out by hand."""
+
+import pytest
+import torch
+
+from train.ellipses import ellipse_lesson, inscribed_ellipses
+from train.losses import LOSSES, iou_loss, mask_loss, mean_over_images
+
+BOX = torch.tensor([[2.0, 2.0, 5.0, 5.0]])
+
+
+def half_mask() -> torch.Tensor:
+    mask = torch.zeros(1, 8, 8)
+    mask[0, 2:6, 2:6] = 1
+    return mask
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_right_answer_costs_nothing_and_a_wrong_one_much(name: str) -> None:
+    """Logits of +-50 on the mask, then turned around."""
+    mask = half_mask()
+    right, wrong = (sign * 50 * (2 * mask - 1) for sign in (1, -1))
+    assert mask_loss(name)(right, mask, BOX).item() < 1e-3
+    assert mask_loss(name)(wrong, mask, BOX).item() > 1.5
+
+
+def test_dice_and_cross_entropy_of_logits_zero() -> None:
+    """Probabilities of 0.5: Dice 1 - (2 x 8 + 1) / (16 + 32 + 1); cross-entropy ln 2 everywhere."""
+    loss = mask_loss("dice+bce")(torch.zeros(1, 8, 8), half_mask(), BOX)
+    assert loss.item() == pytest.approx(1 - 17 / 49 + 0.693147, abs=1e-5)
+
+
+def test_dice_and_focal_of_logits_zero() -> None:
+    """Focal with gamma 2 at probability 0.5: 0.25 ln 2."""
+    loss = mask_loss("dice+focal")(torch.zeros(1, 8, 8), half_mask(), BOX)
+    assert loss.item() == pytest.approx(1 - 17 / 49 + 0.25 * 0.693147, abs=1e-5)
+
+
+def test_inside_and_outside_of_the_box_count_apart() -> None:
+    """A large frame answered right outside does not hide a wrong answer inside: 6 x 6 of 64 x 64 px."""
+    mask = torch.zeros(1, 64, 64)
+    mask[0, 30:34, 30:34] = 1
+    box = torch.tensor([[30.0, 30.0, 33.0, 33.0]])
+    nothing = torch.full((1, 64, 64), -10.0)
+    assert mask_loss("dice+bce")(nothing, mask, box).item() < 1.1
+    assert mask_loss("dice+box-bce")(nothing, mask, box).item() == pytest.approx(0.94 + 16 * 10 / 64, abs=0.1)
+
+
+def test_the_iou_error_is_against_the_masks_own_iou() -> None:
+    """Answered 8 x 4, truth 4 x 4 within it: IoU 0.5."""
+    logits = torch.full((1, 8, 8), -1.0)
+    logits[0, :, 2:6] = 1
+    assert iou_loss(torch.tensor([0.5]), logits, half_mask()).item() == pytest.approx(0)
+    assert iou_loss(torch.tensor([0.9]), logits, half_mask()).item() == pytest.approx(0.16)
+
+
+def test_every_image_counts_the_same() -> None:
+    """Three boxes of loss 1 and one of loss 5: mean 3, not 2; and halves average to the whole."""
+    losses, images = torch.tensor([1.0, 1.0, 1.0, 5.0]), torch.tensor([0, 0, 0, 1])
+    assert mean_over_images(losses, images, 2).item() == 3
+    parts = mean_over_images(losses[:3], images[:3], 1) + mean_over_images(losses[3:], images[3:] - 1, 1)
+    assert parts.item() / 2 == 3
+
+
+def test_an_ellipse_touches_its_box_and_fills_pi_over_four_of_it() -> None:
+    """A box of 40 x 20 px: extent to the pixel, area 0.785 of 800."""
+    ellipse = inscribed_ellipses(torch.tensor([[10.0, 20.0, 49.0, 39.0]]), 64)[0]
+    rows, columns = torch.nonzero(ellipse, as_tuple=True)
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (10, 49, 20, 39)
+    assert ellipse.sum().item() == pytest.approx(0.7854 * 800, rel=0.01)
+
+
+def test_lessons_repeat_and_cover_all_field_sizes() -> None:
+    """A step's lesson is always the same; boxes lie on their field, in the 256 frame."""
+    sides = set()
+    for step in range(12):
+        embeddings, boxes, corners, ellipses = ellipse_lesson(step, seed=5)
+        assert torch.equal(boxes, ellipse_lesson(step, seed=5)[1])
+        side = ellipses.shape[-1]
+        sides.add(side)
+        assert embeddings.shape[-1] * 4 == side
+        assert (boxes >= corners.repeat(1, 2)).all() and (boxes <= corners.repeat(1, 2) + side).all()
+        assert (ellipses.sum(dim=(1, 2)) > 0).all()
+    assert sides == {56, 112, 256}

@@ -1,0 +1,212 @@
+"""Whole runs on a few drawn pictures: they learn, resume as if never killed, and split over processes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from edge.errors import RunError
+from train.checkpoint import read_checkpoint, save_atomically
+from train.lora import load_merged
+from train.network import PARAMETERS, LiteMedSAM
+from train.run import Outcome, Plan, train
+
+# a 56-px region instead of the frame: the same code at a twentieth of the work
+SMALL = ["region_px=56", "batch=2", "epoch_samples=8", "precision=32-true", "validation_cases=0", "zoom=0.3"]
+REPOSITORY = Path(__file__).parents[2]
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from train.run import train
+if __name__ == "__main__":
+    train(sys.argv[1], [Path(sys.argv[2])], Path(sys.argv[3]), base=Path(sys.argv[4]), cache=Path(sys.argv[5]),
+          accelerator="cpu", devices=int(sys.argv[6]), overrides=sys.argv[7:])
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six pictures of a bright disc on noise, three modalities."""
+    folder = tmp_path_factory.mktemp("data")
+    for number, modality in enumerate(["CT", "CT", "MR", "US", "US", "US"]):
+        rng = np.random.default_rng(number)
+        image = rng.integers(0, 80, (96, 96, 3), dtype=np.uint8)
+        labels = np.zeros((96, 96), dtype=np.uint8)
+        cv2.circle(labels, tuple(rng.integers(30, 66, 2).tolist()), 18, 1, -1)
+        image[labels == 1] += 150
+        cv2.imwrite(str(folder / f"2DBox_{modality}_Discs_{number}.png"), image)
+        cv2.imwrite(str(folder / f"2DBox_{modality}_Discs_{number}_gt.png"), labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("base") / "base.pth"
+    torch.manual_seed(0)
+    save_atomically({"model": LiteMedSAM().state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def losses_of(run: Path) -> list[tuple[int, float]]:
+    if not (run / "losses.csv").exists():
+        return []
+    with (run / "losses.csv").open(newline="") as file:
+        return [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file) if row["lr"]]
+
+
+def script_command(tmp_path: Path, *arguments: object) -> list[str]:
+    script = tmp_path / "run_recipe.py"
+    script.write_text(SCRIPT)
+    return [sys.executable, str(script), *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "MASTER_PORT": "29517"}
+
+
+def test_a_run_leaves_everything_that_explains_it(tmp_path: Path, data: Path, base: Path, cache: Path) -> None:
+    """Recipe, seed, versions, hashes, losses, curves; an adapter that merges into its base."""
+    overrides = [*SMALL, "max_steps=4", "lr=1e-3"]
+    outcome = train("litemedsam-lora", [data], tmp_path / "run", base=base, cache=cache, overrides=overrides)
+    assert isinstance(outcome, Outcome) and outcome.steps == 4
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert {"seed", "base_sha256", "data_sha256", "machine", "torch", "plan"} <= set(run)
+    assert "max_steps = 4" in (tmp_path / "run" / "recipe.toml").read_text()
+    assert [step for step, _ in losses_of(tmp_path / "run")] == [1, 2, 3, 4]
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
+    merged = load_merged(base, outcome.result)
+    changed = [key for key, value in read_checkpoint(base).items() if not torch.equal(value, merged[key])]
+    assert len(changed) == 40 and all(
+        key.endswith(("qkv.weight", "proj.weight", "fc1.weight", "fc2.weight")) for key in changed
+    )
+    with pytest.raises(RunError, match="holds a run already"):
+        train("litemedsam-lora", [data], tmp_path / "run", base=base, cache=cache, overrides=overrides)
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_with_identical_losses(tmp_path: Path, data: Path, base: Path, cache: Path) -> None:
+    """kill -9 between two checkpoints, in the second epoch; dropout on, so that chance is resumed too."""
+    overrides = [*SMALL, "max_steps=11", "save_every=3", "lr=1e-3", "lora_dropout=0.1"]
+    whole = tmp_path / "whole"
+    subprocess.run(
+        script_command(tmp_path, "litemedsam-lora", data, whole, base, cache, 1, *overrides),
+        env=environment(),
+        check=True,
+    )
+    killed = tmp_path / "killed"
+    command = script_command(tmp_path, "litemedsam-lora", data, killed, base, cache, 1, *overrides)
+    process = subprocess.Popen(command, env=environment())
+    deadline = time.monotonic() + 240
+    while len(losses_of(killed)) < 7 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 7 <= len(losses_of(killed)) < 11
+    with pytest.raises(RunError, match="began with other base"):
+        other = tmp_path / "other.pth"
+        save_atomically({key: value * 1.01 for key, value in read_checkpoint(base).items()}, other)
+        train("litemedsam-lora", [data], killed, base=other, cache=cache, overrides=overrides, resume=True)
+    torch.set_num_threads(1)
+    train(
+        "litemedsam-lora", [data], killed, base=base, cache=cache, overrides=overrides, resume=True, accelerator="cpu"
+    )
+    torch.set_num_threads(2)
+    assert losses_of(killed) == losses_of(whole)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does_with_twice_the_batch(
+    tmp_path: Path, data: Path, base: Path, cache: Path
+) -> None:
+    """The adapters after three steps agree within rounding."""
+    for name, devices, batch in (("one", 1, 4), ("two", 2, 2)):
+        overrides = [*SMALL, f"batch={batch}", "max_steps=3", "lr=1e-3", "epoch_samples=100"]
+        command = script_command(tmp_path, "litemedsam-lora", data, tmp_path / name, base, cache, devices, *overrides)
+        subprocess.run(command, env=environment(), check=True, timeout=300)
+    one, two = (load_merged(base, tmp_path / name / "adapter") for name in ("one", "two"))
+    start = read_checkpoint(base)
+    moved = max((one[key] - start[key]).abs().max().item() for key in start if "qkv.weight" in key)
+    apart = max((one[key] - two[key]).abs().max().item() for key in start if "qkv.weight" in key)
+    assert moved > 1e-5 and apart < 0.05 * moved
+
+
+def test_all_parameters_train_from_nothing_and_the_loss_falls(tmp_path: Path, data: Path, cache: Path) -> None:
+    """The base recipe, a lesson of ellipses first; the averaged weights come out in the public layout."""
+    overrides = [*SMALL, "max_steps=5", "ellipse_steps=1", "warmup_steps=0", "batch=2"]
+    lines: list[str] = []
+    outcome = train("litemedsam-base", [data], tmp_path / "run", cache=cache, overrides=overrides, say=lines.append)
+    assert isinstance(outcome, Outcome)
+    assert sum(value.numel() for value in read_checkpoint(outcome.result).values()) > PARAMETERS
+    losses = [loss for _, loss in losses_of(tmp_path / "run")]
+    assert min(losses[2:]) < losses[0]
+    assert lines and "samples/s" in lines[-1]
+
+
+def test_validation_goes_through_the_runtime_and_the_best_is_kept(
+    tmp_path: Path, data: Path, base: Path, cache: Path
+) -> None:
+    """DSC per modality after each validation, held-out cases only."""
+    overrides = [*SMALL, "max_steps=2", "validate_every=2", "validation_cases=2"]
+    outcome = train(
+        "litemedsam-lora", [data], tmp_path / "run", base=base, cache=cache, overrides=overrides, validation=data
+    )
+    assert isinstance(outcome, Outcome) and outcome.dsc is not None and 0 <= outcome.dsc <= 1
+    with (tmp_path / "run" / "validations.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["modality"] for row in rows] == ["mean", "CT", "MR", "US"]
+    assert float(rows[0]["dsc"]) == pytest.approx(sum(float(row["dsc"]) for row in rows[1:]) / 3, abs=1e-4)
+
+
+def test_a_dry_run_prints_the_papers_counts_and_writes_no_run(
+    tmp_path: Path, data: Path, base: Path, cache: Path
+) -> None:
+    """9,791,300 + 118,784 parameters; modalities and their shares; one step timed."""
+    plan = train(
+        "litemedsam-lora",
+        [data],
+        tmp_path / "run",
+        base=base,
+        cache=cache,
+        overrides=[*SMALL, "max_steps=5"],
+        dry_run=True,
+    )
+    assert isinstance(plan, Plan)
+    assert (plan.parameters, plan.trainable) == (9_791_300 + 118_784, 118_784)
+    assert plan.cases == {"CT": 2, "MR": 1, "US": 3} and sum(plan.shares.values()) == pytest.approx(1)
+    assert plan.steps == 5 and plan.samples == 10 and plan.step_s is not None and plan.memory_mib is not None
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (['only=["Dics"]'], "only: no case of Dics; there are Discs"),
+        (["lr=1e30", "max_steps=8", "schedule=constant"], "the loss is"),
+    ],
+)
+def test_what_cannot_work_ends_in_one_line(
+    tmp_path: Path, data: Path, base: Path, cache: Path, overrides: list[str], message: str
+) -> None:
+    """A data set that is not there; a rate at which the loss is no number."""
+    with pytest.raises(RunError, match=message):
+        train("litemedsam-lora", [data], tmp_path / "run", base=base, cache=cache, overrides=[*SMALL, *overrides])
+
+
+def test_an_adapter_needs_a_base(tmp_path: Path, data: Path) -> None:
+    """Random weights are nothing to adapt."""
+    with pytest.raises(RunError, match="--base"):
+        train("litemedsam-lora", [data], tmp_path / "run")

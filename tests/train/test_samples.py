@@ -1,0 +1,100 @@
+"""A sample's image, boxes and masks belong together, however it was cut and flipped."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from edge.geometry import Frame
+from edge.preprocess import prepare
+from train.data import Slice, find_objects
+from train.samples import SampleOptions, collate, make_sample
+
+PLAIN = {"jitter_px": 0.0, "flip": 0.0}
+
+
+def one_slice(height: int = 100, width: int = 80) -> tuple[Slice, npt.NDArray[np.int64]]:
+    """Two bright rectangles on noise: label 1 is 20 x 10 px at (30, 40), label 2 is 8 x 8 px at (50, 70)."""
+    image = np.random.default_rng(0).integers(0, 60, (height, width), dtype=np.uint8)
+    labels = np.zeros((height, width), dtype=np.uint8)
+    labels[40:50, 30:50], labels[70:78, 50:58] = 1, 2
+    image[labels > 0] = 255
+    return Slice("2DBox_US_1", 0, image, labels), find_objects(labels)
+
+
+def test_a_whole_frame_is_what_the_runtime_would_see() -> None:
+    """Pixel for pixel `edge.preprocess.prepare`, and boxes as `Frame` puts them."""
+    part, objects = one_slice()
+    sample = make_sample(part, objects, 0, SampleOptions(**PLAIN), np.random.default_rng(0))
+    assert np.array_equal(sample.image, prepare(part.image))
+    expected = Frame(100, 80).boxes_to_model(np.array([[30.0, 40, 49, 49]]))
+    assert sample.boxes[0].tolist() == pytest.approx(expected[0].tolist())
+    assert sample.corner == (0, 0)
+
+
+@pytest.mark.parametrize("region_px", [56, 112, 256])
+@pytest.mark.parametrize("seed", range(12))
+def test_masks_lie_on_what_they_are_of_and_inside_their_boxes(region_px: int, seed: int) -> None:
+    """Flipped, zoomed and cut: the mask's pixels are the bright ones, and the box with no jitter touches its extent."""
+    part, objects = one_slice()
+    options = SampleOptions(jitter_px=0, flip=0.5, region_px=region_px, zoom=0.4)
+    sample = make_sample(part, objects, seed % 2, options, np.random.default_rng(seed))
+    assert sample.image.shape == (3, region_px, region_px) and sample.masks.shape[1:] == (region_px, region_px)
+    for mask, box in zip(sample.masks, sample.boxes - np.tile(sample.corner, 2), strict=True):
+        rows, columns = np.nonzero(mask)
+        assert sample.image[0][mask].mean() > 0.85
+        scale = max(1.0, (box[2] - box[0]) / 8)
+        extent = [columns.min(), rows.min(), columns.max(), rows.max()]
+        assert np.abs(extent - box).max() <= scale + 1.5
+
+
+def test_regions_lie_on_the_grid_of_the_embedding_and_inside_the_frame() -> None:
+    """Corners are multiples of 4 px from 0 to 200; boxes are in the 256 frame."""
+    part, objects = one_slice()
+    corners = []
+    for seed in range(60):
+        sample = make_sample(part, objects, 0, SampleOptions(region_px=56), np.random.default_rng(seed))
+        assert sample.corner[0] % 4 == 0 and min(sample.corner) >= 0 and max(sample.corner) <= 200
+        assert (sample.boxes >= np.tile(sample.corner, 2)).all() and (sample.boxes <= 255).all()
+        corners.append(sample.corner)
+    assert len(set(corners)) > 40
+
+
+def test_jitter_moves_sides_outwards_by_no_more_than_asked() -> None:
+    """Up to 10 px of the 256 frame, and by different amounts."""
+    part, objects = one_slice()
+    tight = make_sample(part, objects, 0, SampleOptions(**PLAIN), np.random.default_rng(0)).boxes[0]
+    options = SampleOptions(jitter_px=10, flip=0)
+    moved = np.array([make_sample(part, objects, 0, options, np.random.default_rng(s)).boxes[0] for s in range(40)])
+    outwards = (moved - tight) * [-1, -1, 1, 1]
+    assert outwards.min() >= -1e-4 and outwards.max() <= 10.001 and outwards.std() > 1
+
+
+def test_objects_beside_the_first_are_prompted_too_up_to_the_number_asked() -> None:
+    """The drawn one comes first."""
+    part, objects = one_slice()
+    both = make_sample(part, objects, 1, SampleOptions(**PLAIN), np.random.default_rng(0))
+    alone = make_sample(part, objects, 1, SampleOptions(boxes_per_image=1, **PLAIN), np.random.default_rng(0))
+    assert len(both.boxes) == 2 and len(alone.boxes) == 1
+    assert np.array_equal(both.boxes[0], alone.boxes[0])
+
+
+def test_changed_intensities_stay_between_0_and_1_and_greys_stay_grey() -> None:
+    """And something does change."""
+    part, objects = one_slice()
+    plain = make_sample(part, objects, 0, SampleOptions(**PLAIN), np.random.default_rng(0))
+    changed = make_sample(part, objects, 0, SampleOptions(intensity=0.9, **PLAIN), np.random.default_rng(0))
+    assert changed.image.min() >= 0 and changed.image.max() <= 1
+    assert np.array_equal(changed.image[0], changed.image[2])
+    assert not np.array_equal(changed.image, plain.image)
+
+
+def test_a_batch_says_which_box_is_of_which_image() -> None:
+    """Two boxes of the first image, one of the second."""
+    part, objects = one_slice()
+    first = make_sample(part, objects, 0, SampleOptions(), np.random.default_rng(0))
+    second = make_sample(part, objects, 0, SampleOptions(boxes_per_image=1), np.random.default_rng(1))
+    batch = collate([first, second])
+    assert batch.image_of_box.tolist() == [0, 0, 1]
+    assert batch.images.shape == (2, 3, 256, 256) and batch.masks.shape == (3, 256, 256)
+    assert batch.masks.dtype == torch.bool

@@ -1,0 +1,1 @@
+"""Training: networks, data, LoRA, recipes, the loop. Imports `edge`, never `export`."""

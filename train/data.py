@@ -1,0 +1,165 @@
+"""Training data as it lies in folders: challenge cases (`.npz` with `gts`), pictures with a label map beside them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.case import Case, check_labels, make_case, modality_of, read_case
+from edge.errors import CaseError
+from edge.npz import read_npz
+
+PICTURES = (".jpg", ".jpeg", ".png")
+LABELS_SUFFIX = "_gt.png"
+
+# label, x_min, y_min, x_max, y_max (inclusive px), area in px: one row per object
+Objects = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One image, or one slice of a volume, that holds at least one object."""
+
+    case: str  # name of the case it is from
+    index: int  # of the slice, 0 for an image
+    image: npt.NDArray[np.uint8]  # (H, W, 3) or (H, W)
+    labels: npt.NDArray  # (H, W), 0 is background
+
+    @property
+    def modality(self) -> str:
+        return modality_of(self.case)
+
+
+def find_sources(folders: Iterable[Path]) -> list[Path]:
+    """The labelled cases of folders, in name order: every `.npz`, every picture with `<name>_gt.png` beside it.
+
+    Raises:
+        CaseError: a folder is not there, or nothing labelled lies in any of them.
+    """
+    sources = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise CaseError(f"{folder}: no such folder of training data")
+        names = {path.name for path in folder.iterdir()}
+        sources += sorted(
+            folder / name
+            for name in names
+            if name[0] != "." and (name.lower().endswith(".npz") or _is_labelled_picture(name, names))
+        )
+    if not sources:
+        raise CaseError(f"{', '.join(map(str, folders))}: no .npz case and no picture with a {LABELS_SUFFIX} beside it")
+    return sources
+
+
+def dataset_of(name: str) -> str:
+    """The data set in a case's name, its third word: `2DBox_CT_LungCT_310` is of LungCT; the modality where none is."""
+    words = name.split("_")
+    return words[2] if len(words) > 3 else modality_of(name)
+
+
+def read_slices(source: Path, limit: int | None = None) -> Iterator[Slice]:
+    """The slices of a case that hold an object.
+
+    Args:
+        limit: at most this many slices of a volume, evenly spread; None: all.
+
+    Raises:
+        CaseError: the case cannot be read or does not fit.
+    """
+    case = read_labelled(source)
+    truth = truth_of(case)
+    if not case.is_volume:
+        yield Slice(case.name, 0, _without_repeated_channels(case.image), truth)
+        return
+    held = np.flatnonzero(truth.reshape(len(truth), -1).any(axis=1))
+    if limit is not None and len(held) > limit:
+        held = held[np.linspace(0, len(held) - 1, limit).round().astype(int)]
+    for z in held.tolist():
+        if case.image[z].min() < case.image[z].max():
+            yield Slice(case.name, z, case.image[z], truth[z])
+
+
+def read_labelled(source: Path) -> Case:
+    """A case with its truth; the boxes of an `.npz` as they are there, of a picture its objects' extents.
+
+    Raises:
+        CaseError: the case cannot be read or does not fit, or has no truth.
+    """
+    if source.suffix.lower() == ".npz":
+        if "boxes" in read_npz(source, ["boxes"]):
+            return read_case(source, with_truth=True)
+        arrays = read_npz(source, ["imgs", "gts"])
+        for key in ("imgs", "gts"):
+            if key not in arrays:
+                raise CaseError(f"{source.stem}: key {key!r} is missing; training needs 'imgs' and 'gts'")
+        case = make_case(source.stem, arrays["imgs"], np.zeros((0, 4)), truth=arrays["gts"])
+    else:
+        case = _read_picture(source)
+    return case if case.is_volume else replace(case, boxes=_boxes_by_label(truth_of(case)))
+
+
+def truth_of(case: Case) -> npt.NDArray:
+    """The case's labels.
+
+    Raises:
+        CaseError: it has none, or none but background.
+    """
+    if case.truth is None:
+        raise CaseError(f"{case.name}: key 'gts' is missing; training needs the truth")
+    if not case.truth.any():
+        raise CaseError(f"{case.name}: its truth holds no object")
+    return case.truth
+
+
+def find_objects(labels: npt.NDArray) -> Objects:
+    """The objects (K, 6) of a label map in label order; see `Objects`."""
+    rows, columns = np.nonzero(labels)
+    found = labels[rows, columns].astype(np.int64)
+    order = np.argsort(found, kind="stable")
+    found, rows, columns = found[order], rows[order], columns[order]
+    starts = np.flatnonzero(np.diff(found, prepend=0))
+    if starts.size == 0:
+        return np.zeros((0, 6), dtype=np.int64)
+    least, most = np.minimum.reduceat, np.maximum.reduceat
+    corners = (least(columns, starts), least(rows, starts), most(columns, starts), most(rows, starts))
+    return np.stack([found[starts], *corners, np.diff(starts, append=len(found))], axis=1)
+
+
+def _boxes_by_label(labels: npt.NDArray) -> npt.NDArray[np.float64]:
+    """Boxes (N, 4) of labels 1 to the highest; a label that is not there gets the first pixel."""
+    objects = find_objects(labels)
+    boxes = np.zeros((int(labels.max()), 4))
+    boxes[objects[:, 0] - 1] = objects[:, 1:5]
+    return boxes
+
+
+def _is_labelled_picture(name: str, names: set[str]) -> bool:
+    path = Path(name)
+    return path.suffix.lower() in PICTURES and not name.endswith(LABELS_SUFFIX) and path.stem + LABELS_SUFFIX in names
+
+
+def _read_picture(source: Path) -> Case:
+    image = _decode(source, cv2.IMREAD_COLOR)
+    labels = _decode(source.with_name(source.stem + LABELS_SUFFIX), cv2.IMREAD_UNCHANGED)
+    checked = check_labels(source.stem, LABELS_SUFFIX, labels, image.shape[:2])
+    return make_case(source.stem, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.zeros((0, 4)), truth=checked)
+
+
+def _decode(path: Path, flags: int) -> npt.NDArray:
+    try:
+        decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), dtype=np.uint8), flags)
+    except (OSError, cv2.error) as error:
+        raise CaseError(f"{path.stem}: {path.name} cannot be read ({error})") from None
+    if decoded is None:
+        raise CaseError(f"{path.stem}: {path.name} is not a picture")
+    return decoded
+
+
+def _without_repeated_channels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(H, W) where the three channels are the same: a third of the cache, and greys stay greys when augmented."""
+    first = image[..., 0]
+    grey = np.array_equal(first, image[..., 1]) and np.array_equal(first, image[..., 2])
+    return np.ascontiguousarray(first) if grey else image

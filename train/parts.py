@@ -1,0 +1,89 @@
+"""What of the network trains, and how it starts."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from train.lora import LoraOptions, add_lora
+from train.network import LiteMedSAM
+from train.recipe import Recipe
+
+# A single box prompt never touches these; training them would only keep processes waiting for their gradients.
+UNUSED = (
+    "prompt_encoder.point_embeddings.0", "prompt_encoder.point_embeddings.1", "prompt_encoder.not_a_point_embed",
+    "prompt_encoder.mask_downscaling", "mask_decoder.output_hypernetworks_mlps.1",
+    "mask_decoder.output_hypernetworks_mlps.2", "mask_decoder.output_hypernetworks_mlps.3",
+)  # fmt: skip
+IOU_HEAD = "mask_decoder.iou_prediction_head"
+
+
+def lora_options(recipe: Recipe) -> LoraOptions:
+    """The adapter a recipe describes."""
+    return LoraOptions(recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout, recipe.lora_targets)
+
+
+def choose_trainable(network: LiteMedSAM, recipe: Recipe) -> None:
+    """Adapters where the recipe wants them; gradients for what trains, and for nothing else."""
+    network.requires_grad_(recipe.trainable == "all")
+    if recipe.trainable.startswith("lora"):
+        add_lora(network, lora_options(recipe))
+    if recipe.trainable in ("lora+decoder", "decoder"):
+        network.mask_decoder.requires_grad_(True)
+    for name, parameter in network.named_parameters():
+        if name.startswith(UNUSED) or (name.startswith(IOU_HEAD) and not recipe.iou_weight):
+            parameter.requires_grad_(False)
+
+
+def set_training_mode(network: LiteMedSAM) -> None:
+    """Training mode, except for batch normalisation that does not train: its statistics belong to the base."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+            module.eval()
+
+
+def trained_beside_adapters(network: LiteMedSAM) -> dict[str, Tensor]:
+    """Tensors that train in full although adapters train too, by their public names."""
+    return {
+        name: parameter.detach()
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad and ".lora_" not in name
+    }
+
+
+def start_from_nothing(network: LiteMedSAM, seed: int) -> None:
+    """Fresh weights under which the image passes every block nearly unchanged at first."""
+    torch.manual_seed(seed)
+    network.load_state_dict(LiteMedSAM().state_dict())
+    for name, module in network.image_encoder.named_modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        elif name.endswith("local_conv"):
+            nn.init.dirac_(module.c.weight, groups=module.c.groups)
+        elif name.endswith("conv3") and ".blocks." in name:
+            nn.init.zeros_(module.bn.weight)
+
+
+def decay_groups(network: nn.Module, weight_decay: float) -> list[dict]:
+    """Parameters that train, for an optimiser: matrices decay, biases, scales and learned tokens do not."""
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in _trained(network):
+        decays = parameter.ndim > 1 and not any(word in name for word in ("token", "embed.", "embeddings", "biases"))
+        groups[decays].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0}
+        for decays, parameters in groups.items()
+        if parameters
+    ]
+
+
+def count_parameters(network: nn.Module) -> tuple[int, int]:
+    """Parameters in all, and of them trainable."""
+    total = sum(parameter.numel() for parameter in network.parameters())
+    return total, sum(parameter.numel() for _, parameter in _trained(network))
+
+
+def _trained(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad)

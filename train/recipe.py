@@ -1,0 +1,169 @@
+"""Recipes: every number of a training run in one TOML file, overridden by `key=value`, checked by name and type."""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from edge.errors import RunError
+from train.losses import LOSSES
+from train.sampler import BALANCED_SHARES, POLICIES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).parent / "recipes"
+TRAINABLE = ("lora", "lora+decoder", "decoder", "all")
+SCHEDULES = ("constant", "cosine", "plateau")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run; the file of the same name in `train/recipes` says what it is for."""
+
+    # what trains
+    trainable: str = "lora"  # one of TRAINABLE
+    lora_rank: int = 4
+    lora_alpha: int = 4
+    lora_dropout: float = 0.0
+    lora_targets: tuple[str, ...] = ("qkv", "proj", "fc1", "fc2")
+    # data
+    leave_out: tuple[str, ...] = ()  # data sets, the third word of a case's name
+    only: tuple[str, ...] = ()  # data sets; empty: all
+    cache_px: int = 256  # longest side kept
+    slices_per_volume: int = 24
+    # sampling
+    sampling: str = "balanced"  # one of sampler.POLICIES
+    shares: dict[str, float] = field(default_factory=lambda: dict(BALANCED_SHARES))
+    epoch_samples: int = 100_000
+    # samples
+    region_px: int = 256  # 256: whole frames; a multiple of 56: regions around an object
+    boxes_per_image: int = 4
+    jitter_px: float = 10.0
+    flip: float = 0.5
+    zoom: float = 0.0
+    intensity: float = 0.0
+    ellipse_steps: int = 0  # first, the decoder alone: noise for an embedding, the ellipse in the box as target
+    # loss
+    loss: str = "dice+focal"  # one of losses.LOSSES
+    iou_weight: float = 0.0  # of the IoU head's squared error
+    # optimiser
+    batch: int = 16  # images per process and step
+    epochs: int = 20
+    max_steps: int = 0  # 0: as many as the epochs have
+    lr: float = 5e-5
+    weight_decay: float = 0.01
+    warmup_steps: int = 0
+    schedule: str = "plateau"  # one of SCHEDULES
+    plateau_factor: float = 0.9
+    plateau_patience: int = 5
+    clip_value: float = 0.0  # of each gradient; 0: no clipping
+    clip_norm: float = 0.0  # of all gradients together; 0: no clipping
+    ema: float = 0.0  # decay per step of the averaged weights that are validated and kept; 0: none
+    # run
+    seed: int = 0
+    precision: str = "bf16-mixed"  # or 32-true
+    compile: bool = False  # torch.compile: 3.5 times faster on a CPU with BF16, after minutes of compiling
+    workers: int = 0  # processes that prepare samples; 0: within the training process
+    save_every: int = 500  # steps; a killed run resumes from there
+    validate_every: int = 0  # steps; 0: once an epoch
+    validation_cases: int = 33  # evenly over the modalities; 0: no validation
+    validation_slices: int = 5  # of a volume, around its middle
+    hold_out: float = 0.05  # of the cases, when no validation folder is given
+    early_stop: int = 0  # validations without improvement before the run ends; 0: never
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe by its name in `train/recipes` or by path, with `key=value` overrides in TOML's spelling.
+
+    Raises:
+        RunError: no such recipe, an unknown key (the nearest is named), a value of another type or out of range.
+    """
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{name}: no such recipe; there are {', '.join(recipe_names())}, or give a .toml file") from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise RunError(f"{path}: cannot be read as a recipe ({error})") from None
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise RunError(f"override {override!r} must be key=value")
+        values[key.strip()] = _parse(text.strip())
+    return _checked(values, path.stem)
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The resolved recipe, as a file that `load_recipe` reads."""
+    return "".join(f"{key} = {_spell(value)}\n" for key, value in asdict(recipe).items())
+
+
+def _parse(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string, so that schedule=cosine needs no quotes in a shell
+
+
+def _checked(values: dict[str, Any], name: str) -> Recipe:
+    known = {each.name: each for each in fields(Recipe)}
+    defaults = asdict(Recipe())
+    checked = {}
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, cutoff=0)[0]
+            raise RunError(f"{name}: unknown key {key!r}; the nearest is {near!r}")
+        checked[key] = _typed(name, key, value, defaults[key])
+    recipe = Recipe(**checked)
+    _check_ranges(name, recipe)
+    return recipe
+
+
+def _typed(name: str, key: str, value: Any, default: Any) -> Any:
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if isinstance(default, tuple) and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if type(value) is not type(default):
+        expected = {"tuple": "list of strings", "dict": "table"}.get(type(default).__name__, type(default).__name__)
+        raise RunError(f"{name}: {key} must be of type {expected}, got {value!r}")
+    return value
+
+
+def _check_ranges(name: str, recipe: Recipe) -> None:
+    choices = {"trainable": TRAINABLE, "sampling": POLICIES, "loss": LOSSES, "schedule": SCHEDULES}
+    for key, allowed in choices.items():
+        if getattr(recipe, key) not in allowed:
+            raise RunError(f"{name}: {key} must be one of {', '.join(allowed)}, got {getattr(recipe, key)!r}")
+    for key in ("batch", "boxes_per_image", "epochs", "epoch_samples", "lora_rank", "save_every", "slices_per_volume"):
+        if getattr(recipe, key) < 1:
+            raise RunError(f"{name}: {key} must be at least 1, got {getattr(recipe, key)}")
+    for key in ("intensity", "hold_out", "ema", "lora_dropout"):
+        if not 0 <= getattr(recipe, key) < 1:
+            raise RunError(f"{name}: {key} must be at least 0 and below 1, got {getattr(recipe, key)}")
+    if recipe.lr <= 0:
+        raise RunError(f"{name}: lr must be above 0, got {recipe.lr}")
+    if recipe.region_px != 256 and (recipe.region_px % 56 or not 0 < recipe.region_px < 256):
+        raise RunError(f"{name}: region_px must be 256 or a multiple of 56 below it, got {recipe.region_px}")
+
+
+def _spell(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_spell, value)) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f'"{key}" = {_spell(item)}' for key, item in value.items()) + " }"
+    return str(value)

@@ -1,0 +1,48 @@
+"""The learning rate at each step."""
+
+import math
+from typing import Any
+
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from train.recipe import Recipe
+
+
+class Schedule:
+    """Warm-up, then constant, cosine to zero, or smaller whenever validation stands still."""
+
+    def __init__(self, optimizer: Any, recipe: Recipe, steps: int) -> None:
+        self._optimizer, self._recipe, self._steps = optimizer, recipe, steps
+        plain = getattr(optimizer, "optimizer", optimizer)  # Fabric's wrapper is not an Optimizer to torch
+        self._plateau = ReduceLROnPlateau(plain, factor=recipe.plateau_factor, patience=recipe.plateau_patience)
+        self._peak = recipe.lr
+
+    @property
+    def lr(self) -> float:
+        """As it is now."""
+        return self._optimizer.param_groups[0]["lr"]
+
+    def set(self, step: int) -> None:
+        """Set the rate of a step, counted from 0."""
+        share = min(1.0, (step + 1) / (self._recipe.warmup_steps + 1))
+        if self._recipe.schedule == "cosine":
+            share *= 0.5 * (1 + math.cos(math.pi * step / self._steps))
+        self._write(self._peak * share)
+
+    def judge(self, error: float) -> None:
+        """Take a validation's error in; only `plateau` listens."""
+        if self._recipe.schedule == "plateau":
+            self._write(self._peak)
+            self._plateau.step(error)
+            self._peak = self.lr
+
+    def state(self) -> dict[str, Any]:
+        return {"plateau": self._plateau.state_dict(), "peak": self._peak}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._plateau.load_state_dict(state["plateau"])
+        self._peak = state["peak"]
+
+    def _write(self, lr: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr

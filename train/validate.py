@@ -1,0 +1,105 @@
+"""Validation by the runtime itself: the network that trains as an engine of `edge.pipeline`, scored by `edge.score`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edge.case import Case
+from edge.errors import CaseError
+from edge.model_folder import ModelDescription
+from edge.pipeline import segment
+from edge.score import mean_dice
+from train.data import read_labelled, truth_of
+from train.network import FRAME_PX, LiteMedSAM
+from train.tiny_vit import EMBEDDING_WIDTH, STRIDE
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Mean DSC, 0 to 1."""
+
+    dsc: float  # unweighted mean over the modalities
+    by_modality: dict[str, float]
+    cases: int
+
+
+class TorchEngine:
+    """A network as an `edge.runtime.Engine`."""
+
+    backend = f"torch {torch.__version__}"
+    precision = "f32"
+
+    def __init__(self, network: LiteMedSAM) -> None:
+        grid = FRAME_PX // STRIDE
+        self.description = ModelDescription("training", FRAME_PX, (EMBEDDING_WIDTH, grid, grid), {}, {})
+        self.threads = torch.get_num_threads()
+        self._network = network
+        self._device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def encode(self, images: Array) -> Array:
+        return self._network.image_encoder(torch.from_numpy(images).to(self._device)).cpu().numpy()
+
+    @torch.inference_mode()
+    def decode(self, embedding: Array, boxes: Array) -> Array:
+        prompts, first = torch.from_numpy(boxes).to(self._device), torch.zeros(len(boxes), dtype=torch.long)
+        image = torch.from_numpy(embedding).to(self._device)
+        return self._network.decode(image, prompts, first.to(self._device))[0].cpu().numpy()
+
+
+def read_validation(sources: Sequence[Path], count: int, slices: int) -> list[Case]:
+    """Up to `count` cases, evenly over the modalities and within each over the sources; broken ones are left out.
+
+    Args:
+        slices: volumes are cut to this many around the middle of their boxes' range.
+    """
+    by_modality: dict[str, list[Case]] = {}
+    for source in sources:
+        try:
+            case = read_labelled(source)
+            truth_of(case)
+        except CaseError:
+            continue  # named when the cache was made, or by `samedge cases check`
+        if len(case.boxes):
+            by_modality.setdefault(case.modality, []).append(_cut(case, slices) if case.is_volume else case)
+    each = max(1, count // max(1, len(by_modality)))
+    return [case for _, cases in sorted(by_modality.items()) for case in _spread(cases, each)]
+
+
+def validate(network: LiteMedSAM, cases: Sequence[Case]) -> Validation:
+    """The mean DSC of a network, in evaluation mode, over cases with a truth."""
+    training = network.training
+    network.eval()
+    engine = TorchEngine(network)
+    scores: dict[str, list[float]] = {}
+    for case in cases:
+        scores.setdefault(case.modality, []).append(mean_dice(truth_of(case), segment(case, engine).labels))
+    network.train(training)
+    by_modality = {modality: float(np.nanmean(values)) for modality, values in sorted(scores.items())}
+    return Validation(float(np.mean(list(by_modality.values()))), by_modality, len(cases))
+
+
+def _spread(cases: list[Case], count: int) -> list[Case]:
+    if len(cases) <= count:
+        return cases
+    return [cases[place] for place in np.linspace(0, len(cases) - 1, count).round().astype(int)]
+
+
+def _cut(case: Case, slices: int) -> Case:
+    """The volume's part around the middle of its first box; boxes that do not reach it are dropped, truth included."""
+    middle = int((case.boxes[0, 2] + case.boxes[0, 5]) / 2)
+    low = max(0, min(middle - slices // 2, len(case.image) - slices))
+    high = min(low + slices, len(case.image)) - 1
+    kept = np.flatnonzero((case.boxes[:, 2] <= high) & (case.boxes[:, 5] >= low))
+    boxes = case.boxes[kept].copy()
+    boxes[:, [2, 5]] = np.clip(boxes[:, [2, 5]] - low, 0, high - low)
+    truth = truth_of(case)[low : high + 1]
+    number = np.zeros(max(int(truth.max()), len(case.boxes)) + 1, dtype=truth.dtype)
+    number[kept + 1] = np.arange(1, len(kept) + 1)
+    return replace(case, image=case.image[low : high + 1], boxes=boxes, truth=number[truth])
