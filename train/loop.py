@@ -17,7 +17,7 @@ from train.average import Average
 from train.cache import Cache
 from train.losses import iou_loss, mask_loss, mean_over_images
 from train.network import FRAME_PX, LiteMedSAM
-from train.parts import decay_groups, set_training_mode
+from train.parts import parameter_groups, set_training_mode
 from train.recipe import Recipe
 from train.records import Records
 from train.sampler import Batches, Draws
@@ -85,7 +85,7 @@ def fit(
     Raises:
         RunError: a loss that is not finite, or `resume` without a checkpoint that fits.
     """
-    optimizer = torch.optim.AdamW(decay_groups(network, recipe.weight_decay), lr=recipe.lr)
+    optimizer = torch.optim.AdamW(parameter_groups(network, recipe), lr=recipe.lr)
     lesson, optimizer = fabric.setup(Lesson(network, recipe), optimizer)
     per_epoch, total = steps_per_epoch(recipe, fabric.world_size), total_steps(recipe, fabric.world_size)
     progress = Progress()

@@ -1,6 +1,7 @@
 """What of the network trains, and how it starts."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,16 +67,22 @@ def start_from_nothing(network: LiteMedSAM, seed: int) -> None:
             nn.init.zeros_(module.bn.weight)
 
 
-def decay_groups(network: nn.Module, weight_decay: float) -> list[dict]:
-    """Parameters that train, for an optimiser: matrices decay, biases, scales and learned tokens do not."""
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters that train, for an optimiser: matrices decay, biases, scales and learned tokens do not.
+
+    `lr_share` of a group is its part of the recipe's rate: `decoder_lr_share` outside of the encoder, else 1.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in _trained(network):
         decays = parameter.ndim > 1 and not any(word in name for word in ("token", "embed.", "embeddings", "biases"))
-        groups[decays].append(parameter)
+        groups.setdefault(("image_encoder" in name, decays), []).append(parameter)
     return [
-        {"params": parameters, "weight_decay": weight_decay if decays else 0.0}
-        for decays, parameters in groups.items()
-        if parameters
+        {
+            "params": parameters,
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+            "lr_share": 1.0 if in_encoder else recipe.decoder_lr_share,
+        }
+        for (in_encoder, decays), parameters in groups.items()
     ]
 
 

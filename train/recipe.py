@@ -56,6 +56,7 @@ class Recipe:
     epochs: int = 20
     max_steps: int = 0  # 0: as many as the epochs have
     lr: float = 5e-5
+    decoder_lr_share: float = 1.0  # the decoder's and prompt encoder's part of `lr`
     weight_decay: float = 0.01
     warmup_steps: int = 0
     schedule: str = "plateau"  # one of SCHEDULES
@@ -151,8 +152,9 @@ def _check_ranges(name: str, recipe: Recipe) -> None:
     for key in ("intensity", "hold_out", "ema", "lora_dropout"):
         if not 0 <= getattr(recipe, key) < 1:
             raise RunError(f"{name}: {key} must be at least 0 and below 1, got {getattr(recipe, key)}")
-    if recipe.lr <= 0:
-        raise RunError(f"{name}: lr must be above 0, got {recipe.lr}")
+    for key in ("lr", "decoder_lr_share"):
+        if getattr(recipe, key) <= 0:
+            raise RunError(f"{name}: {key} must be above 0, got {getattr(recipe, key)}")
     if recipe.region_px != 256 and (recipe.region_px % 56 or not 0 < recipe.region_px < 256):
         raise RunError(f"{name}: region_px must be 256 or a multiple of 56 below it, got {recipe.region_px}")
 

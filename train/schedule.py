@@ -19,8 +19,9 @@ class Schedule:
 
     @property
     def lr(self) -> float:
-        """As it is now."""
-        return self._optimizer.param_groups[0]["lr"]
+        """As it is now, where a group's share is 1."""
+        group = self._optimizer.param_groups[0]
+        return group["lr"] / group["lr_share"]
 
     def set(self, step: int) -> None:
         """Set the rate of a step, counted from 0."""
@@ -45,4 +46,4 @@ class Schedule:
 
     def _write(self, lr: float) -> None:
         for group in self._optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_share"]

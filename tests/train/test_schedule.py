@@ -1,0 +1,65 @@
+"""The learning rate at each step, worked out by hand."""
+
+import pytest
+import torch
+
+from train.network import LiteMedSAM
+from train.parts import parameter_groups
+from train.recipe import Recipe
+from train.schedule import Schedule
+
+
+def optimizer() -> torch.optim.SGD:
+    groups = [{"params": [torch.zeros(1)], "lr_share": share} for share in (1.0, 0.25)]
+    return torch.optim.SGD(groups, lr=1.0)
+
+
+def test_warm_up_rises_evenly_and_shares_are_kept() -> None:
+    """Three warm-up steps to a rate of 1: 1/4, 2/4, 3/4, then 1; a group of share 0.25 has a quarter of it."""
+    steps = optimizer()
+    schedule = Schedule(steps, Recipe(lr=1.0, warmup_steps=3, schedule="constant"), steps=10)
+    rates = []
+    for step in range(5):
+        schedule.set(step)
+        rates.append(schedule.lr)
+        assert steps.param_groups[1]["lr"] == pytest.approx(schedule.lr / 4)
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+
+
+def test_cosine_is_half_at_half_time_and_goes_to_nothing() -> None:
+    """Steps 0, 5 and 10 of 10."""
+    schedule = Schedule(optimizer(), Recipe(lr=2.0, schedule="cosine"), steps=10)
+    rates = []
+    for step in (0, 5, 10):
+        schedule.set(step)
+        rates.append(schedule.lr)
+    assert rates == pytest.approx([2, 1, 0])
+
+
+def test_plateau_shrinks_after_patience_and_survives_a_restore() -> None:
+    """Factor 0.9, patience 1: the second validation without improvement shrinks the rate, warm-up or not."""
+    recipe = Recipe(lr=1.0, schedule="plateau", plateau_patience=1)
+    first, second = Schedule(optimizer(), recipe, 100), Schedule(optimizer(), recipe, 100)
+    for error in (0.5, 0.5):
+        first.judge(error)
+    assert first.lr == pytest.approx(1)
+    second.restore(first.state())
+    for schedule in (first, second):
+        schedule.judge(0.5)
+        schedule.set(50)
+        assert schedule.lr == pytest.approx(0.9)
+
+
+def test_the_decoder_learns_at_its_share_and_biases_do_not_decay() -> None:
+    """Every parameter is in exactly one of the four groups."""
+    network = LiteMedSAM()
+    groups = parameter_groups(network, Recipe(decoder_lr_share=0.25, weight_decay=0.02))
+    assert sorted((group["lr_share"], group["weight_decay"]) for group in groups) == [
+        (0.25, 0),
+        (0.25, 0.02),
+        (1, 0),
+        (1, 0.02),
+    ]
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+    encoder = {id(parameter) for parameter in network.image_encoder.parameters()}
+    assert all((id(p) in encoder) == (group["lr_share"] == 1) for group in groups for p in group["params"])
