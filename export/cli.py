@@ -1,7 +1,8 @@
 """`samedge export`."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,13 +16,13 @@ def export(
     name: Annotated[
         str | None, typer.Option(help="What the model calls itself; the checkpoint's name if not given.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="As stored: f32, or f16 (half the size, rounded).")] = "f32",
+    weights: Annotated[Literal["f32", "f16"], typer.Option(help="As stored; f16: half the size, rounded.")] = "f32",
     licence: Annotated[str, typer.Option(help="Licence to state in model.json.")] = "",
     training_data: Annotated[str, typer.Option(help="Training data to state in model.json.")] = "",
     max_error: Annotated[
-        float, typer.Option(help="Largest difference from torch allowed, as a share of the largest value.")
-    ] = 1e-3,
-    min_equal: Annotated[float, typer.Option(help="Smallest share of equal mask pixels allowed.")] = 0.999,
+        float | None, typer.Option(help="Largest difference from torch over largest value; 0.001, or 0.01 for f16.")
+    ] = None,
+    min_equal: Annotated[float | None, typer.Option(help="Smallest share of equal mask pixels; 0.999.")] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
 ) -> None:
     """Export a checkpoint to OpenVINO and ONNX, and compare both with torch."""
@@ -29,12 +30,13 @@ def export(
     from edge.report import print_rows
 
     try:
-        from export.model import ExportOptions, export_model
-        from export.parity import Bounds
+        from export.model import BOUNDS, ExportOptions, export_model
     except ImportError as error:
         raise RunError(f"samedge export needs {error.name}: pip install 'samedge[export]'") from None
 
-    options = ExportOptions(name, weights, licence, training_data, Bounds(max_error, min_equal))
+    given = {"relative_error": max_error, "equal_pixels": min_equal}
+    bounds = replace(BOUNDS[weights], **{field: value for field, value in given.items() if value is not None})
+    options = ExportOptions(name, weights, licence, training_data, bounds)
     parity = export_model(checkpoint, out, options, lambda step: None if quiet else typer.echo(f"{step} ...", err=True))
     if quiet:
         return

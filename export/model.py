@@ -15,7 +15,7 @@ from export.share import share_weights
 from train.checkpoint import load_checkpoint
 from train.network import FRAME_PX, LiteMedSAM
 
-WEIGHT_FORMATS = ("f32", "f16")
+BOUNDS = {"f32": Bounds(relative_error=1e-3), "f16": Bounds(relative_error=1e-2)}  # f16 rounds to 11 bits
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ExportOptions:
     weights: str = "f32"  # as stored: f16 halves the files and rounds the weights; computing stays float32
     licence: str = ""
     training_data: str = ""
-    bounds: Bounds = Bounds()  # noqa: RUF009  # frozen
+    bounds: Bounds | None = None  # None: those of BOUNDS for `weights`
 
 
 def export_model(
@@ -40,8 +40,8 @@ def export_model(
         ModelError: the checkpoint does not fit the network, or an engine's answers are out of bounds.
         RunError: `out` is something else than a model folder, or cannot be written.
     """
-    if options.weights not in WEIGHT_FORMATS:
-        raise RunError(f"weights must be one of {', '.join(WEIGHT_FORMATS)}, got {options.weights!r}")
+    if options.weights not in BOUNDS:
+        raise RunError(f"weights must be one of {', '.join(BOUNDS)}, got {options.weights!r}")
     if out.exists() and not (out / "model.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: exists and is not a model folder; choose another place")
     network = LiteMedSAM()
@@ -52,7 +52,7 @@ def export_model(
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
             folder = Path(temporary)
             parity = _fill(folder, network, checkpoint, options, progress)
-            check_parity(parity, options.bounds)
+            check_parity(parity, options.bounds or BOUNDS[options.weights])
             _put(folder, out)
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror or error})") from None

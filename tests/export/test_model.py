@@ -16,7 +16,7 @@ from edge.errors import ModelError, RunError
 from edge.model_folder import FORMAT, file_hash, read_description
 from edge.runtime import BACKENDS, load_engine
 from export import graphs
-from export.model import ExportOptions, export_model
+from export.model import BOUNDS, ExportOptions, export_model
 from export.parity import Bounds, Parity, check_parity
 from export.share import share_weights
 from train.network import LiteMedSAM
@@ -83,7 +83,7 @@ def test_parity_is_measured_per_backend_and_far_inside_the_bounds(exported: Any)
         assert 0 < row.embedding_error < 1e-4 * row.embedding_scale
         assert 0 < row.logits_error < 1e-4 * row.logits_scale
         assert row.equal_pixels > 0.9999
-        assert row.within(Bounds())
+        assert row.within(BOUNDS["f32"])
 
 
 @pytest.fixture(scope="module")
