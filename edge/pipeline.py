@@ -86,7 +86,7 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
         decoded = decode_fixed(decode, embeddings(ranges.fixed_order()), prompts, ranges, options.block)
     else:
         order = ranges.ascending_order() + ranges.descending_order()
-        next_prompt = watch.timed("decode", _official_prompt(frame) if official else _prompt(frame))
+        next_prompt = watch.timed("decode", _next_prompt(frame, label_value=official))
         decoded = decode_propagating(decode, embeddings(order), prompts, ranges, options.block, next_prompt)
 
     missing = ranges.boxes_per_slice()
@@ -107,24 +107,19 @@ def _on_slice_zero(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return in_volume
 
 
-def _prompt(frame: Frame) -> NextPrompt:
-    """The next slice's box: the extent of the mask on the model grid, widened."""
+def _next_prompt(frame: Frame, *, label_value: bool) -> NextPrompt:
+    """The next slice's box: the extent of the mask at full resolution, brought back to the model frame, widened.
 
-    def next_prompt(logits: Logits, _row: int) -> ModelBoxes | None:
-        return box_around(logits[: frame.inner_height, : frame.inner_width] > 0, frame.size)
-
-    return next_prompt
-
-
-def _official_prompt(frame: Frame) -> NextPrompt:
-    """The next slice's box as the public baseline finds it.
-
-    The full-resolution mask carries its label's value through uint8 area averaging back to the model frame, so a thin
-    mask vanishes for a low label and survives for a high one (`CVPR24_LiteMedSAM_infer.py`).
+    Args:
+        label_value: the mask carries its label's value through uint8 area averaging, as in the public baseline
+            (`CVPR24_LiteMedSAM_infer.py`), so a thin mask vanishes for label 1 and survives for label 2; otherwise the
+            value is 1 for every label. The extent on the model grid instead, which is cheaper, was measured 0.1 DSC
+            points worse on 17 public volumes.
     """
 
     def next_prompt(logits: Logits, row: int) -> ModelBoxes | None:
-        mask = (restore(logits, frame) > 0).astype(np.uint8) * np.uint8((row + 1) % 256)
+        value = np.uint8((row + 1) % 256 if label_value else 1)
+        mask = (restore(logits, frame) > 0).astype(np.uint8) * value
         return box_around(resize_to_frame(mask, frame) > 0, frame.size)
 
     return next_prompt

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from train.recipe import recipe_names
+RECIPES = sorted(path.stem for path in (Path(__file__).parent / "recipes").glob("*.toml"))
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help=f"One of {', '.join(recipe_names())}, or a .toml file.")],
+    recipe: Annotated[str, typer.Argument(help=f"One of {', '.join(RECIPES)}, or a .toml file.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value, over the recipe's.", metavar="[KEY=VALUE]...")
     ] = None,
@@ -34,8 +34,13 @@ def train(
     nodes: Annotated[int, typer.Option(min=1, help="Machines; see Lightning Fabric on how to start each.")] = 1,
 ) -> None:
     """Fine-tune or train by a recipe; the run folder gets the result, the resolved recipe, records and curves."""
-    from train.run import Outcome
-    from train.run import train as run
+    from edge.errors import RunError
+
+    try:
+        from train.run import Outcome
+        from train.run import train as run
+    except ImportError as error:
+        raise RunError(f"samedge train needs {error.name}: pip install 'samedge[train]'") from None
 
     if not data or (out is None and not dry_run):
         raise typer.BadParameter("--data DIR and --out DIR are needed")

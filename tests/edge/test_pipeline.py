@@ -175,13 +175,12 @@ def test_official_prompts_carry_the_label_through_area_averaging() -> None:
     assert engine.boxes == [[first, second], [first, around_dot], [first, around_dot]]
 
 
-def test_fast_prompts_follow_the_mask_for_every_label() -> None:
-    """The extent of what is positive on the model grid, whichever label."""
+def test_fast_prompts_do_not_depend_on_the_label() -> None:
+    """One pixel of four averages to nothing for every label, and both boxes are asked again."""
     boxes = np.array([[20, 20, 0, 40, 40, 2], [60, 60, 0, 80, 80, 2]])
     engine = DotEngine()
     segment(make_case("3DBox_CT_1", volume(3, 512), boxes), engine)
-    around_dot = [67, 97, 73, 103]
-    assert engine.boxes[1:] == [[around_dot, around_dot]] * 2
+    assert engine.boxes == [[[10, 10, 20, 20], [30, 30, 40, 40]]] * 3
 
 
 @pytest.mark.parametrize(
