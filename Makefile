@@ -5,6 +5,10 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 IMAGE ?= samedge
 CASES ?= cases
+# For make default-model: folders train/ and val/ of labelled cases, the run's folder, and `key=value` over the recipe's.
+DATA ?= ../shared/data
+RUN ?= runs/default-model
+TRAIN ?=
 # A script whose `up` starts a Docker engine and prints its DOCKER_HOST; used where no engine runs.
 ENGINE ?= ../shared/tools/docker-engine
 
@@ -14,7 +18,7 @@ FIND_ENGINE = { docker info >/dev/null 2>&1 || { [ -x $(ENGINE) ] && eval "$$($(
 PIP_BUILD_ARGS = --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test lint cases image image-test lock clean
+.PHONY: help bench test lint cases default-model image image-test lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +36,16 @@ lint: $(VENV)/.installed-dev  ## ruff (rules and format) and mypy
 
 cases: $(VENV)/.installed  ## make the case files of cases/ again
 	$(BIN)/samedge cases make --suite small --out $(CASES)
+
+# Stopped, it goes on where it was; on a CPU see the head of train/recipes/litemedsam-base.toml for what to put in TRAIN.
+default-model: $(VENV)/.installed-dev  ## train the shipped weights further on DATA, and export what validates best
+	$(BIN)/samedge train litemedsam-base ellipse_steps=0 $(TRAIN) --base weights/samedge-base.pth \
+		--data $(DATA)/train --val $(DATA)/val --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
+	$(BIN)/python -c "from pathlib import Path; from train.checkpoint import halve; \
+		halve(Path('$(RUN)/best.pth'), Path('$(RUN)/samedge-base.pth'))"
+	$(BIN)/samedge export $(RUN)/samedge-base.pth edge/default_model --weights f16 --calibration $(DATA)/train --holdout $(DATA)/val \
+		--licence "research use only; see README.md" --training-data "public images listed in README.md"
+	cp $(RUN)/samedge-base.pth weights/
 
 image:  ## build the predictor image
 	@$(FIND_ENGINE) || { echo "make image: no Docker engine answers; start one or set DOCKER_HOST" >&2; exit 1; }; \

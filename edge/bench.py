@@ -1,23 +1,27 @@
 """How long each stage of each case takes, in how much memory, and how good the masks are."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from edge.case import modality_of, read_case, read_labels
-from edge.errors import CaseError
+from edge.errors import CaseError, RunError
 from edge.machine import peak_memory_mib, reset_peak_memory
 from edge.predict import predict_cases
 from edge.score import score_case
 from edge.segmenter import Segmenter
 
 SCORES = ("dsc", "nsd_official", "nsd")
+BASELINES_GROUP = "samedge.baselines"  # entry points: (case, folder for its result, Configuration) -> command line
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,17 @@ class Configuration:
 
     model: Path
     backend: str = "openvino"
-    precision: str = "f32"
+    precision: str = "auto"
     threads: int | None = None  # None: the cores this process may use
     mode: str = "fast"
     volume: str = "propagate"
+    baseline: str | None = None  # another program instead, by its entry point in BASELINES_GROUP
+    checkpoint: Path | None = None  # what a baseline runs with; None: its own default
 
     @property
     def title(self) -> str:
+        if self.baseline:
+            return self.baseline
         unusual = [word for word in (self.mode, self.volume) if word not in ("fast", "propagate")]
         return " ".join([self.backend, self.precision, *unusual])
 
@@ -48,8 +56,10 @@ class Measurement:
     shape: tuple[int, ...] = ()
     boxes: int = 0
     slices: int = 0
-    stage_s: dict[str, float] = field(default_factory=dict)  # empty when measured from outside the process
+    stage_s: dict[str, float] = field(default_factory=dict)  # a process of its own has `start` and `load` first
     total_s: float = 0.0  # in one process: read to saved; in a process of its own: its whole wall time
+    cpu_s: float = 0.0  # of all threads; over total_s it is the number of cores kept busy
+    ratio: float | None = None  # total_s over that of the first configuration on this case
     peak_mib: float = 0.0
     dsc: float | None = None  # None: no truth in the file; NaN: see edge.score
     nsd_official: float | None = None
@@ -60,10 +70,12 @@ def measure_here(path: Path, configuration: Configuration, segmenter: Segmenter)
     """One case in this process with a loaded model."""
     with tempfile.TemporaryDirectory() as outputs:
         reset_peak_memory()
+        cpu_s = time.process_time()
         (prediction,) = predict_cases([path], Path(outputs), lambda: segmenter)
         measured = Measurement(
             prediction.name, modality_of(prediction.name), configuration.title, prediction.error, prediction.shape,
-            prediction.boxes, prediction.slices, prediction.stage_s, prediction.total_s, peak_memory_mib(),
+            prediction.boxes, prediction.slices, prediction.stage_s, prediction.total_s, time.process_time() - cpu_s,
+            peak_mib=peak_memory_mib(),
         )  # fmt: skip
         return measured if prediction.error else _scored(measured, path, Path(outputs))
 
@@ -71,9 +83,10 @@ def measure_here(path: Path, configuration: Configuration, segmenter: Segmenter)
 def measure_process(path: Path, configuration: Configuration) -> Measurement:
     """One case as the challenge runs it: a fresh process, start-up, imports and model load included."""
     name = path.stem
-    with tempfile.TemporaryDirectory() as outputs:
-        options = [f"--{key}={value}" for key, value in asdict(configuration).items() if value is not None]
-        command = [sys.executable, "-m", "edge", "predict", str(path), outputs, "-q", *options]
+    with tempfile.TemporaryDirectory() as folder:
+        outputs, report = Path(folder) / "outputs", Path(folder) / "report.json"
+        outputs.mkdir()
+        command = _command(path, outputs, report, configuration)
         start = time.perf_counter()
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
@@ -82,13 +95,28 @@ def measure_process(path: Path, configuration: Configuration) -> Measurement:
             process.returncode = os.waitstatus_to_exitcode(status)
             errors.seek(0)
             message = errors.read().decode(errors="replace").strip()
+        cpu_s, peak_mib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
         measured = Measurement(
-            name, modality_of(name), configuration.title, total_s=total_s, peak_mib=usage.ru_maxrss / 1024
+            name, modality_of(name), configuration.title, total_s=total_s, cpu_s=cpu_s, peak_mib=peak_mib
         )
         if process.returncode != 0:
             reason = message.splitlines()[0].removeprefix("error: ") if message else f"exit code {process.returncode}"
             return replace(measured, error=reason)
-        return _scored(measured, path, Path(outputs))
+        if report.is_file():
+            measured = _with_stages(measured, json.loads(report.read_text(encoding="utf-8")))
+        return _scored(measured, path, outputs)
+
+
+def baselines() -> dict[str, Callable[[Path, Path, Configuration], list[str]]]:
+    """Name -> what makes the command line, of each program that installed packages offer for comparison."""
+    return {entry.name: _loaded_late(entry) for entry in metadata.entry_points(group=BASELINES_GROUP)}
+
+
+def with_ratios(measurements: list[Measurement]) -> list[Measurement]:
+    """Each measurement with its total over that of the first configuration on the same case, where both succeeded."""
+    title = measurements[0].configuration if measurements else None
+    first = {m.name: m.total_s for m in measurements if m.configuration == title and not m.error}
+    return [m if m.error or m.name not in first else replace(m, ratio=m.total_s / first[m.name]) for m in measurements]
 
 
 def summarize(measurements: list[Measurement]) -> list[dict[str, Any]]:
@@ -109,14 +137,47 @@ def summarize(measurements: list[Measurement]) -> list[dict[str, Any]]:
     return rows
 
 
+def _command(path: Path, outputs: Path, report: Path, configuration: Configuration) -> list[str]:
+    if configuration.baseline:
+        return baselines()[configuration.baseline](path, outputs, configuration)
+    given = {key: getattr(configuration, key) for key in ("model", "backend", "precision", "threads", "mode", "volume")}
+    options = [f"--{key}={value}" for key, value in given.items() if value is not None]
+    return [sys.executable, "-m", "edge", "predict", str(path), str(outputs), "-q", f"--report={report}", *options]
+
+
+def _loaded_late(entry: metadata.EntryPoint) -> Callable[[Path, Path, Configuration], list[str]]:
+    def command(path: Path, outputs: Path, configuration: Configuration) -> list[str]:
+        try:
+            return entry.load()(path, outputs, configuration)
+        except ImportError as error:
+            raise RunError(f"{entry.name} needs {error.name}, which is not installed") from None
+
+    return command
+
+
+def _with_stages(measured: Measurement, report: dict[str, Any]) -> Measurement:
+    """The measurement with what the process reported; `start` is the rest: interpreter, imports, exit."""
+    (case,) = report["cases"]
+    start_s = measured.total_s - report["load_s"] - case["total_s"]
+    return replace(
+        measured,
+        stage_s={"start": start_s, "load": report["load_s"], **case["stage_s"]},
+        slices=case["slices"],
+    )
+
+
 def _row(title: str, modality: str, chosen: list[Measurement], scores: dict[str, float | None]) -> dict[str, Any]:
     total_s = sum(m.total_s for m in chosen)
     peak_mib = max((m.peak_mib for m in chosen), default=0.0)
+    compared = [m for m in chosen if m.ratio]
+    first_s = sum(m.total_s / m.ratio for m in compared if m.ratio)
     return {
         "configuration": title,
         "modality": modality,
         "cases": len(chosen),
         "total_s": total_s,
+        "cpu_s": sum(m.cpu_s for m in chosen),
+        "ratio": sum(m.total_s for m in compared) / first_s if first_s else None,
         "peak_mib": peak_mib,
         **scores,
     }

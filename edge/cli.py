@@ -5,8 +5,10 @@ that this package knows nothing of them.
 """
 
 import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -65,7 +67,7 @@ app.add_typer(cases_app, name="cases")
 ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder; the one that ships if not given.")]
 BackendOption = Annotated[Literal["openvino", "onnxruntime"], typer.Option(help="The engine.")]
 PrecisionOption = Annotated[
-    Literal["f32", "bf16", "auto"], typer.Option(help="bf16 changes masks slightly; auto: bf16 if the CPU has it.")
+    Literal["f32", "bf16", "int8", "auto"], typer.Option(help="auto: the fastest that model and CPU have.")
 ]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; all usable cores if not given.")]
 ModeOption = Annotated[
@@ -85,7 +87,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a case's name need not fit the terminal's encoding
-    app()
+    try:
+        app()
+    except SystemExit as done:
+        _leave(done)
 
 
 @app.command()
@@ -94,7 +99,7 @@ def predict(
     outputs: Annotated[Path, typer.Argument(help="Folder for <case>.npz with key 'segs'; made if missing.")],
     model: ModelOption = None,
     backend: BackendOption = "openvino",
-    precision: PrecisionOption = "f32",
+    precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     mode: ModeOption = "fast",
     volume: VolumeOption = "propagate",
@@ -139,31 +144,42 @@ def bench(
     cases: Annotated[Path, typer.Argument(help="Folder of cases, or one .npz file.")],
     model: ModelOption = None,
     backend: BackendOption = "openvino",
-    precision: PrecisionOption = "f32",
+    precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     mode: ModeOption = "fast",
     volume: VolumeOption = "propagate",
     compare: Annotated[
         str | None,
-        typer.Option(help="Several in turn, such as openvino:f32,openvino:bf16:official."),
+        typer.Option(help="Several in turn, such as openvino:f32,openvino:bf16:official; official-cost: see below."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="What official-cost runs with; random weights, as fast, if not given.")
     ] = None,
     process: Annotated[bool, typer.Option(help="A fresh process per case, as the challenge does.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all measurements here ('-': stdout).")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per case here.")] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Time every case stage by stage, with peak memory and, where the file holds the truth, DSC and NSD."""
-    from edge.bench import Configuration, measure_here, measure_process
+    """Time every case stage by stage, with peak memory and, where the file holds the truth, DSC and NSD.
+
+    With --process, --compare also takes official-cost: the public baseline as it is, in PyTorch, the encoder again for
+    every box of every slice, box by box (needs the export extra).
+    """
+    from edge.bench import Configuration, measure_here, measure_process, with_ratios
     from edge.case import find_cases
     from edge.model_folder import DEFAULT_MODEL
     from edge.progress import track
     from edge.report import bench_report, print_bench, write_bench_csv, write_json
 
-    base = Configuration(model or DEFAULT_MODEL, backend, precision, threads, mode, volume)
+    base = Configuration(model or DEFAULT_MODEL, backend, precision, threads, mode, volume, checkpoint=checkpoint)
     configurations = _compared(base, compare)
     paths = find_cases(cases)
     segmenters: dict[Configuration, Segmenter] = {}
     for one in configurations:
+        if one.baseline:
+            if not process:
+                raise RunError(f"{one.baseline} is another program and runs in processes of its own: add --process")
+            continue
         segmenters[one] = _segmenter(one.model, one.backend, one.precision, one.threads, _options(one.mode, one.volume))
     engines = [segmenter.engine for segmenter in segmenters.values()]
     if process:
@@ -173,7 +189,7 @@ def bench(
         for path in paths
         for one in configurations
     )
-    measurements = list(track(steps, len(paths) * len(configurations), quiet=quiet))
+    measurements = with_ratios(list(track(steps, len(paths) * len(configurations), quiet=quiet)))
     report = bench_report(measurements, engines, per_process=process)
     if json_file != Path("-"):
         print_bench(report)
@@ -270,6 +286,16 @@ def version(show: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
+def _leave(done: SystemExit) -> None:
+    """End the process without taking a loaded engine apart, which takes 0.05 s; torch may have more to end."""
+    if "torch" not in sys.modules and isinstance(done.code, int | None):
+        with suppress(OSError):  # a pipe that nobody reads any more: the usual way says so
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(done.code or 0)
+    raise done
+
+
 def _added_commands() -> dict[str, metadata.EntryPoint]:
     return {entry.name: entry for entry in metadata.entry_points(group=COMMANDS_GROUP)}
 
@@ -292,12 +318,19 @@ def _segmenter(
 
 def _compared(base: Any, compare: str | None) -> list[Any]:
     """The base configuration, or each of `compare`'s, such as `openvino:bf16,openvino:f32:official:fixed`."""
+    from edge.bench import baselines
     from edge.pipeline import MODES, VOLUME_POLICIES
     from edge.runtime import BACKENDS, PRECISIONS
 
     if compare is None:
         return [base]
-    known = {"backend": BACKENDS, "precision": PRECISIONS, "mode": MODES, "volume": VOLUME_POLICIES}
+    known: dict[str, Sequence[str]] = {
+        "backend": BACKENDS,
+        "precision": PRECISIONS,
+        "mode": MODES,
+        "volume": VOLUME_POLICIES,
+        "baseline": list(baselines()),
+    }
     configurations = []
     for item in compare.split(","):
         words = item.strip().split(":")

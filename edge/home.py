@@ -11,11 +11,6 @@ def home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "samedge"
 
 
-def engine_cache() -> Path | None:
-    """Folder for compiled models, or None where nothing can be written (a read-only container)."""
-    folder = home() / "openvino"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
+def engine_cache() -> Path:
+    """Folder of `edge.engine_cache`; it may be missing or not be writable, which only costs time."""
+    return home() / "openvino"

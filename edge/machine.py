@@ -30,6 +30,18 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def cpu_identity() -> str:
+    """Name and all instruction sets of the CPU: what prepared for one CPU may not run on another."""
+    info = _cpuinfo()
+    return f"{info.get('model name') or platform.machine()}: {info.get('flags') or info.get('Features', '')}"
+
+
+def has_int8_instructions() -> bool:
+    """Whether the CPU multiplies and adds INT8 in one instruction (VNNI, AMX); False where that cannot be seen."""
+    flags = set(_cpuinfo().get("flags", "").split())
+    return not flags.isdisjoint(("avx512_vnni", "avx_vnni", "amx_int8"))
+
+
 def reset_peak_memory() -> None:
     """Start a new measurement for `peak_memory_mib`, where the kernel allows it (Linux)."""
     try:

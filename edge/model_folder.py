@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ModelError
+from edge.preprocess import NORMALISATIONS
 
 FORMAT = 1
 DEFAULT_MODEL = Path(__file__).parent / "default_model"
 DESCRIPTION = "model.json"
 STAGES = ("encoder", "decoder")
+PROMPTS = ("box", "none")  # none: the model finds by itself what it was trained for, and boxes are passed over
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,15 @@ class ModelDescription:
     embedding_shape: tuple[int, int, int]  # (C, h, w)
     graphs: dict[str, dict[str, list[str]]]  # backend -> stage -> file of the graph, then its weights if they lie apart
     sha256: dict[str, str]  # every file of the folder -> its hash
-    normalisation: str = "min-max"  # of the resized image before padding, to [0, 1]
-    prompt: str = "box"
-    precision: str = "f32"  # of the computation the graphs describe
+    normalisation: str = "min-max"  # of the resized image before padding, one of preprocess.NORMALISATIONS
+    prompt: str = "box"  # one of PROMPTS
+    int8_graphs: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # like `graphs`, stages in INT8 only
+    int8: dict[str, Any] = field(default_factory=dict)  # how the INT8 graphs were made, what they lose, their speed
+    precision: str = "f32"  # of the computation that `graphs` describe
     weights: str = "f32"  # as stored
     made_from: dict[str, Any] = field(default_factory=dict)  # base checkpoint, its SHA-256, versions
     parity: list[dict[str, Any]] = field(default_factory=list)  # per backend, against torch, as measured at export
+    speed: dict[str, Any] = field(default_factory=dict)  # of every engine, and the CPU it was measured on
     licence: str = ""
     training_data: str = ""
     format: int = FORMAT
@@ -62,22 +67,29 @@ def read_description(folder: Path) -> ModelDescription:
     except TypeError as error:
         raise ModelError(f"{path}: {str(error).replace('ModelDescription.__init__() ', '')}") from None
     _check_types(path, description)
-    if (description.normalisation, description.prompt) != ("min-max", "box"):
+    if description.normalisation not in NORMALISATIONS or description.prompt not in PROMPTS:
         raise ModelError(
             f"{path}: needs {description.normalisation} and {description.prompt}, not known to this version"
         )
     return description
 
 
-def graph_files(folder: Path, description: ModelDescription, backend: str) -> dict[str, Path]:
+def graph_files(folder: Path, description: ModelDescription, backend: str, *, int8: bool = False) -> dict[str, Path]:
     """Stage -> graph file for a backend, after checking the hash of every file that belongs to it.
 
+    Args:
+        int8: take the INT8 graph of each stage that has one.
+
     Raises:
-        ModelError: the folder has no graphs for the backend, or a file is missing or has been changed.
+        ModelError: the folder has no (INT8) graphs for the backend, or a file is missing or has been changed.
     """
     graphs = description.graphs.get(backend)
     if graphs is None or set(graphs) != set(STAGES):
         raise ModelError(f"{folder}: no {backend} graphs in this model, it has {', '.join(sorted(description.graphs))}")
+    if int8:
+        if not description.int8_graphs.get(backend):
+            raise ModelError(f"{folder}: no INT8 graphs for {backend} in this model; export it with --calibration")
+        graphs = {**graphs, **description.int8_graphs[backend]}
     for file in [file for files in graphs.values() for file in files]:
         if file != Path(file).name:
             raise ModelError(f"{folder / file}: lies outside of its model folder")
@@ -101,14 +113,17 @@ def file_hash(path: Path) -> str:
 
 
 def _check_types(path: Path, description: ModelDescription) -> None:
-    expected = {"input_size": int, "embedding_shape": list, "graphs": dict, "sha256": dict}
+    expected = {
+        "input_size": int, "embedding_shape": list, "graphs": dict, "sha256": dict, "int8_graphs": dict, "int8": dict,
+    }  # fmt: skip
     for key, kind in expected.items():
         value = getattr(description, key)
         if not isinstance(value, kind):
             raise ModelError(f"{path}: {key} must be of type {kind.__name__}, got {value!r}")
-    for backend, stages in description.graphs.items():
-        if not isinstance(stages, dict) or not all(_are_names(files) for files in stages.values()):
-            raise ModelError(f"{path}: graphs of {backend} must list the files of each stage, got {stages!r}")
+    for graphs in (description.graphs, description.int8_graphs):
+        for backend, stages in graphs.items():
+            if not isinstance(stages, dict) or not all(_are_names(files) for files in stages.values()):
+                raise ModelError(f"{path}: graphs of {backend} must list the files of each stage, got {stages!r}")
 
 
 def _are_names(files: Any) -> bool:

@@ -29,11 +29,12 @@ UNREADABLE = (  # what zipfile raises for damaged, encrypted or exotic archives
 COMPRESSION_LEVEL = 1  # label maps: within 20 % of level 6 in size, several times faster
 
 
-def read_npz(path: Path, keys: Iterable[str]) -> dict[str, npt.NDArray]:
+def read_npz(path: Path, keys: Iterable[str], *, max_bytes: int | None = None) -> dict[str, npt.NDArray]:
     """The arrays of `keys` that the archive holds; absent keys are left out.
 
     Raises:
-        CaseError: not a readable zip archive, an object array, or an array above MAX_ARRAY_BYTES.
+        CaseError: not a readable zip archive, an object array, or an array that unpacks to more than `max_bytes` (None:
+            MAX_ARRAY_BYTES).
     """
     name = path.stem
     try:
@@ -45,7 +46,7 @@ def read_npz(path: Path, keys: Iterable[str]) -> dict[str, npt.NDArray]:
             for key in keys:
                 if key in members:
                     with archive.open(members[key]) as stream:
-                        arrays[key] = _read_array(stream, f"{name}: {key}")
+                        arrays[key] = _read_array(stream, f"{name}: {key}", max_bytes or MAX_ARRAY_BYTES)
             return arrays
     except PermissionError:
         raise CaseError(f"{name}: {path} cannot be read (permission denied)") from None
@@ -57,7 +58,7 @@ def read_npz(path: Path, keys: Iterable[str]) -> dict[str, npt.NDArray]:
         raise CaseError(f"{name}: {path} cannot be read ({error.strerror or error})") from None
 
 
-def _read_array(stream: IO[bytes], where: str) -> npt.NDArray:
+def _read_array(stream: IO[bytes], where: str, max_bytes: int) -> npt.NDArray:
     shape, fortran, dtype = _read_header(stream, where)
     if dtype.hasobject:
         raise CaseError(f"{where} holds Python objects (pickled), which are never loaded; save a plain numeric array")
@@ -67,8 +68,8 @@ def _read_array(stream: IO[bytes], where: str) -> npt.NDArray:
     for length in shape:
         count *= length
     size = count * dtype.itemsize
-    if size > MAX_ARRAY_BYTES:
-        raise CaseError(f"{where} declares {size / 2**30:.1f} GiB, the limit is {MAX_ARRAY_BYTES / 2**30:.0f} GiB")
+    if size > max_bytes:
+        raise CaseError(f"{where} declares {size / 2**30:.1f} GiB, the limit is {max_bytes / 2**30:.3g} GiB")
     buffer = _read_exactly(stream, size, where)
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order="F" if fortran else "C")
 

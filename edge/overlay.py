@@ -19,21 +19,23 @@ Picture = npt.NDArray[np.uint8]
 
 
 def write_overlay(path: Path, case: Case, labels: npt.NDArray) -> None:
-    """Write a PNG of the case with its boxes and the contours of `labels`; of a volume, the boxes' middle slices.
+    """Write `draw_overlay` as a PNG.
 
     Raises:
         RunError: the file cannot be written.
     """
-    if not case.is_volume:
-        picture = _tile(case.image, labels, dict(enumerate(case.boxes, start=1)))
-    else:
-        ranges = SliceRanges.from_boxes(case.boxes)
-        middles = sorted(set(ranges.middle.tolist())) or [len(case.image) // 2]
-        shown = [middles[i] for i in np.unique(np.linspace(0, len(middles) - 1, MAX_TILES).round().astype(int))]
-        tiles = [_slice_tile(case, labels, ranges, z) for z in shown]
-        picture = np.concatenate(tiles, axis=1)
-    _, encoded = cv2.imencode(".png", picture[..., ::-1])
+    _, encoded = cv2.imencode(".png", draw_overlay(case, labels)[..., ::-1])
     write_whole(path, encoded.tobytes())
+
+
+def draw_overlay(case: Case, labels: npt.NDArray) -> Picture:
+    """RGB picture of the case with its boxes and the contours of `labels`; of a volume, the boxes' middle slices."""
+    if not case.is_volume:
+        return _tile(case.image, labels, dict(enumerate(case.boxes, start=1)))
+    ranges = SliceRanges.from_boxes(case.boxes)
+    middles = sorted(set(ranges.middle.tolist())) or [len(case.image) // 2]
+    shown = [middles[i] for i in np.unique(np.linspace(0, len(middles) - 1, MAX_TILES).round().astype(int))]
+    return np.concatenate([_slice_tile(case, labels, ranges, z) for z in shown], axis=1)
 
 
 def _slice_tile(case: Case, labels: npt.NDArray, ranges: SliceRanges, z: int) -> Picture:

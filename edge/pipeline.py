@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -15,9 +15,9 @@ from edge.decode import ModelBoxes, NextPrompt, SliceRanges, decode_fixed, decod
 from edge.encode import encode_slices
 from edge.errors import RunError
 from edge.geometry import Frame, box_around
-from edge.merge import label_dtype, merge
+from edge.merge import label_dtype, merge, nested_boxes
 from edge.preprocess import prepare, resize_to_frame
-from edge.restore import Logits, LogitWindow, positive_window, restore
+from edge.restore import Logits, LogitWindow, positive_window, restored_mask
 from edge.runtime import Engine
 
 MODES = ("fast", "official")
@@ -61,9 +61,12 @@ class Segmentation:
 def segment(case: Case, engine: Engine, options: Options | None = None) -> Segmentation:
     """The label map of a case: preprocess -> encode -> decode -> restore + merge.
 
-    A 2D image is a volume of one slice, on which every box lives.
+    A 2D image is a volume of one slice, on which every box lives. A model that takes no prompt answers once for all,
+    with label 1, whatever boxes the case has.
     """
     options = options or Options()
+    takes_boxes = engine.description.prompt == "box"
+    case = case if takes_boxes else replace(case, boxes=_around_everything(case))
     watch = _Stopwatch()
     slices = case.image if case.is_volume else case.image[None]
     boxes = case.boxes if case.is_volume else _on_slice_zero(case.boxes)
@@ -71,18 +74,22 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     ranges = SliceRanges.from_boxes(boxes)
     labels = np.zeros(slices.shape[:3], label_dtype(len(boxes)))
     official = options.mode == "official"
+    flat_boxes = boxes[:, [0, 1, 3, 4]]
+    within = None if case.is_volume else flat_boxes  # in a volume they are those of one slice
+    rules = {"last_wins": True} if official else {"nested": nested_boxes(flat_boxes), "within": within}
 
-    prepare_slice = watch.timed("preprocess", lambda z: prepare(slices[z], frame.size))
+    normalise = engine.description.normalisation
+    prepare_slice = watch.timed("preprocess", lambda z: prepare(slices[z], frame.size, normalise))
     encode = watch.timed("encode", engine.encode)
     decode = watch.timed("decode", engine.decode)
     window_of = watch.timed("restore+merge", positive_window)
-    merge_slice = watch.timed("restore+merge", partial(merge, last_wins=official))
+    merge_slice = watch.timed("restore+merge", partial(merge, **rules))
 
     embeddings = partial(
         encode_slices, encode, prepare_slice, batch=options.batch, budget_bytes=options.embedding_budget_mib * 2**20
     )
-    prompts = frame.boxes_to_model(boxes[:, [0, 1, 3, 4]], truncate=official)
-    if options.volume == "fixed" or not case.is_volume:
+    prompts = frame.boxes_to_model(flat_boxes, truncate=official)
+    if options.volume == "fixed" or not case.is_volume or not takes_boxes:
         decoded = decode_fixed(decode, embeddings(ranges.fixed_order()), prompts, ranges, options.block)
     else:
         order = ranges.ascending_order() + ranges.descending_order()
@@ -99,6 +106,12 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
         if missing[z] == 0:
             merge_slice(windows.pop(z), frame, labels[z])
     return Segmentation(case.name, labels.reshape(case.shape), len(missing), len(boxes), watch.seconds())
+
+
+def _around_everything(case: Case) -> npt.NDArray[np.float64]:
+    """The one box, (1, 4) or (1, 6), that holds the whole image or volume."""
+    last = np.array(case.shape[::-1], dtype=np.float64) - 1
+    return np.concatenate([np.zeros_like(last), last])[None]
 
 
 def _on_slice_zero(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -119,7 +132,7 @@ def _next_prompt(frame: Frame, *, label_value: bool) -> NextPrompt:
 
     def next_prompt(logits: Logits, row: int) -> ModelBoxes | None:
         value = np.uint8((row + 1) % 256 if label_value else 1)
-        mask = (restore(logits, frame) > 0).astype(np.uint8) * value
+        mask = restored_mask(logits, frame).astype(np.uint8) * value
         return box_around(resize_to_frame(mask, frame) > 0, frame.size)
 
     return next_prompt

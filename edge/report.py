@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edge.segmenter import Segmenter
 
 TIMED = ("read", "preprocess", "encode", "decode", "restore+merge", "save")
+START = ("start", "load")  # before TIMED, of a process of its own: interpreter, imports and exit; the model
 
 
 def describe_engine(engine: Engine) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def run_report(predictions: list[Prediction], skipped: list[str], segmenter: "Se
         "machine": describe_machine(),
         "engine": describe_engine(segmenter.engine) if segmenter else None,
         "options": asdict(segmenter.options) if segmenter else None,
+        "load_s": segmenter.load_s if segmenter else 0.0,
         "cases": [asdict(prediction) for prediction in predictions]
         + [{"name": n, "status": "skipped"} for n in skipped],
     }
@@ -76,9 +78,11 @@ def print_bench(report: dict[str, Any]) -> None:
             f"computed in {engine['precision']}, {_count(engine['threads'], 'thread', 's')}"
         )
     where = "each case's own process" if report["per_process"] else "this process during the case"
-    print(f"seconds; peak MiB of {where}")
-    several = len(report["engines"]) > 1
-    print_rows(_case_rows(report["cases"], several=several, staged=not report["per_process"]))
+    print(f"seconds; cores: kept busy on average; peak MiB of {where}")
+    several = len({case["configuration"] for case in report["cases"]}) > 1
+    if several:
+        print(f"ratio: total over that of {report['cases'][0]['configuration']}")
+    print_rows(_case_rows(report["cases"], several=several, per_process=report["per_process"]))
     print()
     print_rows(_summary_rows(report["summary"], several=several))
 
@@ -121,40 +125,49 @@ def write_bench_csv(path: Path, measurements: list[Measurement]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ["case", "modality", "configuration", "shape", "boxes", "slices"]
-    writer.writerow([*header, *TIMED, "total", "peak_mib", *SCORES, "error"])
+    writer.writerow([*header, *START, *TIMED, "total", "cpu", "ratio", "peak_mib", *SCORES, "error"])
     for m in measurements:
-        stages = [f"{m.stage_s[stage]:.4f}" if stage in m.stage_s else "" for stage in TIMED]
+        stages = [f"{m.stage_s[stage]:.4f}" if stage in m.stage_s else "" for stage in (*START, *TIMED)]
         scores = [_number(getattr(m, key), 4) for key in SCORES]
         what = [m.name, m.modality, m.configuration, "x".join(map(str, m.shape)), m.boxes, m.slices]
-        writer.writerow([*what, *stages, f"{m.total_s:.4f}", f"{m.peak_mib:.1f}", *scores, m.error or ""])
+        times = [*stages, f"{m.total_s:.4f}", f"{m.cpu_s:.4f}", _number(m.ratio, 3)]
+        writer.writerow([*what, *times, f"{m.peak_mib:.1f}", *scores, m.error or ""])
     write_whole(path, text.getvalue().encode())
 
 
-def _case_rows(cases: list[dict[str, Any]], *, several: bool, staged: bool) -> list[list[str]]:
-    stages = TIMED if staged else ()
-    keys = [*(["run"] if several else []), "boxes", *(["slices"] if staged else []), *stages]
-    rows = [["case", *keys, "total", "peak", *SCORES]]
+def _case_rows(cases: list[dict[str, Any]], *, several: bool, per_process: bool) -> list[list[str]]:
+    stages = (*START, *TIMED) if per_process else TIMED
+    keys = [*(["run"] if several else []), "boxes", "slices", *stages]
+    rows = [["case", *keys, *_closing_titles(several)]]
     for case in cases:
         row = [case["name"], *([case["configuration"]] if several else [])]
         if case["error"]:
             rows.append([*row, "failed", *[""] * (len(rows[0]) - len(row) - 1)])
             continue
-        row += [str(case["boxes"]), *([str(case["slices"])] if staged else [])]
-        rows.append([*row, *(f"{case['stage_s'][stage]:.3f}" for stage in stages), *_closing_columns(case)])
+        row += [str(case["boxes"]), str(case["slices"] or "")]
+        times = [_number(case["stage_s"].get(stage), 3) for stage in stages]
+        rows.append([*row, *times, *_closing_columns(case, several)])
     return rows
 
 
 def _summary_rows(summary: list[dict[str, Any]], *, several: bool) -> list[list[str]]:
-    rows = [["modality", *(["run"] if several else []), "cases", "total", "peak", *SCORES]]
+    rows = [["modality", *(["run"] if several else []), "cases", *_closing_titles(several)]]
     for row in summary:
         name = "all (scores: mean over modalities)" if row["modality"] == "all" else row["modality"]
         run = [row["configuration"]] if several else []
-        rows.append([name, *run, str(row["cases"]), *_closing_columns(row)])
+        rows.append([name, *run, str(row["cases"]), *_closing_columns(row, several)])
     return rows
 
 
-def _closing_columns(row: dict[str, Any]) -> list[str]:
-    return [f"{row['total_s']:.2f}", f"{row['peak_mib']:.0f}", *(_number(row[key], 3) for key in SCORES)]
+def _closing_titles(several: bool) -> list[str]:
+    return ["total", *(["ratio"] if several else []), "cores", "peak", *SCORES]
+
+
+def _closing_columns(row: dict[str, Any], several: bool) -> list[str]:
+    ratio = [_number(row["ratio"], 2)] if several else []
+    cores = _number(row["cpu_s"] / row["total_s"], 2) if row["total_s"] else ""
+    scores = (_number(row[key], 3) for key in SCORES)
+    return [f"{row['total_s']:.2f}", *ratio, cores, f"{row['peak_mib']:.0f}", *scores]
 
 
 def _number(value: float | None, digits: int) -> str:

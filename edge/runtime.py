@@ -10,11 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edge.engine_cache import EngineCache
 from edge.errors import ModelError, RunError
-from edge.model_folder import DEFAULT_MODEL, ModelDescription, graph_files, read_description
+from edge.machine import has_int8_instructions
+from edge.model_folder import DEFAULT_MODEL, ModelDescription, graph_files, model_hash, read_description
+from edge.openvino_import import import_openvino
 
 BACKENDS = ("openvino", "onnxruntime")
-PRECISIONS = ("f32", "bf16", "auto")
+PRECISIONS = ("f32", "bf16", "int8", "auto")
 Array = npt.NDArray[np.float32]
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime sends events by default since 1.29
@@ -25,7 +28,7 @@ class Engine(Protocol):
 
     description: ModelDescription
     backend: str  # with its version, such as "openvino 2026.4.1"
-    precision: str  # what really runs: f32 or bf16
+    precision: str  # what really runs: f32, bf16 or int8 (what is not quantized then in bf16 where the CPU has it)
     threads: int
 
     def encode(self, images: Array) -> Array:
@@ -47,9 +50,11 @@ def load_engine(
 
     Args:
         backend: one of BACKENDS.
-        precision: one of PRECISIONS; `bf16` changes masks slightly, `auto` takes it where the CPU computes in it.
+        precision: one of PRECISIONS; `bf16` and `int8` change masks slightly. `auto` takes INT8 where the model has it,
+            it was faster where it was exported and this CPU has instructions for it; else bf16 where the CPU computes
+            in it, else f32.
         threads: of the engine; None: the cores this process may use.
-        cache: folder for OpenVINO's compiled models; None: compiled anew each time.
+        cache: folder of `edge.engine_cache` for OpenVINO's prepared graphs; None: prepared anew each time.
 
     Raises:
         ModelError: the folder does not fit; says which file.
@@ -61,7 +66,10 @@ def load_engine(
         raise RunError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     threads = threads or available_cores()
     description = read_description(folder)
-    files = graph_files(folder, description, backend)
+    has_int8 = bool(description.int8_graphs.get(backend)) and description.int8.get("faster") is True
+    if precision == "auto" and has_int8 and has_int8_instructions():
+        precision = "int8"
+    files = graph_files(folder, description, backend, int8=precision == "int8")
     if backend == "openvino":
         return OpenVinoEngine(description, files, precision, threads, cache)
     return OnnxRuntimeEngine(description, files, precision, threads)
@@ -73,7 +81,11 @@ def available_cores() -> int:
 
 
 class OpenVinoEngine:
-    """OpenVINO on the CPU, one stream: all threads work on one slice, which keeps latency and memory low."""
+    """OpenVINO on the CPU, one stream: all threads work on one slice, which keeps latency and memory low.
+
+    The encoder's graph is for one image. On two cores, batches of two and two streams of a thread each were not faster
+    beyond the noise of the machine, and a graph for any batch needs up to 50 MiB more.
+    """
 
     def __init__(
         self,
@@ -84,7 +96,7 @@ class OpenVinoEngine:
         cache: Path | None,
     ) -> None:
         try:
-            import openvino
+            openvino = import_openvino()
         except ImportError:
             raise _missing("openvino", "onnxruntime") from None
         core = openvino.Core()
@@ -93,19 +105,21 @@ class OpenVinoEngine:
             raise RunError("precision bf16: this CPU does not compute in bfloat16; use --precision f32")
         self.description = description
         self.backend = f"openvino {openvino.__version__.split('-')[0]}"
-        self.precision = "bf16" if has_bf16 and precision in ("bf16", "auto") else "f32"
+        rest = "bf16" if has_bf16 and precision != "f32" else "f32"
+        self.precision = "int8" if precision == "int8" else rest
         self.threads = threads
         settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_PRECISION_HINT": rest,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
-        if cache is not None:
-            settings["CACHE_DIR"] = str(cache)
+        graphs = EngineCache(cache)
+        identity = f"{model_hash(description)} {self.backend}"
         requests = {}
         for stage, path in files.items():
             with _as_model_error(path):
-                compiled = core.compile_model(str(path), "CPU", settings)
+                batch = 1 if stage == "encoder" else None
+                compiled = graphs.compile_graph(core, path, settings, f"{identity} {path.name}", batch=batch)
                 _check_ports(
                     path, stage, {p.any_name: _dimensions(p.partial_shape) for p in compiled.inputs}, description
                 )
@@ -113,7 +127,8 @@ class OpenVinoEngine:
         self._requests = requests
 
     def encode(self, images: Array) -> Array:
-        return self._run("encoder", {"images": images})
+        embeddings = [self._run("encoder", {"images": image[None]}) for image in images]
+        return embeddings[0] if len(embeddings) == 1 else np.concatenate(embeddings)
 
     def decode(self, embedding: Array, boxes: Array) -> Array:
         return self._run("decoder", {"embedding": embedding, "boxes": boxes})
@@ -125,7 +140,7 @@ class OpenVinoEngine:
 
 
 class OnnxRuntimeEngine:
-    """ONNX Runtime on the CPU; float32 only."""
+    """ONNX Runtime on the CPU, in float32 or with INT8 graphs."""
 
     def __init__(self, description: ModelDescription, files: dict[str, Path], precision: str, threads: int) -> None:
         try:
@@ -136,7 +151,7 @@ class OnnxRuntimeEngine:
             raise RunError("precision bf16 needs --backend openvino; onnxruntime computes in f32 on a CPU")
         self.description = description
         self.backend = f"onnxruntime {onnxruntime.__version__}"
-        self.precision = "f32"
+        self.precision = "int8" if precision == "int8" else "f32"
         self.threads = threads
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

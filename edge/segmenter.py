@@ -1,10 +1,12 @@
 """Arrays in, labels out: the Python way in."""
 
+import time
 from pathlib import Path
 
 import numpy.typing as npt
 
 from edge.case import Case, make_case
+from edge.memory import MemoryGuard
 from edge.model_folder import DEFAULT_MODEL
 from edge.pipeline import Options, Segmentation, segment, set_image_threads
 from edge.runtime import load_engine
@@ -23,19 +25,22 @@ class Segmenter:
         model: Path | str = DEFAULT_MODEL,
         *,
         backend: str = "openvino",
-        precision: str = "f32",
+        precision: str = "auto",
         threads: int | None = None,
         cache: Path | None = None,
         options: Options | None = None,
     ) -> None:
         """Load a model; see `edge.runtime.load_engine` for the arguments and what it raises."""
+        start = time.perf_counter()
         self.engine = load_engine(Path(model), backend=backend, precision=precision, threads=threads, cache=cache)
+        self.load_s = time.perf_counter() - start
         self.options = options or Options()
+        self.guard = MemoryGuard.of_this_process()
         set_image_threads(self.engine.threads)
 
     def segment(self, case: Case) -> Segmentation:
-        """Segment a case from `edge.read_case` or `edge.make_case`."""
-        return segment(case, self.engine, self.options)
+        """Segment a case from `edge.read_case` or `edge.make_case`, within this process's memory limit."""
+        return segment(case, self.engine, self.guard.fit(self.options, case))
 
     def segment_arrays(self, image: npt.NDArray, boxes: npt.NDArray, name: str = "image") -> npt.NDArray:
         """Labels (H, W) of an image (H, W[, 3]) and boxes (N, 4), or (D, H, W) of a volume and boxes (N, 6).

@@ -2,22 +2,25 @@
 
 With n = the layer norm without its scale and shift, q = n W_q + b_q and so on:
 
-- Scale and shift of each norm fold into the linear layer that follows it, the attention's 1 / sqrt(d) into W_q.
+- Scale and shift of each norm fold into the linear layers that follow it, the attention's 1 / sqrt(d) into W_q.
 - A token of padding has n = 0. A key's bias shifts all scores of a row alike and cancels in the softmax; a value's bias
-  comes out of the attention unchanged and folds into the projection's; queries of padding are thrown away. So q, k and
-  v of padding may be plain zeros, and only real tokens go through the linear layer (a fifth less at 64 x 64 cells).
-- Rows of `qkv` are put in the order q, k, v, so that windows and heads are split in one transpose.
+  comes out of the attention unchanged and folds into the projection's; queries of padding are thrown away. So n is
+  padded with plain zeros, after the norm and before the windows, when it is at its narrowest.
+- q, k and v are layers of their own: heads are split off by views, and no tensor three times as wide is moved.
+- Between blocks the cells are rows of a matrix: there OpenVINO has no choice of layout, and the permutations around the
+  3x3 convolutions become views (for a batch of a fixed size; at any other each is copied twice).
 - Batch norms fold into their convolutions, the attention-bias table becomes one constant.
 """
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from train.tiny_vit import Attention, Block, ConvBN, TinyViT
+from train.tiny_vit import Attention, Block, ConvBN, Stage, TinyViT
 
 
 class InferenceEncoder(nn.Module):
@@ -38,11 +41,30 @@ def _inference_form(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         if isinstance(child, ConvBN):
             setattr(module, name, fuse_conv_bn_eval(child.c, child.bn))
-        elif isinstance(child, Block):
-            setattr(module, name, InferenceBlock(child))
+        elif isinstance(child, Stage) and isinstance(child.blocks[0], Block):
+            setattr(module, name, InferenceStage(child))
         else:
             _inference_form(child)
     return module
+
+
+class InferenceStage(nn.Module):
+    """Blocks of attention on rows, then the merge into the next stage."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        blocks: Any = stage.blocks  # a ModuleList's members carry no types
+        self.blocks = nn.ModuleList(InferenceBlock(block) for block in blocks)
+        self.downsample = None if stage.downsample is None else _inference_form(stage.downsample)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Args: x: (B, C, H, W)."""
+        channels, height, width = x.shape[1:]
+        rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        for block in self.blocks:
+            rows = block(rows, height, width)
+        x = rows.view(-1, height, width, channels).permute(0, 3, 1, 2)
+        return x if self.downsample is None else self.downsample(x)
 
 
 class InferenceBlock(nn.Module):
@@ -55,16 +77,17 @@ class InferenceBlock(nn.Module):
         self.expand = _fold_norm(block.mlp.norm, block.mlp.fc1.weight, block.mlp.fc1.bias)
         self.project = block.mlp.fc2
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Args: x: (B, C, H, W)."""
-        x = x + self.attention(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        rows = self.local_conv(x).permute(0, 2, 3, 1)
-        rows = rows + self.project(F.gelu(self.expand(_plain_norm(rows))))
-        return rows.permute(0, 3, 1, 2)
+    def forward(self, rows: Tensor, height: int, width: int) -> Tensor:
+        """Args: rows: (B H W, C)."""
+        channels = rows.shape[1]
+        rows = rows + self.attention(rows, height, width)
+        x = self.local_conv(rows.view(-1, height, width, channels).permute(0, 3, 1, 2))
+        rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        return rows + self.project(F.gelu(self.expand(_plain_norm(rows))))
 
 
 class InferenceAttention(nn.Module):
-    """Attention within windows of cells (B, H, W, C); see the module's docstring for what was folded."""
+    """Attention within windows of cells; see the module's docstring for what was folded."""
 
     bias: Tensor
 
@@ -74,35 +97,44 @@ class InferenceAttention(nn.Module):
         width = attention.proj.in_features
         order = torch.arange(3 * width).view(self.heads, 3, -1).transpose(0, 1).flatten()
         folded = _fold_norm(attention.norm, attention.qkv.weight[order], attention.qkv.bias[order])
-        value_bias = folded.bias[2 * width :].clone()
-        folded.weight[:width] *= attention.scale
-        folded.bias[:width] *= attention.scale
-        folded.bias[width:] = 0
-        self.qkv, self.proj = folded, copy.deepcopy(attention.proj)
-        self.proj.bias.add_(attention.proj.weight @ value_bias)
-        self.register_buffer("bias", attention.attention_biases[:, attention.bias_index].clone())  # (heads, T, T)
+        weights, biases = folded.weight.split(width), folded.bias.split(width)
+        self.query = _linear(weights[0] * attention.scale, biases[0] * attention.scale)
+        self.key, self.value = _linear(weights[1]), _linear(weights[2])
+        self.proj = _linear(attention.proj.weight, attention.proj.bias + attention.proj.weight @ biases[2])
+        self.register_buffer(
+            "bias", attention.attention_biases[:, attention.bias_index][None].clone()
+        )  # (1, heads, T, T)
 
-    def forward(self, cells: Tensor) -> Tensor:
-        _, height, width, channels = cells.shape
-        side, depth = self.window, channels // self.heads
-        qkv = self.qkv(_plain_norm(cells))
-        qkv = F.pad(qkv, (0, 0, 0, -width % side, 0, -height % side))
-        down, across = qkv.shape[1] // side, qkv.shape[2] // side
-        tiles = qkv.view(-1, down, side, across, side, 3, self.heads, depth).permute(5, 0, 1, 3, 6, 2, 4, 7)
-        query, key, value = tiles.reshape(3, -1, self.heads, side * side, depth).unbind(0)
-        shares = (query @ key.transpose(-2, -1) + self.bias).softmax(-1)
-        mixed = (shares @ value).view(-1, down, across, self.heads, side, side, depth).permute(0, 1, 4, 2, 5, 3, 6)
+    def forward(self, rows: Tensor, height: int, width: int) -> Tensor:
+        """Args: rows: (B H W, C)."""
+        channels, side = rows.shape[1], self.window
+        padding = (0, 0, 0, -width % side, 0, -height % side)
+        cells = F.pad(_plain_norm(rows).view(-1, height, width, channels), padding)
+        down, across = cells.shape[1] // side, cells.shape[2] // side
+        tiles = cells.view(-1, down, side, across, side, channels).transpose(2, 3).reshape(-1, side * side, channels)
+        query, key, value = (self._heads(layer(tiles)) for layer in (self.query, self.key, self.value))
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self.bias, scale=1.0).transpose(1, 2)
+        mixed = mixed.reshape(-1, down, across, side, side, channels).transpose(2, 3)
         mixed = mixed.reshape(-1, down * side, across * side, channels)[:, :height, :width]
-        return self.proj(mixed)
+        return self.proj(mixed.reshape(-1, channels))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(windows, T, C) to (windows, heads, T, C / heads)."""
+        return x.view(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
 
 
 def _plain_norm(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:])
 
 
+def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    linear.weight.copy_(weight)
+    if bias is not None:
+        linear.bias.copy_(bias)
+    return linear
+
+
 def _fold_norm(norm: nn.LayerNorm, weight: Tensor, bias: Tensor) -> nn.Linear:
     """The linear layer (weight, bias) with the scale and shift of the norm before it folded in."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0])
-    linear.weight.copy_(weight * norm.weight)
-    linear.bias.copy_(bias + weight @ norm.bias)
-    return linear
+    return _linear(weight * norm.weight, bias + weight @ norm.bias)

@@ -1,4 +1,4 @@
-"""The two inference graphs of LiteMedSAM as ONNX, and OpenVINO made from them."""
+"""The two inference graphs of LiteMedSAM, as ONNX and as OpenVINO."""
 
 import contextlib
 import io
@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from export.compact import compact_onnx, compact_openvino
 from export.decoder import InferenceDecoder
 from export.encoder import InferenceEncoder
 from train.network import FRAME_PX, LiteMedSAM
+from train.tiny_vit import EMBEDDING_WIDTH, STRIDE
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -50,14 +52,29 @@ def write_onnx(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict
     return paths
 
 
-def write_openvino(onnx_path: Path, *, half_weights: bool) -> Path:
-    """Write `<stage>.xml` and `.bin` beside an ONNX file, the same graph with the same weights."""
+def write_openvino(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict[str, Path]:
+    """Write `encoder` and `decoder` as `.xml` and `.bin`, for one image and any number of boxes; stage -> `.xml`.
+
+    Converted from torch directly: ONNX has no operator for attention, which OpenVINO fuses best when it sees it whole.
+    """
     import openvino
 
-    path = onnx_path.with_suffix(".xml")
-    # converting folds the ONNX file's casts back into float32 constants, so they are halved again on saving
-    openvino.save_model(openvino.convert_model(onnx_path), path, compress_to_fp16=half_weights)
-    return path
+    images, boxes = example_inputs()
+    embedding = torch.zeros(1, EMBEDDING_WIDTH, FRAME_PX // STRIDE, FRAME_PX // STRIDE)
+    stages = {
+        "encoder": (InferenceEncoder(network.image_encoder), {"images": images}, "embedding"),
+        "decoder": (InferenceDecoder(network), {"embedding": embedding, "boxes": boxes}, "logits"),
+    }
+    paths = {}
+    for stage, (module, example, answer) in stages.items():
+        shapes = [(name, [-1 if name == "boxes" else 1, *value.shape[1:]]) for name, value in example.items()]
+        with _quiet():
+            model = openvino.convert_model(module, example_input=example, input=shapes)
+        model.outputs[0].set_names({answer})
+        compact_openvino(model)
+        paths[stage] = folder / f"{stage}.xml"
+        openvino.save_model(model, paths[stage], compress_to_fp16=half_weights)
+    return paths
 
 
 def _tidy(path: Path, half_weights: bool) -> None:
@@ -77,6 +94,7 @@ def _tidy(path: Path, half_weights: bool) -> None:
         for dimension in port.type.tensor_type.shape.dim:
             if dimension.dim_param:
                 dimension.dim_param = "count"  # of images, or of boxes
+    compact_onnx(model)
     graph.initializer.sort(key=lambda tensor: tensor.name)
     if half_weights:
         _halve(model)

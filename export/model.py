@@ -3,16 +3,24 @@
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from edge.errors import RunError
+from edge.machine import describe_machine
 from edge.model_folder import ModelDescription, file_hash, write_description
+from edge.runtime import available_cores
 from export.graphs import write_onnx, write_openvino
+from export.int8 import Int8Options, add_int8
+from export.merge import merged_network
 from export.parity import Bounds, Parity, check_parity, measure_parity
+from export.sam import fill_sam, is_sam_adapter
 from export.share import share_weights
+from export.speed import Speed, measure_speed
 from train.checkpoint import load_checkpoint
+from train.lora import WEIGHTS as ADAPTER_WEIGHTS
 from train.network import FRAME_PX, LiteMedSAM
 
 BOUNDS = {"f32": Bounds(relative_error=1e-3), "f16": Bounds(relative_error=1e-2)}  # f16 rounds to 11 bits
@@ -27,6 +35,8 @@ class ExportOptions:
     licence: str = ""
     training_data: str = ""
     bounds: Bounds | None = None  # None: those of BOUNDS for `weights`
+    adapter: Path | None = None  # a LoRA adapter's folder, merged into the checkpoint
+    int8: Int8Options | None = None  # None: no INT8 graphs
 
 
 def export_model(
@@ -44,19 +54,44 @@ def export_model(
         raise RunError(f"weights must be one of {', '.join(BOUNDS)}, got {options.weights!r}")
     if out.exists() and not (out / "model.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: exists and is not a model folder; choose another place")
-    network = LiteMedSAM()
-    load_checkpoint(network, checkpoint)
-    network.eval()
+    fill = _filler(checkpoint, options, progress)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
             folder = Path(temporary)
-            parity = _fill(folder, network, checkpoint, options, progress)
+            parity = fill(folder)
             check_parity(parity, options.bounds or BOUNDS[options.weights])
             _put(folder, out)
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror or error})") from None
     return parity
+
+
+def _filler(
+    checkpoint: Path, options: ExportOptions, progress: Callable[[str], None]
+) -> Callable[[Path], list[Parity]]:
+    """What fills a folder with the graphs of the checkpoint's kind of network."""
+    if options.adapter is not None and is_sam_adapter(options.adapter):
+        return partial(
+            fill_sam,
+            checkpoint=checkpoint,
+            adapter=options.adapter,
+            name=options.name or checkpoint.stem,
+            half=options.weights == "f16",
+            licence=options.licence,
+            training_data=options.training_data,
+            progress=progress,
+        )
+    network = _read_network(checkpoint, options.adapter)
+    return lambda folder: _fill(folder, network, checkpoint, options, progress)
+
+
+def _read_network(checkpoint: Path, adapter: Path | None) -> LiteMedSAM:
+    if adapter is not None:
+        return merged_network(checkpoint, adapter)
+    network = LiteMedSAM()
+    load_checkpoint(network, checkpoint)
+    return network.eval()
 
 
 def _fill(
@@ -66,7 +101,7 @@ def _fill(
     half = options.weights == "f16"
     onnx_graphs = write_onnx(network, folder, half_weights=half)
     progress("OpenVINO graphs")
-    openvino_graphs = {stage: write_openvino(path, half_weights=half) for stage, path in onnx_graphs.items()}
+    openvino_graphs = write_openvino(network, folder, half_weights=half)
     for path in onnx_graphs.values():
         share_weights(path)
     description = ModelDescription(
@@ -82,17 +117,42 @@ def _fill(
         made_from={
             "checkpoint": checkpoint.name,
             "checkpoint_sha256": file_hash(checkpoint),
+            **_adapter_facts(options.adapter),
             "versions": {name: metadata.version(name) for name in ("samedge", "torch", "onnx", "openvino")},
         },
         licence=options.licence,
         training_data=options.training_data,
     )
     write_description(folder, description)
-    progress("parity with torch")
+    if options.int8 is not None:
+        description = add_int8(folder, description, options.int8, progress)
+        write_description(folder, description)
+    progress("parity with torch, speed")
     parity = measure_parity(network, folder)
-    measured = {**description.__dict__, "parity": [asdict(row) for row in parity]}
-    write_description(folder, ModelDescription(**measured))
+    speeds = measure_speed(folder)
+    write_description(folder, _with_measurements(description, parity, speeds))
     return parity
+
+
+def _with_measurements(description: ModelDescription, parity: list[Parity], speeds: list[Speed]) -> ModelDescription:
+    """The description with its tables, and whether INT8 is the fastest of OpenVINO's graphs on this machine."""
+    int8 = dict(description.int8)
+    if int8:
+        ms = {speed.engine: speed.ms_per_slice for speed in speeds if speed.engine.startswith("openvino")}
+        int8["faster"] = min(ms, key=lambda engine: ms[engine]) == "openvino int8"
+    machine = {"cpu": describe_machine()["cpu"], "flags": describe_machine()["flags"], "cores": available_cores()}
+    return replace(
+        description,
+        parity=[asdict(row) for row in parity],
+        speed={**machine, "engines": [asdict(speed) for speed in speeds]},
+        int8=int8,
+    )
+
+
+def _adapter_facts(adapter: Path | None) -> dict[str, str]:
+    if adapter is None:
+        return {}
+    return {"adapter": adapter.name, "adapter_sha256": file_hash(adapter / ADAPTER_WEIGHTS)}
 
 
 def _files(graph: Path) -> list[str]:

@@ -52,7 +52,7 @@ def measure_parity(network: LiteMedSAM, folder: Path) -> list[Parity]:
         logits = network.decode(embeddings[:1], boxes, torch.zeros(len(boxes), dtype=torch.long))[0].numpy()
     reference = embeddings.numpy()
     return [
-        _compare(load_engine(folder, backend=backend), images.numpy(), boxes.numpy(), reference, logits)
+        compare(load_engine(folder, backend=backend), images.numpy(), boxes.numpy(), reference, logits)
         for backend in BACKENDS
     ]
 
@@ -73,13 +73,14 @@ def check_parity(rows: list[Parity], bounds: Bounds) -> None:
             )
 
 
-def _compare(
+def compare(
     engine: Engine,
     images: npt.NDArray[np.float32],
     boxes: npt.NDArray[np.float32],
     embeddings: npt.NDArray[np.float32],
     logits: npt.NDArray[np.float32],
 ) -> Parity:
+    """An engine's own answers beside torch's; the decoder is fed torch's embedding."""
     own_embeddings = engine.encode(images)
     own_logits = engine.decode(embeddings[:1], boxes)
     return Parity(

@@ -1,4 +1,4 @@
-"""The public baseline's answers: by the reference stated in `reference.py`, and by both engines.
+"""The public baseline's answers: by the reference stated in `train/official.py`, and by both engines.
 
 The golden weights are random, and with them the decoder is ill-conditioned: rounding alone moves logits by up to 0.5.
 Measured on the CPU that made the answers, the reference equals them bit for bit at 2 threads, while the same program
@@ -19,14 +19,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-import reference  # noqa: E402
-
 from edge.case import Case, read_case  # noqa: E402
 from edge.pipeline import Options, segment  # noqa: E402
 from edge.preprocess import prepare  # noqa: E402
 from edge.runtime import BACKENDS, Engine, load_engine  # noqa: E402
 from export.model import ExportOptions, export_model  # noqa: E402
 from export.parity import Bounds  # noqa: E402
+from train import official as reference  # noqa: E402
 from train.checkpoint import load_checkpoint  # noqa: E402
 from train.network import LiteMedSAM  # noqa: E402
 

@@ -18,6 +18,8 @@ SHOWN = 5  # differing keys spelled out per kind; the count is always given
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state dict of a file, bare or wrapped in `model` or `state_dict`, without the `module.` of multi-GPU runs.
 
+    Numbers that were halved for storage come back as float32.
+
     Raises:
         ModelError: no such file, not a checkpoint, or one that holds more than tensors.
     """
@@ -35,7 +37,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise ModelError(f"{path}: expected a state dict, bare or under one of {', '.join(WRAPPERS)}")
-    return {key.removeprefix("module."): value for key, value in content.items()}
+    return {key.removeprefix("module."): _as(torch.float32, value) for key, value in content.items()}
 
 
 def load_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
@@ -71,6 +73,16 @@ def load_checkpoint(network: nn.Module, path: Path) -> None:
     load_weights(network, read_checkpoint(path), str(path))
 
 
+def halve(checkpoint: Path, out: Path) -> None:
+    """Write `checkpoint` with float16 numbers, half the size: how weights are kept in a repository.
+
+    Raises:
+        ModelError, RunError: see `read_checkpoint` and `save_atomically`.
+    """
+    state = read_checkpoint(checkpoint)
+    save_atomically({key: _as(torch.float16, value) for key, value in state.items()}, out)
+
+
 def save_atomically(content: Any, path: Path) -> None:
     """`torch.save`, whole under its final name or not at all.
 
@@ -90,6 +102,10 @@ def save_atomically(content: Any, path: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def _as(dtype: torch.dtype, value: Tensor) -> Tensor:
+    return value.to(dtype) if value.is_floating_point() else value
 
 
 def _list(keys: list[str]) -> str:

@@ -142,13 +142,18 @@ def _is_labelled_picture(name: str, names: set[str]) -> bool:
 
 
 def _read_picture(source: Path) -> Case:
-    image = _decode(source, cv2.IMREAD_COLOR)
-    labels = _decode(source.with_name(source.stem + LABELS_SUFFIX), cv2.IMREAD_UNCHANGED)
+    image = decode_picture(source, cv2.IMREAD_COLOR)
+    labels = decode_picture(source.with_name(source.stem + LABELS_SUFFIX), cv2.IMREAD_UNCHANGED)
     checked = check_labels(source.stem, LABELS_SUFFIX, labels, image.shape[:2])
     return make_case(source.stem, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.zeros((0, 4)), truth=checked)
 
 
-def _decode(path: Path, flags: int) -> npt.NDArray:
+def decode_picture(path: Path, flags: int) -> npt.NDArray:
+    """A picture as OpenCV decodes it, read whole first.
+
+    Raises:
+        CaseError: it cannot be read.
+    """
     try:
         decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), dtype=np.uint8), flags)
     except (OSError, cv2.error) as error:

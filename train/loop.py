@@ -2,32 +2,31 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
-from edge.case import Case
 from edge.errors import RunError
 from train.average import Average
-from train.cache import Cache
-from train.losses import iou_loss, mask_loss, mean_over_images
-from train.network import FRAME_PX, LiteMedSAM
+from train.networks import Network
 from train.parts import parameter_groups, set_training_mode
 from train.recipe import Recipe
 from train.records import Records
-from train.sampler import Batches, Draws
-from train.samples import Batch, SampleOptions, Samples, collate
+from train.sampler import Batches
 from train.schedule import Schedule
 from train.state import Progress, State
-from train.validate import validate
+from train.task import Task
+from train.validate import Validation
 
 REPORT_S = 30  # seconds between lines of progress
-Keep = Callable[[LiteMedSAM], None]  # keeps the network as the best so far
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+Keep = Callable[[Network, Validation | None], None]  # keeps the network as the best so far, and what it scored
 
 
 @dataclass(frozen=True)
@@ -42,33 +41,11 @@ class StepReport:
     gpu_mib: float | None  # peak; None on a CPU
 
 
-class Lesson(nn.Module):
-    """From a batch to its loss, in one module, so that Fabric wraps everything that has a gradient."""
-
-    def __init__(self, network: LiteMedSAM, recipe: Recipe) -> None:
-        super().__init__()
-        self.network = network
-        self._mask_loss = mask_loss(recipe.loss)
-        self._iou_weight = recipe.iou_weight
-
-    def forward(self, batch: Batch) -> Tensor:
-        embeddings = self.network.image_encoder(batch.images)
-        corners = None if batch.images.shape[-1] == FRAME_PX else batch.corners
-        logits, predicted_iou = self.network.decode(embeddings, batch.boxes, batch.image_of_box, corners)
-        logits, masks = logits.float(), batch.masks.float()
-        losses = self._mask_loss(logits, masks, batch.boxes - batch.corners.repeat(1, 2)[batch.image_of_box])
-        if self._iou_weight:
-            losses = losses + self._iou_weight * iou_loss(predicted_iou.float(), logits, masks)
-        return mean_over_images(losses, batch.image_of_box, len(batch.images))
-
-
 def fit(
     fabric: Fabric,
-    network: LiteMedSAM,
+    network: Network,
     recipe: Recipe,
-    cache: Cache,
-    draws: Draws,
-    cases: Sequence[Case],
+    task: Task,
     out: Path,
     *,
     keep: Keep,
@@ -78,26 +55,29 @@ def fit(
     """Train to the recipe's end, or to where `early_stop` ends it.
 
     Args:
-        cases: validated on; empty: the last weights are the best.
+        task: what is trained on and validated; without a validation the last weights are the best.
         out: the run's folder; `last.ckpt` and the records go there.
         keep: called with the network, on the first process, whenever it validates best.
 
     Raises:
         RunError: a loss that is not finite, or `resume` without a checkpoint that fits.
     """
-    optimizer = torch.optim.AdamW(parameter_groups(network, recipe), lr=recipe.lr)
-    lesson, optimizer = fabric.setup(Lesson(network, recipe), optimizer)
+    optimizer = OPTIMIZERS[recipe.optimizer](parameter_groups(network, recipe), lr=recipe.lr)
+    lesson, optimizer = fabric.setup(task.lesson(network), optimizer)
     per_epoch, total = steps_per_epoch(recipe, fabric.world_size), total_steps(recipe, fabric.world_size)
     progress = Progress()
-    state = State(network, optimizer, Schedule(optimizer, recipe, total), Average(network, recipe.ema), progress)
+    schedule = Schedule(optimizer, recipe, total, per_epoch)
+    state = State(network, optimizer, schedule, Average(network, recipe.ema), progress)
     if resume:
         state.restore(out)
     records = Records(out, progress.step) if fabric.is_global_zero else None
     watch = _Watch(progress.step, recipe.batch * fabric.world_size)
     set_training_mode(network)
+    if recipe.validate_at_start and progress.step == 0:
+        _validate(fabric, state, task, records, keep)
     while progress.step < total:
         epoch, first = divmod(progress.step, per_epoch)
-        for batch in _loader(cache, draws, recipe, epoch, first, fabric):
+        for batch in _loader(task, recipe, epoch, first, fabric):
             loss = _step(fabric, lesson, state, batch.to(fabric.device), recipe)
             done, lr = progress.step == total, state.schedule.lr
             if records:
@@ -105,8 +85,8 @@ def fit(
             if done or watch.is_due():
                 report(StepReport(progress.step, total, loss, lr, watch.rate(progress.step), _gpu_mib(fabric)))
             if done or progress.step % (recipe.validate_every or per_epoch) == 0:
-                score = _validate(fabric, state, cases, records, keep)
-                state.schedule.judge(1 - score if cases else loss)
+                score = _validate(fabric, state, task, records, keep)
+                state.schedule.judge(1 - score if task.validates else loss)
                 done = done or 0 < recipe.early_stop <= progress.validations_since_best
             if done or progress.step % recipe.save_every == 0:
                 if records:
@@ -118,7 +98,7 @@ def fit(
     return progress
 
 
-def _step(fabric: Fabric, lesson: nn.Module, state: State, batch: Batch, recipe: Recipe) -> float:
+def _step(fabric: Fabric, lesson: nn.Module, state: State, batch: Any, recipe: Recipe) -> float:
     """One optimiser step; returns the loss, averaged over the processes."""
     step = state.progress.step
     state.schedule.set(step)
@@ -149,41 +129,29 @@ def total_steps(recipe: Recipe, processes: int) -> int:
     return recipe.max_steps or recipe.epochs * steps_per_epoch(recipe, processes)
 
 
-def sample_options(recipe: Recipe) -> SampleOptions:
-    """How the recipe cuts and augments samples."""
-    return SampleOptions(
-        boxes_per_image=recipe.boxes_per_image,
-        jitter_px=recipe.jitter_px,
-        region_px=recipe.region_px,
-        zoom=recipe.zoom,
-        flip=recipe.flip,
-        intensity=recipe.intensity,
-    )
-
-
-def _loader(cache: Cache, draws: Draws, recipe: Recipe, epoch: int, first: int, fabric: Fabric) -> DataLoader:
+def _loader(task: Task, recipe: Recipe, epoch: int, first: int, fabric: Fabric) -> DataLoader:
     length = steps_per_epoch(recipe, fabric.world_size) * recipe.batch * fabric.world_size
     batches = Batches(length, recipe.batch, fabric.global_rank, fabric.world_size, first)
     return DataLoader(
-        Samples(cache, draws, sample_options(recipe), epoch),
+        task.samples(epoch),
         batch_sampler=batches,
         num_workers=recipe.workers,
-        collate_fn=collate,
+        collate_fn=task.collate,
         pin_memory=fabric.device.type == "cuda",
     )
 
 
-def _validate(fabric: Fabric, state: State, cases: Sequence[Case], records: Records | None, keep: Keep) -> float:
+def _validate(fabric: Fabric, state: State, task: Task, records: Records | None, keep: Keep) -> float:
     """The score of the averaged weights, found by the first process and told to all; the best are kept."""
     score, progress = 0.0, state.progress
     if records:
         state.average.swap()
-        if cases:
-            validation = validate(state.network, cases)
+        validation = task.validate(state.network) if task.validates else None
+        if validation is not None:
             score = validation.dsc
             records.validation(progress.step, validation)
-        if score > progress.best or not cases:
-            keep(state.network)
+        if score > progress.best or validation is None:
+            keep(state.network, validation)
         state.average.swap()
     score = float(fabric.broadcast(score))
     progress.validations_since_best = 0 if score > progress.best else progress.validations_since_best + 1

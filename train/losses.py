@@ -1,27 +1,55 @@
 """What is minimised: masks, optionally the predicted IoU. Every image counts the same, however many boxes it has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOSSES = ("dice+focal", "dice+bce", "dice+box-bce")
+LOSSES = ("dice+focal", "dice+bce", "dice+box-bce", "dice+ce", "bce")
 BOX_MARGIN_PX = 2  # `dice+box-bce` counts this rim around the box as inside
 
 
-def mask_loss(name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def mask_loss(name: str, weights: Mapping[str, float] | None = None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """A loss by name, of logits (N, S, S), masks (N, S, S) and boxes (N, 4) in the same pixels, giving (N,).
 
-    `dice+focal` and `dice+bce` are sums of equal weight. `dice+box-bce` means the cross-entropy inside and outside the
-    box apart: from random weights a mean over the whole frame teaches the network to answer nothing (DSC 0.01 after 100
-    steps of 8).
+    The sum of the terms in its name, each times its weight (1 unless given). `dice+box-bce` means the cross-entropy
+    inside and outside the box apart: from random weights a mean over the whole frame teaches the network to answer
+    nothing (DSC 0.01 after 100 steps of 8).
 
     Raises:
         KeyError: not one of LOSSES.
     """
-    second = {"dice+focal": _focal, "dice+bce": _cross_entropy, "dice+box-bce": _box_cross_entropy}[name]
-    return lambda logits, masks, boxes: _dice(logits, masks) + second(logits, masks, boxes)
+    terms = _terms(name, weights)
+
+    def loss(logits: Tensor, masks: Tensor, boxes: Tensor) -> Tensor:
+        everywhere = torch.ones_like(masks[:, None])
+        weighed = (logits[:, None], masks[:, None], everywhere, boxes)
+        return torch.stack([weight * term(*weighed) for weight, term in terms]).sum(dim=0)
+
+    return loss
+
+
+def map_loss(name: str, weights: Mapping[str, float] | None = None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A loss by name, of logits (N, C, S, S), classes (N, S, S) and what counts (N, S, S), 0 or 1, giving (N,).
+
+    With one channel the classes are 0 and 1 and probabilities a sigmoid's, with more a softmax's. Terms as in
+    `mask_loss`; `ce` is the cross-entropy over the channels, `bce` that of each channel by itself.
+
+    Raises:
+        KeyError: not one of LOSSES, or one that needs boxes.
+    """
+    terms = _terms(name, weights)
+    if "box" in name:
+        raise KeyError(name)
+
+    def loss(logits: Tensor, classes: Tensor, counted: Tensor) -> Tensor:
+        channels = logits.shape[1]
+        truth = classes[:, None] if channels == 1 else F.one_hot(classes, channels).permute(0, 3, 1, 2)
+        weighed = (logits, truth.to(logits.dtype), counted[:, None].to(logits.dtype), logits)
+        return torch.stack([weight * term(*weighed) for weight, term in terms]).sum(dim=0)
+
+    return loss
 
 
 def iou_loss(predicted: Tensor, logits: Tensor, masks: Tensor) -> Tensor:
@@ -37,27 +65,54 @@ def mean_over_images(losses: Tensor, image_of_box: Tensor, images: int) -> Tenso
     return (losses / boxes[image_of_box]).sum() / images
 
 
-def _dice(logits: Tensor, masks: Tensor) -> Tensor:
+def _terms(name: str, weights: Mapping[str, float] | None) -> list[tuple[float, Callable[..., Tensor]]]:
+    if name not in LOSSES:
+        raise KeyError(name)
+    return [((weights or {}).get(term, 1.0), _TERMS[term]) for term in name.split("+")]
+
+
+# Each term takes logits and truth (N, C, S, S), what counts (N, 1, S, S) and boxes, and gives (N,).
+
+
+def _dice(logits: Tensor, truth: Tensor, counted: Tensor, _boxes: Tensor) -> Tensor:
     from monai.losses import DiceLoss
 
-    dice = DiceLoss(sigmoid=True, reduction="none", smooth_nr=1.0, smooth_dr=1.0)
-    return dice(logits[:, None], masks[:, None]).view(-1)
+    shares = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+    dice = DiceLoss(reduction="none", smooth_nr=1.0, smooth_dr=1.0)(shares * counted, truth * counted)
+    return dice.flatten(1).mean(dim=1)
 
 
-def _focal(logits: Tensor, masks: Tensor, _boxes: Tensor) -> Tensor:
+def _focal(logits: Tensor, truth: Tensor, counted: Tensor, _boxes: Tensor) -> Tensor:
     from monai.losses import FocalLoss
 
-    return FocalLoss(gamma=2.0, reduction="none")(logits[:, None], masks[:, None]).mean(dim=(1, 2, 3))
+    focal = FocalLoss(gamma=2.0, reduction="none", use_softmax=logits.shape[1] > 1)(logits, truth)
+    return _mean_where(focal.mean(dim=1), counted[:, 0])
 
 
-def _cross_entropy(logits: Tensor, masks: Tensor, _boxes: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean(dim=(1, 2))
+def _binary_cross_entropy(logits: Tensor, truth: Tensor, counted: Tensor, _boxes: Tensor) -> Tensor:
+    errors = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    return _mean_where(errors.mean(dim=1), counted[:, 0])
 
 
-def _box_cross_entropy(logits: Tensor, masks: Tensor, boxes: Tensor) -> Tensor:
-    errors = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+def _cross_entropy(logits: Tensor, truth: Tensor, counted: Tensor, boxes: Tensor) -> Tensor:
+    if logits.shape[1] == 1:
+        return _binary_cross_entropy(logits, truth, counted, boxes)
+    return _mean_where(-(truth * logits.log_softmax(dim=1)).sum(dim=1), counted[:, 0])
+
+
+def _box_cross_entropy(logits: Tensor, truth: Tensor, counted: Tensor, boxes: Tensor) -> Tensor:
+    errors = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")[:, 0]
     inside = _box_masks(boxes, logits.shape[-1]).to(errors.dtype)
-    return _mean_where(errors, inside) + _mean_where(errors, 1 - inside)
+    return _mean_where(errors, inside * counted[:, 0]) + _mean_where(errors, (1 - inside) * counted[:, 0])
+
+
+_TERMS: dict[str, Callable[..., Tensor]] = {
+    "dice": _dice,
+    "focal": _focal,
+    "bce": _binary_cross_entropy,
+    "ce": _cross_entropy,
+    "box-bce": _box_cross_entropy,
+}
 
 
 def _box_masks(boxes: Tensor, size: int) -> Tensor:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from edge.errors import RunError
 from train.lora import LoraOptions, add_lora
-from train.network import LiteMedSAM
+from train.networks import LITEMEDSAM, Network
 from train.recipe import Recipe
+from train.tiny_vit import TinyViT
 
 # A single box prompt never touches these; training them would only keep processes waiting for their gradients.
 UNUSED = (
@@ -21,22 +22,45 @@ IOU_HEAD = "mask_decoder.iou_prediction_head"
 
 def lora_options(recipe: Recipe) -> LoraOptions:
     """The adapter a recipe describes."""
-    return LoraOptions(recipe.lora_rank, recipe.lora_alpha, recipe.lora_dropout, recipe.lora_targets)
+    return LoraOptions(
+        recipe.lora_rank,
+        recipe.lora_alpha,
+        recipe.lora_dropout,
+        recipe.lora_targets,
+        recipe.lora_blocks,
+        recipe.lora_decoder_targets,
+    )
 
 
-def choose_trainable(network: LiteMedSAM, recipe: Recipe) -> None:
-    """Adapters where the recipe wants them; gradients for what trains, and for nothing else."""
+def choose_trainable(network: Network, recipe: Recipe) -> None:
+    """Adapters where the recipe wants them; gradients for what trains, and for nothing else.
+
+    Raises:
+        RunError: a layer, block or part that the network does not have.
+    """
     network.requires_grad_(recipe.trainable == "all")
     if recipe.trainable.startswith("lora"):
         add_lora(network, lora_options(recipe))
     if recipe.trainable in ("lora+decoder", "decoder"):
         network.mask_decoder.requires_grad_(True)
+    _train_beside(network, recipe.train_beside)
+    if recipe.network != LITEMEDSAM:
+        return
     for name, parameter in network.named_parameters():
         if name.startswith(UNUSED) or (name.startswith(IOU_HEAD) and not recipe.iou_weight):
             parameter.requires_grad_(False)
 
 
-def set_training_mode(network: LiteMedSAM) -> None:
+def _train_beside(network: nn.Module, parts: tuple[str, ...]) -> None:
+    names = [name for name, _ in network.named_parameters()]
+    if absent := [part for part in parts if not any(name.startswith(part) for name in names)]:
+        raise RunError(f"train_beside: nothing in the network begins with {', '.join(absent)}")
+    for name, parameter in network.named_parameters():
+        if parts and name.startswith(parts):
+            parameter.requires_grad_(True)
+
+
+def set_training_mode(network: nn.Module) -> None:
     """Training mode, except for batch normalisation that does not train: its statistics belong to the base."""
     network.train()
     for module in network.modules():
@@ -44,19 +68,19 @@ def set_training_mode(network: LiteMedSAM) -> None:
             module.eval()
 
 
-def trained_beside_adapters(network: LiteMedSAM) -> dict[str, Tensor]:
+def trained_beside_adapters(network: nn.Module) -> dict[str, Tensor]:
     """Tensors that train in full although adapters train too, by their public names."""
     return {
-        name: parameter.detach()
+        name.replace(".base_layer", ""): parameter.detach()
         for name, parameter in network.named_parameters()
         if parameter.requires_grad and ".lora_" not in name
     }
 
 
-def start_from_nothing(network: LiteMedSAM, seed: int) -> None:
-    """Fresh weights under which the image passes every block nearly unchanged at first."""
-    torch.manual_seed(seed)
-    network.load_state_dict(LiteMedSAM().state_dict())
+def start_evenly(network: Network) -> None:
+    """TinyViT from nothing: weights under which the image passes every block nearly unchanged at first."""
+    if not isinstance(network.image_encoder, TinyViT):
+        return
     for name, module in network.image_encoder.named_modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)

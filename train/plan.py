@@ -1,22 +1,18 @@
 """What a run would do, and with one step measured, how long it would take."""
 
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass
 
 import torch
 
-from edge.case import modality_of
 from edge.machine import peak_memory_mib
-from train.cache import Cache
-from train.loop import Lesson, total_steps
-from train.network import LiteMedSAM
+from train.loop import total_steps
+from train.networks import Network
 from train.parts import count_parameters, set_training_mode
 from train.recipe import Recipe
-from train.sampler import Draws
-from train.samples import Batch, Samples
+from train.task import DataFacts, Task
 
-TIMED_SAMPLES = 64
+TIMED_S = 2.0  # of loading samples
 
 
 @dataclass(frozen=True)
@@ -36,43 +32,35 @@ class Plan:
     samples_per_s: float | None  # prepared by one process from the cache, measured with it
 
 
-def make_plan(recipe: Recipe, network: LiteMedSAM, cache: Cache, draws: Draws, processes: int) -> Plan:
+def make_plan(recipe: Recipe, network: Network, facts: DataFacts, processes: int) -> Plan:
     """The plan of a run, without measurements."""
     total, trainable = count_parameters(network)
-    cases = Counter(modality_of(name) for name in {entry.case for entry in cache.entries})
     steps = total_steps(recipe, processes)
-    samples = steps * recipe.batch * processes
     return Plan(
-        total,
-        trainable,
-        dict(sorted(cases.items())),
-        len(cache.entries),
-        cache.broken,
-        draws.shares,
-        steps,
-        samples,
-        None,
-        None,
-        None,
+        parameters=total,
+        trainable=trainable,
+        cases=facts.cases,
+        slices=facts.slices,
+        left_out=facts.left_out,
+        shares=facts.shares,
+        steps=steps,
+        samples=steps * recipe.batch * processes,
+        step_s=None,
+        memory_mib=None,
+        samples_per_s=None,
     )
 
 
-def timed(plan: Plan, recipe: Recipe, network: LiteMedSAM, samples: Samples) -> Plan:
-    """The plan with the second of two steps on noise timed, the peak memory they took, and the rate of the data."""
-    start = time.perf_counter()
-    for position in range(TIMED_SAMPLES):
-        samples[position]
-    rate = TIMED_SAMPLES / (time.perf_counter() - start)
+def timed(plan: Plan, recipe: Recipe, network: Network, task: Task) -> Plan:
+    """The plan with the second of two steps timed, the peak memory they took, and the rate of the data."""
+    samples, start, loaded = task.samples(0), time.perf_counter(), 0
+    while loaded == 0 or time.perf_counter() - start < TIMED_S:
+        samples[loaded]
+        loaded += 1
+    rate = loaded / (time.perf_counter() - start)
     set_training_mode(network)
-    lesson, side = Lesson(network, recipe), recipe.region_px
-    count = recipe.batch * recipe.boxes_per_image
-    batch = Batch(
-        images=torch.rand(recipe.batch, 3, side, side),
-        boxes=torch.tensor([[side / 4, side / 4, side / 2, side / 2]]).repeat(count, 1),
-        image_of_box=torch.arange(recipe.batch).repeat_interleave(recipe.boxes_per_image),
-        corners=torch.zeros(recipe.batch, 2, dtype=torch.long),
-        masks=torch.zeros(count, side, side, dtype=torch.bool),
-    )
+    lesson = task.lesson(network)
+    batch = task.collate([samples[position] for position in range(recipe.batch)])
     seconds = 0.0
     for _ in range(2):
         start = time.perf_counter()

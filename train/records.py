@@ -5,7 +5,7 @@ from pathlib import Path
 
 from train.validate import Validation
 
-LOSSES, VALIDATIONS, CURVES = "losses.csv", "validations.csv", "curves.png"
+LOSSES, VALIDATIONS, METRICS, CURVES = "losses.csv", "validations.csv", "metrics.csv", "curves.png"
 
 
 class Records:
@@ -15,7 +15,7 @@ class Records:
         from torch.utils.tensorboard import SummaryWriter
 
         self._out = out
-        for name in (LOSSES, VALIDATIONS):
+        for name in (LOSSES, VALIDATIONS, METRICS):
             _drop_rows_after(out / name, step)
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
 
@@ -30,6 +30,11 @@ class Records:
         for modality, dsc in {"mean": validation.dsc, **validation.by_modality}.items():
             _append(self._out / VALIDATIONS, {"step": step, "modality": modality, "dsc": f"{dsc:.4f}"})
             self._board.add_scalar(f"dsc/{modality}", dsc, step)
+
+        for metric, value in validation.means().items():
+            if metric != "dice":
+                _append(self._out / METRICS, {"step": step, "metric": metric, "mean": f"{value:.4f}"})
+                self._board.add_scalar(f"metric/{metric}", value, step)
 
     def show(self) -> None:
         """Bring the curves and the TensorBoard events up to date."""
@@ -54,7 +59,12 @@ def draw_curves(out: Path) -> None:
     for modality, points in curves.items():
         style = {"color": "black", "linewidth": 2} if modality == "mean" else {"linewidth": 1}
         right.plot(*zip(*points, strict=True), marker=".", label=modality, **style)
-    right.set(xlabel="step", ylabel="validation DSC")
+    others: dict[str, list[tuple[int, float]]] = {}
+    for row in _rows(out / METRICS):
+        others.setdefault(row["metric"], []).append((int(row["step"]), float(row["mean"])))
+    for metric, points in others.items():
+        right.plot(*zip(*points, strict=True), linestyle="--", label=metric)
+    right.set(xlabel="step", ylabel="validation DSC" + (", other means" if others else ""))
     if curves:
         right.legend(fontsize="small", ncols=2)
     figure.savefig(out / CURVES, dpi=110)

@@ -3,37 +3,35 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 
-from edge.case import Case, modality_of
 from edge.errors import RunError
 from edge.home import home
 from edge.machine import describe_machine
-from train.cache import Cache, CacheOptions, prepare_cache
-from train.checkpoint import load_weights, read_checkpoint, save_atomically
-from train.data import dataset_of, find_sources
+from edge.npz import whole_file
+from train.checkpoint import read_checkpoint, save_atomically
 from train.ellipses import learn_ellipses
-from train.loop import StepReport, fit, sample_options
+from train.folds import Fold
+from train.loop import StepReport, fit
 from train.lora import save_adapter, state_hash
 from train.network import LiteMedSAM
-from train.parts import (
-    choose_trainable,
-    lora_options,
-    start_from_nothing,
-    trained_beside_adapters,
-)
+from train.networks import Network, build_network, load_base, public_state
+from train.parts import choose_trainable, lora_options, start_evenly, trained_beside_adapters
 from train.plan import Plan, make_plan, timed
 from train.recipe import Recipe, load_recipe, to_toml
-from train.sampler import Draws
-from train.samples import Samples
-from train.validate import read_validation
+from train.sam import SamOptions
+from train.task import DataFacts
+from train.tasks import make_task
+from train.validate import Validation
 
-RECIPE, RUN, BEST, ADAPTER = "recipe.toml", "run.json", "best.pth", "adapter"
+RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES = (
+    "recipe.toml", "run.json", "best.pth", "adapter", "base.pth", "best_cases.csv",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ def train(
     devices: int | str = 1,
     nodes: int = 1,
     cache: Path | None = None,
+    fold: Fold | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Plan | Outcome:
     """Run a recipe.
@@ -75,6 +74,7 @@ def train(
         overrides: `key=value` for the recipe.
         devices: how many, or `auto` for all there are; several run as as many processes.
         cache: where prepared data lies; None: below SAMEDGE_HOME.
+        fold: which images or subjects train and which validate; None: by `validation` or `hold_out`.
         say: takes each line of progress.
 
     Raises:
@@ -83,142 +83,143 @@ def train(
         ModelError: the base does not fit.
     """
     settings = load_recipe(recipe, overrides)
-    if settings.trainable != "all" and base is None:
-        raise RunError(f"{recipe} adapts a trained network: give its checkpoint with --base")
+    if base is None and settings.trainable != "all":
+        if settings.network == "litemedsam":
+            raise RunError(f"{recipe} adapts a trained network: give its checkpoint with --base")
+        say("no --base: what does not train stays random; good for a trial, not for a result")
     if not dry_run and not resume and (out / RUN).exists():
         raise RunError(f"{out}: holds a run already; go on with --resume, or give another folder")
     fabric = _fabric(settings, accelerator, devices, nodes)
-    network, base_hash = _network(settings, base)
     with fabric.rank_zero_first():
-        prepared, cases = _data(settings, data, validation, cache, say)
-    draws = Draws(prepared.entries, _modalities(prepared), settings.sampling, settings.shares, seed=settings.seed)
-    plan = make_plan(settings, network, prepared, draws, fabric.world_size)
+        task = make_task(settings, data, validation, cache or home() / "training", fold, say)
+    settings = replace(settings, epoch_samples=settings.epoch_samples or task.facts.slices)
+    network, base_hash = _network(settings, base, None if dry_run or resume else out / BASE)
+    plan = make_plan(settings, network, task.facts, fabric.world_size)
     if dry_run:
-        return timed(plan, settings, network, Samples(prepared, draws, sample_options(settings), epoch=0))
+        return timed(plan, settings, network, task)
     network.to(fabric.device)
     if resume:
-        _check_same(out, base_hash, prepared)
+        _check_same(out, base_hash, task.facts)
     else:
         if fabric.is_global_zero:
-            _start_folder(out, settings, plan, prepared, base_hash)
-        learn_ellipses(network, settings, say)
+            _start_folder(out, settings, plan, task.facts, base_hash)
+        if isinstance(network, LiteMedSAM):
+            learn_ellipses(network, settings, say)
     if settings.compile:
         network.image_encoder.compile()
 
-    def keep(best: LiteMedSAM) -> None:
+    def keep(best: Network, validation: Validation | None) -> None:
         _keep(out, best, settings, base_hash)
+        if validation is not None:
+            write_cases(out / BEST_CASES, validation)
 
     def report(step: StepReport) -> None:
         if fabric.is_global_zero:
             say(_line(step))
 
-    progress = fit(fabric, network, settings, prepared, draws, cases, out, keep=keep, resume=resume, report=report)
+    progress = fit(fabric, network, settings, task, out, keep=keep, resume=resume, report=report)
     result = out / (ADAPTER if settings.trainable.startswith("lora") else BEST)
-    return Outcome(plan, progress.step, progress.best if cases else None, result)
+    return Outcome(plan, progress.step, progress.best if task.validates else None, result)
+
+
+def sam_options(recipe: Recipe) -> SamOptions:
+    """The network around the public part that a recipe describes."""
+    return SamOptions(recipe.image_size, recipe.encoder_blocks, recipe.channels, recipe.head)
 
 
 def _fabric(recipe: Recipe, accelerator: str, devices: int | str, nodes: int) -> Fabric:
     several = nodes > 1 or devices not in (1, "1")
+    # without prompts some of what trains has no gradient, and processes would wait for it
+    strategy = "ddp" if recipe.network == "litemedsam" else "ddp_find_unused_parameters_true"
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
         num_nodes=nodes,
-        strategy="ddp" if several else "auto",
+        strategy=strategy if several else "auto",
         precision=recipe.precision,  # type: ignore[arg-type]
     )
     fabric.launch()
     return fabric
 
 
-def _network(recipe: Recipe, base: Path | None) -> tuple[LiteMedSAM, str]:
-    """The network with its adapters, and the hash of what it started from."""
-    network = LiteMedSAM()
+def _network(recipe: Recipe, base: Path | None, kept: Path | None) -> tuple[Network, str]:
+    """The network with its adapters, and the hash of what it started from.
+
+    Args:
+        kept: where random weights go that adapters belong to, as the base to merge them into; None: nowhere.
+    """
+    torch.manual_seed(recipe.seed)
+    network = build_network(recipe.network, sam_options(recipe))
     if base is None:
-        start_from_nothing(network, recipe.seed)
+        start_evenly(network)
+        state = public_state(network)
+        if kept is not None and recipe.trainable.startswith("lora"):
+            save_atomically(state, kept)
     else:
-        load_weights(network, read_checkpoint(base), str(base))
-    base_hash = state_hash(network.state_dict())
+        state = read_checkpoint(base)
+        load_base(network, state, str(base))
+    base_hash = state_hash(state)
     torch.manual_seed(recipe.seed)  # of the adapters' first numbers
     choose_trainable(network, recipe)
     return network, base_hash
 
 
-def _data(
-    recipe: Recipe, data: Sequence[Path], validation: Path | None, cache: Path | None, say: Callable[[str], None]
-) -> tuple[Cache, list[Case]]:
-    options = CacheOptions(recipe.cache_px, recipe.slices_per_volume)
-    prepared = prepare_cache(
-        data,
-        cache or home() / "training",
-        options,
-        leave_out=_left_out(recipe, data),
-        progress=lambda done, total: say(f"preparing data: {done} of {total}") if done % 10 == 0 else None,
-    )
-    for line in prepared.broken:
-        say(f"left out: {line}")
-    wanted = recipe.validation_cases
-    if validation is not None:
-        return prepared, read_validation(find_sources([validation]), wanted, recipe.validation_slices) if wanted else []
-    kept, held = prepared.split(recipe.hold_out if wanted else 0.0)
-    sources = {source.stem: source for source in find_sources(data)}
-    chosen = [sources[name] for name in held]
-    return kept, read_validation(chosen, wanted, recipe.validation_slices) if wanted else []
-
-
-def _left_out(recipe: Recipe, data: Sequence[Path]) -> set[str]:
-    """Data sets that are not taken.
-
-    Raises:
-        RunError: a name in `only` or `leave_out` that no case has.
-    """
-    present = {dataset_of(source.stem) for source in find_sources(data)}
-    for key, names in (("only", recipe.only), ("leave_out", recipe.leave_out)):
-        if unknown := sorted(set(names) - present):
-            raise RunError(f"{key}: no case of {', '.join(unknown)}; there are {', '.join(sorted(present))}")
-    return set(recipe.leave_out) | (present - set(recipe.only) if recipe.only else set())
-
-
-def _modalities(cache: Cache) -> list[str]:
-    return [modality_of(entry.case) for entry in cache.entries]
-
-
-def _start_folder(out: Path, recipe: Recipe, plan: Plan, cache: Cache, base_hash: str) -> None:
+def _start_folder(out: Path, recipe: Recipe, plan: Plan, facts: DataFacts, base_hash: str) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / RECIPE).write_text(to_toml(recipe), encoding="utf-8")
-        facts: dict[str, Any] = {
+        content: dict[str, Any] = {
             "seed": recipe.seed,
             "base_sha256": base_hash,
-            "data_sha256": cache.content_hash,
+            "data_sha256": facts.sha256,
             "machine": describe_machine(),
             "torch": torch.__version__,
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "plan": asdict(plan),
         }
-        (out / RUN).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (out / RUN).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror or error})") from None
 
 
-def _check_same(out: Path, base_hash: str, cache: Cache) -> None:
+def _check_same(out: Path, base_hash: str, facts: DataFacts) -> None:
     try:
-        facts = json.loads((out / RUN).read_text(encoding="utf-8"))
+        content = json.loads((out / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{out / RUN}: not a run to resume ({error})") from None
-    for what, key, found in (("base", "base_sha256", base_hash), ("data", "data_sha256", cache.content_hash)):
-        if facts.get(key) != found:
+    for what, key, found in (("base", "base_sha256", base_hash), ("data", "data_sha256", facts.sha256)):
+        if content.get(key) != found:
             raise RunError(f"{out}: the run began with other {what}; resume with the same, or start in another folder")
 
 
-def _keep(out: Path, network: LiteMedSAM, recipe: Recipe, base_hash: str) -> None:
+def write_cases(path: Path, validation: Validation) -> None:
+    """A CSV row per validated case: name, group, scores to 4 decimals (NaN empty)."""
+    names = list(validation.means())
+    with whole_file(path) as raw:
+        lines = [["case", "group", *names]]
+        for row in validation.rows:
+            values = [row.scores.get(name, float("nan")) for name in names]
+            lines.append([row.name, row.group, *("" if value != value else f"{value:.4f}" for value in values)])
+        raw.write("".join(",".join(line) + "\n" for line in lines).encode())
+
+
+def _keep(out: Path, network: Network, recipe: Recipe, base_hash: str) -> None:
     if recipe.trainable.startswith("lora"):
         fresh = out / f".{ADAPTER}.partial"
-        save_adapter(fresh, network, lora_options(recipe), base_hash, trained_beside_adapters(network))
+        save_adapter(
+            fresh, network, lora_options(recipe), base_hash, trained_beside_adapters(network), adapter_facts(recipe)
+        )
         shutil.rmtree(out / ADAPTER, ignore_errors=True)
         fresh.replace(out / ADAPTER)
     else:
         state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
         save_atomically(state, out / BEST)
+
+
+def adapter_facts(recipe: Recipe) -> dict[str, Any]:
+    """What putting the network together and feeding it needs besides weights."""
+    keys = ("network", "image_size", "encoder_blocks", "head", "channels", "normalisation", "prompt")
+    return {key: getattr(recipe, key) for key in (keys if recipe.network != "litemedsam" else keys[:1])}
 
 
 def _line(step: StepReport) -> str:

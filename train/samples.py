@@ -32,7 +32,7 @@ class SampleOptions:
     intensity: float = 0.0  # probability of each change of gamma, contrast, colour, noise
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric's mixed precision sets its tensors
 class Batch:
     """Samples together: tensors as `LiteMedSAM.forward` takes them."""
 

@@ -11,7 +11,7 @@ from edge.errors import RunError
 from train.average import Average
 from train.checkpoint import save_atomically
 from train.lora import adapter_state
-from train.network import LiteMedSAM
+from train.networks import Network
 from train.schedule import Schedule
 
 LAST = "last.ckpt"
@@ -30,7 +30,7 @@ class Progress:
 class State:
     """Everything that changes while a run goes on, held together."""
 
-    network: LiteMedSAM
+    network: Network
     optimizer: Any  # Fabric's wrapper
     schedule: Schedule
     average: Average
@@ -71,7 +71,7 @@ class State:
         vars(self.progress).update(content["progress"])
 
 
-def _own_state(network: LiteMedSAM) -> dict[str, Tensor]:
+def _own_state(network: Network) -> dict[str, Tensor]:
     """What the base does not hold: everything, or with adapters only these and what trains beside them."""
     if not adapter_state(network):
         return network.state_dict()

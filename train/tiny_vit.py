@@ -1,5 +1,8 @@
 """TinyViT as LiteMedSAM uses it: four stages at 1, 1/2, 1/4 and 1/4 of the input's resolution, then SAM's neck.
 
+MobileSAM's form begins with two 3x3 convolutions of stride 2, so everything is at a quarter of that, and carries a
+classifier of 1000 classes that nothing uses.
+
 Module names are those of the public checkpoint. Windows are never shifted, so any square input whose side is a multiple
 of REGION_PX is encoded without padding, and windows know of each other through 3x3 convolutions alone.
 """
@@ -14,7 +17,7 @@ HEADS = (2, 4, 5, 10)  # of the attention stages 1 to 3; stage 0 is convolutiona
 WINDOWS = (7, 7, 14, 7)  # tokens per side
 EXPANSION = 4  # of MBConv and of the MLP
 EMBEDDING_WIDTH = 256
-STRIDE = 4  # input pixels per embedding cell: 2 x 2 x 1 over the three merges
+STRIDE = 4  # input pixels per embedding cell: 2 x 2 x 1 over the three merges; times 4 in MobileSAM's form
 REGION_PX = 56  # 14 tokens of stage 2 at 4 px, a multiple of every other window
 
 
@@ -31,11 +34,12 @@ class ConvBN(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Two 1x1 convolutions: the 256 px form keeps the resolution."""
+    """Two convolutions: 1x1 in the 256 px form, which keeps the resolution, 3x3 of stride 2 in the 1024 px form."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, kernel: int, stride: int) -> None:
         super().__init__()
-        self.seq = nn.Sequential(ConvBN(3, width // 2), nn.GELU(), ConvBN(width // 2, width))
+        first, second = ConvBN(3, width // 2, kernel, stride), ConvBN(width // 2, width, kernel, stride)
+        self.seq = nn.Sequential(first, nn.GELU(), second)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.seq(x)
@@ -83,7 +87,7 @@ class Attention(nn.Module):
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
         # The public code caches biases[:, index] as `ab` and rebuilds it only in eval(); indexing each time costs
         # nothing that can be measured, and leaves no stale table behind after a checkpoint is loaded.
-        self.register_buffer("bias_index", _offset_index(window), persistent=False)
+        self.register_buffer("bias_index", offset_index(window), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Args: x: (windows, tokens, width)."""
@@ -166,10 +170,13 @@ class LayerNorm2d(nn.Module):
 class TinyViT(nn.Module):
     """Image encoder: (B, 3, S, S) in [0, 1] to an embedding (B, 256, S/4, S/4); S is 256 or a multiple of REGION_PX."""
 
-    def __init__(self) -> None:
+    def __init__(self, patch_kernel: int = 1, patch_stride: int = 1, classes: int = 0) -> None:
+        """Args: classes: of the classifier that MobileSAM's file holds and nothing calls; 0: none."""
         super().__init__()
-        self.patch_embed = PatchEmbed(WIDTHS[0])
+        self.patch_embed = PatchEmbed(WIDTHS[0], patch_kernel, patch_stride)
         self.layers = nn.ModuleList(_stage(index) for index in range(len(WIDTHS)))
+        if classes:
+            self.norm_head, self.head = nn.LayerNorm(WIDTHS[-1]), nn.Linear(WIDTHS[-1], classes)
         self.neck = nn.Sequential(
             nn.Conv2d(WIDTHS[-1], EMBEDDING_WIDTH, 1, bias=False),
             LayerNorm2d(EMBEDDING_WIDTH),
@@ -195,7 +202,7 @@ def _stage(index: int) -> Stage:
     return Stage(blocks, PatchMerging(width, WIDTHS[index + 1], stride=1 if index + 2 == len(WIDTHS) else 2))
 
 
-def _offset_index(window: int) -> Tensor:
+def offset_index(window: int) -> Tensor:
     """(tokens, tokens): row of the bias table for each pair, |dy| * window + |dx|."""
     rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
     rows, columns = rows.flatten(), columns.flatten()

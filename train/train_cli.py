@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +25,9 @@ def train(
     val: Annotated[
         Path | None, typer.Option(help="Labelled cases to validate on; a share of the data if not given.")
     ] = None,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Cross-validate: a run per fold in OUT/fold-0 and so on, and a report; 0: none.")
+    ] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print parameters, data, steps, memory and time; train nothing.")
@@ -35,8 +38,10 @@ def train(
 ) -> None:
     """Fine-tune or train by a recipe; the run folder gets the result, the resolved recipe, records and curves."""
     from edge.errors import RunError
+    from edge.report import print_rows
 
     try:
+        from train.cross_validation import cross_validate, table
         from train.run import Outcome
         from train.run import train as run
     except ImportError as error:
@@ -44,20 +49,24 @@ def train(
 
     if not data or (out is None and not dry_run):
         raise typer.BadParameter("--data DIR and --out DIR are needed")
-    result = run(
-        recipe,
-        data,
-        out or Path(),
-        base=base,
-        validation=val,
-        resume=resume,
-        dry_run=dry_run,
-        overrides=overrides or [],
-        accelerator=accelerator,
-        devices=devices if devices == "auto" else int(devices),
-        nodes=nodes,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
-    )
+    settings: dict[str, Any] = {
+        "base": base,
+        "validation": val,
+        "resume": resume,
+        "overrides": overrides or [],
+        "accelerator": accelerator,
+        "devices": devices if devices == "auto" else int(devices),
+        "nodes": nodes,
+        "say": lambda line: print(line, file=sys.stderr, flush=True),
+    }
+    if folds:
+        if dry_run or out is None or val is not None:
+            raise typer.BadParameter("--folds needs --out and goes with neither --val nor --dry-run")
+        del settings["validation"]
+        print_rows(table(cross_validate(recipe, data, out, folds=folds, **settings)))
+        print(f"written to {out}")
+        return
+    result = run(recipe, data, out or Path(), dry_run=dry_run, **settings)
     if isinstance(result, Outcome):
         score = "no validation" if result.dsc is None else f"best validation DSC {result.dsc:.4f}"
         print(f"{result.result}: {result.steps} steps, {score}")

@@ -12,7 +12,7 @@ from edge.case import Case
 from edge.errors import CaseError
 from edge.model_folder import ModelDescription
 from edge.pipeline import segment
-from edge.score import mean_dice
+from edge.score import mean_dice, mean_without_nan
 from train.data import read_labelled, truth_of
 from train.network import FRAME_PX, LiteMedSAM
 from train.tiny_vit import EMBEDDING_WIDTH, STRIDE
@@ -21,12 +21,26 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class CaseRow:
+    """One case, image or slice that was validated."""
+
+    name: str
+    group: str  # modality, organ or data set
+    scores: dict[str, float]  # `dice`, and what else the task measures; NaN where there is nothing to say
+
+
+@dataclass(frozen=True)
 class Validation:
     """Mean DSC, 0 to 1."""
 
-    dsc: float  # unweighted mean over the modalities
-    by_modality: dict[str, float]
+    dsc: float  # of the boxes task the unweighted mean over the modalities, of the others that over the rows
+    by_modality: dict[str, float]  # or organ, or data set
     cases: int
+    rows: tuple[CaseRow, ...] = ()
+
+    def means(self) -> dict[str, float]:
+        """Each score's mean over the rows."""
+        return mean_scores(self.rows)
 
 
 class TorchEngine:
@@ -77,12 +91,28 @@ def validate(network: LiteMedSAM, cases: Sequence[Case]) -> Validation:
     training = network.training
     network.eval()
     engine = TorchEngine(network)
-    scores: dict[str, list[float]] = {}
+    rows = []
     for case in cases:
-        scores.setdefault(case.modality, []).append(mean_dice(truth_of(case), segment(case, engine).labels))
+        dsc = mean_dice(truth_of(case), segment(case, engine).labels)
+        rows.append(CaseRow(case.name, case.modality, {"dice": dsc}))
     network.train(training)
-    by_modality = {modality: float(np.nanmean(values)) for modality, values in sorted(scores.items())}
-    return Validation(float(np.mean(list(by_modality.values()))), by_modality, len(cases))
+    summary = summarize(rows)
+    return replace(summary, dsc=float(np.mean(list(summary.by_modality.values()))))
+
+
+def summarize(rows: Sequence[CaseRow]) -> Validation:
+    """The mean DSC over rows and over those of each group."""
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row.scores["dice"])
+    by_group = {group: mean_without_nan(values) for group, values in sorted(groups.items())}
+    return Validation(mean_scores(rows)["dice"], by_group, len(rows), tuple(rows))
+
+
+def mean_scores(rows: Sequence[CaseRow]) -> dict[str, float]:
+    """Each score's mean over the rows, NaN left out."""
+    names = list(dict.fromkeys(name for row in rows for name in row.scores))
+    return {name: mean_without_nan([row.scores[name] for row in rows if name in row.scores]) for name in names}
 
 
 def _spread(cases: list[Case], count: int) -> list[Case]:

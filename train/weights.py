@@ -43,6 +43,27 @@ CHECKPOINTS = {
         sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
         licence="Apache-2.0; which data it was trained on is an open question upstream",
     ),
+    "sam-vit-b": Checkpoint(
+        name="sam-vit-b",
+        file_name="sam_vit_b_01ec64.pth",
+        url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
+        sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        licence="Apache-2.0; trained on SA-1B",
+    ),
+    "sam-vit-h": Checkpoint(
+        name="sam-vit-h",
+        file_name="sam_vit_h_4b8939.pth",
+        url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth",
+        sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        licence="Apache-2.0; trained on SA-1B",
+    ),
+    "mobilesam": Checkpoint(
+        name="mobilesam",
+        file_name="mobile_sam.pt",
+        url="https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+        sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        licence="Apache-2.0; distilled from SAM ViT-H on 1 % of SA-1B",
+    ),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import Samedge
 
-from edge.bench import Configuration, Measurement, measure_here, summarize
+from edge.bench import Configuration, Measurement, measure_here, summarize, with_ratios
 from edge.segmenter import Segmenter
 
 STAGES = ["read", "preprocess", "encode", "decode", "restore+merge", "save"]
@@ -44,9 +44,12 @@ def test_engines_are_compared_case_by_case(samedge: Samedge, cases: Path, tiny_m
         assert list(case["stage_s"]) == STAGES
         assert 0 < sum(case["stage_s"].values()) <= case["total_s"]
         assert 10 < case["peak_mib"] < 4096
+        assert case["cpu_s"] > 0
     image, _, volume, _ = report["cases"]
     assert (image["boxes"], image["slices"], image["shape"]) == (1, 1, [256, 256])
     assert (volume["boxes"], volume["slices"], volume["shape"]) == (2, 2, [3, 256, 256])
+    assert [case["ratio"] for case in report["cases"]][::2] == [1, 1]
+    assert image["ratio"] * report["cases"][1]["ratio"] == report["cases"][1]["total_s"] / image["total_s"]
     assert [image[key] for key in ("dsc", "nsd_official", "nsd")] == [1, 1, 1]
     assert volume["dsc"] is None
 
@@ -74,7 +77,7 @@ def test_json_alone_goes_to_stdout(samedge: Samedge, cases: Path, tiny_model: Pa
 def test_a_process_of_its_own_costs_its_start_up_too(
     samedge: Samedge, cases: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    """Wall time of the whole process, engine loaded anew; the same masks; a broken case is named, the rest measured."""
+    """Wall time of the whole process by stage, engine loaded anew; a broken case is named, the rest measured."""
     broken = tmp_path / "cases"
     broken.mkdir()
     (broken / "2DBox_CT_1.npz").symlink_to(cases / "2DBox_CT_1.npz")
@@ -84,12 +87,15 @@ def test_a_process_of_its_own_costs_its_start_up_too(
     assert run.returncode == 1
     (line,) = run.stderr.splitlines()
     assert line.startswith("error: 2DBox_CT_2: not a readable .npz archive")
-    assert line.endswith("[openvino f32]")
+    assert line.endswith("[openvino auto]")
     report = json.loads((tmp_path / "bench.json").read_text())
     assert report["per_process"] is True
     good, bad = report["cases"]
     assert good["total_s"] > 0.2
-    assert (good["stage_s"], good["dsc"], good["error"]) == ({}, 1, None)
+    assert list(good["stage_s"]) == ["start", "load", *STAGES]
+    assert all(seconds >= 0 for seconds in good["stage_s"].values())
+    assert 0.9 * good["total_s"] < sum(good["stage_s"].values()) <= good["total_s"]
+    assert (good["slices"], good["dsc"], good["error"]) == (1, 1, None)
     assert bad["error"].startswith("2DBox_CT_2: not a readable")
     assert [row["cases"] for row in report["summary"]] == [1, 1]
 
@@ -125,3 +131,30 @@ def test_the_last_row_is_the_unweighted_mean_over_modalities() -> None:
     ]
     assert [round(row["dsc"], 6) for row in rows] == [0.7, 0.1, 0.4]
     assert [row["nsd"] for row in rows] == [None, None, None]
+
+
+def test_ratios_are_to_the_first_configuration_on_the_same_case() -> None:
+    """6 s to 2 s is 3; a case that either failed counts for neither; in the sum 10 s to 3 s."""
+
+    def measured(name: str, configuration: str, total_s: float, error: str | None = None) -> Measurement:
+        return Measurement(name, "CT", configuration, error, total_s=total_s)
+
+    rows = with_ratios(
+        [
+            *(measured("a", "ours", 2.0), measured("a", "theirs", 6.0)),
+            *(measured("b", "ours", 1.0), measured("b", "theirs", 4.0)),
+            *(measured("c", "ours", 9.0), measured("c", "theirs", 1.0, "c: out of memory")),
+        ]
+    )
+    assert [row.ratio for row in rows] == [1, 3, 1, 4, 1, None]
+    ours, _, theirs, _ = summarize(rows)
+    assert (ours["ratio"], theirs["ratio"]) == (1, 10 / 3)
+
+
+def test_a_baseline_needs_a_process_of_its_own(samedge: Samedge, cases: Path, tiny_model: Path) -> None:
+    """It is another program; the cure is named."""
+    pytest.importorskip("torch")
+    run = samedge("bench", cases, "--model", tiny_model, "--compare", "official-cost")
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith("error: official-cost is another program")
+    assert "--process" in run.stderr

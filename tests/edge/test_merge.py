@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge.geometry import Frame
-from edge.merge import STRIP_ROWS, label_dtype, merge
+from edge.merge import STRIP_ROWS, label_dtype, merge, nested_boxes
 from edge.restore import LogitWindow, positive_window, restore
 
 SIZES = [
@@ -55,6 +55,45 @@ def test_the_stronger_box_takes_the_overlap_and_later_ones_only_when_asked() -> 
     frame = Frame(10, 10, 10)
     assert merged([first, second], frame)[0].tolist() == [1] * 6 + [2] * 4
     assert merged([first, second], frame, last_wins=True)[0].tolist() == [1] * 4 + [2] * 6
+
+
+def test_a_nested_box_is_one_mostly_within_and_clearly_smaller() -> None:
+    """Box 2 fills a quarter of box 1, box 3 as much with a fifth of it outside, box 4 with three tenths; 5 is box 1."""
+    boxes = np.array([[0, 0, 19, 19], [5, 5, 14, 14], [12, 0, 21, 9], [13, 0, 22, 9], [0, 0, 19, 19]], float)
+    assert sorted(nested_boxes(boxes)) == [(2, 1), (2, 5), (3, 1), (3, 5)]
+    assert nested_boxes(np.zeros((0, 4))) == []
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_nested_boxes_win_wherever_they_are_positive(height: int, width: int) -> None:
+    """Brute force: at each pixel, labels in which a positive label is nested are out; argmax over the rest."""
+    frame = Frame(height, width, 32)
+    maps, nested = random_maps(frame), [(4, 1), (2, 4), (3, 5)]
+    stack = np.stack([np.zeros((height, width), np.float32), *(restore(logits, frame) for logits in maps)])
+    allowed = stack.copy()
+    for inner, outer in nested:
+        allowed[outer][stack[inner] > 0] = -1
+    out = np.zeros((height, width), np.uint8)
+    merge(windows_of(maps, frame), frame, out, nested=nested)
+    assert np.array_equal(out, allowed.argmax(axis=0))
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_labels_stay_within_their_boxes_when_asked(height: int, width: int) -> None:
+    """Brute force: each map negative outside its box, whose last pixel counts; one box lies outside of the image."""
+    frame = Frame(height, width, 32)
+    maps = random_maps(frame)
+    low, high = np.array([0.1, 0.2]) * [width, height], np.array([0.7, 0.6]) * [width, height]
+    boxes = np.array([[*low, *high], [0, 0, width, height], [-9, -9, -5, -5], [0, 0, 0, 0], [width / 2, 0, 999, 999]])
+    stack = np.full((6, height, width), -1, np.float32)
+    stack[0] = 0
+    for label, (logits, box) in enumerate(zip(maps, boxes, strict=True), start=1):
+        left, top = np.maximum(np.floor(box[:2]), 0).astype(int)
+        right, bottom = np.maximum(np.ceil(box[2:]) + 1, 0).astype(int)
+        stack[label, top:bottom, left:right] = restore(logits, frame)[top:bottom, left:right]
+    out = np.zeros((height, width), np.uint8)
+    merge(windows_of(maps, frame), frame, out, within=boxes)
+    assert np.array_equal(out, stack.argmax(axis=0))
 
 
 def test_ties_go_to_the_first_box_and_zero_is_background() -> None:

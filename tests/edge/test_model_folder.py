@@ -147,7 +147,7 @@ def test_no_model_folder_is_told_how_to_make_one(tmp_path: Path, place: str) -> 
     [
         ("name", None, "name"),
         ("surprise", 1, "surprise"),
-        ("normalisation", "z-score", "z-score"),
+        ("normalisation", "logarithm", "logarithm"),
         ("prompt", "text", "text"),
         ("graphs", ["encoder.xml"], "graphs must be of type dict"),
         ("graphs", {"openvino": "encoder.xml"}, "graphs of openvino must list the files"),

@@ -73,8 +73,8 @@ def test_reports_and_overlays_tell_what_was_done(tmp_path: Path, tiny_model: Pat
     write(inputs, "2DBox_CT_skipped", IMAGE, [])
     write(inputs, "3DBox_CT_1", VOLUME, [[10, 20, 0, 30, 40, 1], [10, 20, 2, 30, 40, 2]])
     write(outputs, "2DBox_CT_skipped", IMAGE, [])
-    options = ["--model", tiny_model, "--overlay", "--report", tmp_path / "report.json", "--threads", 1]
-    run = samedge("predict", inputs, outputs, *options)
+    options = ["--model", tiny_model, "--precision", "f32", "--overlay", "--threads", 1]
+    run = samedge("predict", inputs, outputs, "--report", tmp_path / "report.json", *options)
     assert run.returncode == 1
     assert [line.split(":")[0] for line in run.stdout.splitlines()] == ["2DBox_CT_1", "3DBox_CT_1"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.geometry import Frame
-from edge.restore import positive_window, restore, restore_rows
+from edge.restore import positive_window, restore, restore_rows, restored_mask
 
 SIZES = [
     (1, 1), (1, 300), (300, 1), (2, 3), (3, 500), (31, 33), (32, 32), (64, 64), (77, 190), (200, 41), (513, 511),
@@ -109,3 +109,12 @@ def test_rows_the_window_does_not_reach_are_empty() -> None:
     logits[100, 100] = 1
     rows, columns, part = restore_rows(positive_window(logits, 1, Frame(512, 512)), Frame(512, 512), 0, 64)
     assert (rows, columns, part.size) == (slice(0, 0), slice(0, 0), 0)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_a_restored_mask_is_where_the_whole_restored_map_is_positive(height: int, width: int) -> None:
+    """To the pixel, at any share of positive logits, none included."""
+    for size in (32, 256):
+        frame = Frame(height, width, size)
+        for logits in [*logit_maps(frame), smooth_map(size), -np.ones((size, size), np.float32)]:
+            assert np.array_equal(restored_mask(logits, frame), restore(logits, frame) > 0)

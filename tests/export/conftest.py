@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from reference import torch_threads
 
 from export.model import ExportOptions, export_model
 from export.parity import Parity
 from train.network import LiteMedSAM
+from train.official import torch_threads
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ def exported(network: LiteMedSAM, tmp_path_factory: pytest.TempPathFactory) -> E
     folder = tmp_path_factory.mktemp("exported")
     torch.save(network.state_dict(), folder / "random.pth")
     options = ExportOptions(licence="Apache-2.0", training_data="none, random weights")
-    with torch_threads(1):  # what is traced is small; on busy cores two threads wait for each other
+    with torch_threads(1), pytest.MonkeyPatch.context() as patch:  # on busy cores two threads wait for each other
+        patch.setattr("export.speed.ROUNDS", 1)
+        patch.setattr("export.speed.BOX_COUNTS", (1, 2))
         parity = export_model(folder / "random.pth", folder / "model", options)
     return Exported(folder / "random.pth", folder / "model", parity)

@@ -3,11 +3,11 @@
 import copy
 
 import torch
-from reference import double_precision
 
 from export.decoder import InferenceDecoder
 from export.encoder import InferenceEncoder
 from train.network import LiteMedSAM
+from train.official import double_precision
 
 TOLERANCE = 1e-9  # of the largest value; rounding of float64 stays near 1e-13
 

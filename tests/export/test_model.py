@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from edge.errors import ModelError, RunError
-from edge.model_folder import FORMAT, file_hash, read_description
+from edge.model_folder import FORMAT, STAGES, file_hash, read_description
 from edge.runtime import BACKENDS, load_engine
 from export import graphs
 from export.model import BOUNDS, ExportOptions, export_model
@@ -41,19 +41,21 @@ def traced_before(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("export.model.write_onnx", copy_graphs)
     monkeypatch.setattr("export.model.measure_parity", lambda _network, _folder: exported.parity)
+    monkeypatch.setattr("export.model.measure_speed", lambda _folder: [])
 
 
 @pytest.fixture
 def converted_before(exported: Any, traced_before: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenVINO's files are copied, too."""
 
-    def copy_graph(onnx_path: Path, *, half_weights: bool) -> Path:
+    def copy_graphs(_network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict[str, Path]:
         assert not half_weights
-        for suffix in (".xml", ".bin"):
-            shutil.copy(exported.folder / onnx_path.with_suffix(suffix).name, onnx_path.parent)
-        return onnx_path.with_suffix(".xml")
+        for stage in STAGES:
+            for suffix in (".xml", ".bin"):
+                shutil.copy(exported.folder / f"{stage}{suffix}", folder)
+        return {stage: folder / f"{stage}.xml" for stage in STAGES}
 
-    monkeypatch.setattr("export.model.write_openvino", copy_graph)
+    monkeypatch.setattr("export.model.write_openvino", copy_graphs)
 
 
 def test_the_folder_holds_both_engines_graphs_and_their_hashes(exported: Any) -> None:
@@ -162,9 +164,14 @@ def test_tracing_twice_gives_the_same_bytes(
     network: LiteMedSAM, exported: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A checkpoint's ONNX graphs have one hash; shown with the decoder, the quicker one to trace."""
-    monkeypatch.setattr(graphs, "InferenceEncoder", lambda _encoder: torch.nn.MaxPool2d(4))
+
+    class Pool(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.max_pool2d(images, 4)
+
+    monkeypatch.setattr(graphs, "InferenceEncoder", lambda _encoder: Pool())
     traced = graphs.write_onnx(network, tmp_path, half_weights=False)["decoder"]
-    graphs.write_openvino(traced, half_weights=False)
+    graphs.write_openvino(network, tmp_path, half_weights=False)
     share_weights(traced)
     for file in ("decoder.onnx", "decoder.bin"):
         assert file_hash(tmp_path / file) == file_hash(exported.folder / file)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from train.ellipses import ellipse_lesson, inscribed_ellipses
-from train.losses import LOSSES, iou_loss, mask_loss, mean_over_images
+from train.losses import LOSSES, iou_loss, map_loss, mask_loss, mean_over_images
 
 BOX = torch.tensor([[2.0, 2.0, 5.0, 5.0]])
 
@@ -44,6 +44,44 @@ def test_inside_and_outside_of_the_box_count_apart() -> None:
     nothing = torch.full((1, 64, 64), -10.0)
     assert mask_loss("dice+bce")(nothing, mask, box).item() < 1.1
     assert mask_loss("dice+box-bce")(nothing, mask, box).item() == pytest.approx(0.94 + 16 * 10 / 64, abs=0.1)
+
+
+def test_weights_count_the_terms() -> None:
+    """0.5 Dice + 0.5 focal, and a weighted Dice-CE: half, and 1 to 3."""
+    logits, mask = torch.zeros(1, 8, 8), half_mask()
+    half = mask_loss("dice+focal", {"dice": 0.5, "focal": 0.5})(logits, mask, BOX)
+    assert half.item() == pytest.approx(0.5 * (1 - 17 / 49) + 0.5 * 0.25 * 0.693147, abs=1e-5)
+    weighed = mask_loss("dice+ce", {"ce": 3.0})(logits, mask, BOX)
+    assert weighed.item() == pytest.approx(1 - 17 / 49 + 3 * 0.693147, abs=1e-5)
+
+
+def test_two_channels_are_a_softmax() -> None:
+    """Margins of ln 3: probability 3/4 of the truth everywhere; Dice of both classes, cross-entropy -ln 3/4."""
+    mask = half_mask().long()
+    logits = torch.stack([1 - mask, mask], dim=1) * torch.log(torch.tensor(3.0))
+    loss = map_loss("dice+ce")(logits, mask, torch.ones(1, 8, 8))
+    inner, outer = 16 * 0.75, 48 * 0.75
+    dice_inside = (2 * inner + 1) / (16 + inner + 48 * 0.25 + 1)
+    dice_outside = (2 * outer + 1) / (48 + outer + 16 * 0.25 + 1)
+    expected = 1 - (dice_inside + dice_outside) / 2 + 0.287682
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dice+focal", "dice+ce", "bce"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_does_not_count_does_not_count(name: str, channels: int) -> None:
+    """The right half is wrong and ambiguous: as if it were not there, and no gradient flows to it."""
+    mask = half_mask().long()
+    right = (2 * mask - 1) * 50.0
+    margin = right.clone()
+    margin[..., 5:] *= -1
+    counted = torch.ones(1, 8, 8)
+    counted[..., 5:] = 0
+    logits = margin[:, None] if channels == 1 else torch.stack([-margin, margin], dim=1)
+    logits.requires_grad_(True)
+    loss = map_loss(name)(logits, mask, counted)
+    loss.sum().backward()
+    assert loss.item() < 1e-3 and not logits.grad[..., 5:].any()
 
 
 def test_the_iou_error_is_against_the_masks_own_iou() -> None:

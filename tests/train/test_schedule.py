@@ -36,6 +36,31 @@ def test_cosine_is_half_at_half_time_and_goes_to_nothing() -> None:
     assert rates == pytest.approx([2, 1, 0])
 
 
+def rates(recipe: Recipe, steps: range, epoch_steps: int) -> list[float]:
+    schedule = Schedule(optimizer(), recipe, steps=1000, epoch_steps=epoch_steps)
+    found = []
+    for step in steps:
+        schedule.set(step)
+        found.append(schedule.lr)
+    return found
+
+
+def test_steps_halve_after_ten_epochs_and_warm_up_is_kept() -> None:
+    """Epochs of 2 steps: 1 until step 19, 0.5 until 39, 0.25; with 3 warm-up steps 1/4 at first."""
+    recipe = Recipe(lr=1.0, schedule="step", step_epochs=10, step_factor=0.5)
+    assert rates(recipe, range(0, 60, 19), 2) == pytest.approx([1, 1, 0.5, 0.25])
+    assert rates(Recipe(lr=1.0, schedule="step", warmup_steps=3), range(1), 2) == pytest.approx([0.25])
+
+
+def test_restarts_begin_anew_and_grow() -> None:
+    """A first cosine of 2 epochs of 2 steps, the next twice as long: peaks at steps 0, 4 and 12, halves at 2 and 8."""
+    recipe = Recipe(lr=1.0, schedule="restarts", restart_epochs=2, restart_growth=2)
+    found = rates(recipe, range(13), 2)
+    assert [found[step] for step in (0, 4, 12)] == pytest.approx([1, 1, 1])
+    assert [found[step] for step in (2, 8)] == pytest.approx([0.5, 0.5])
+    assert found[3] < 0.2 and found[11] < 0.1
+
+
 def test_plateau_shrinks_after_patience_and_survives_a_restore() -> None:
     """Factor 0.9, patience 1: the second validation without improvement shrinks the rate, warm-up or not."""
     recipe = Recipe(lr=1.0, schedule="plateau", plateau_patience=1)

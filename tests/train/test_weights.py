@@ -242,3 +242,12 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     assert home() == Path("/caches/samedge")
     monkeypatch.setenv("SAMEDGE_HOME", "~/models")
     assert weights.path("litemedsam") == Path("/home/someone/models/weights/lite_medsam.pth")
+
+
+@pytest.mark.parametrize("name", weights.CHECKPOINTS)
+def test_every_public_checkpoint_has_an_address_and_a_hash(name: str) -> None:
+    """Over https, under its published file name; SHA-256 in full."""
+    checkpoint = weights.CHECKPOINTS[name]
+    assert checkpoint.name == name and checkpoint.url == f"https://{checkpoint.url.removeprefix('https://')}"
+    assert checkpoint.url.endswith("/" + checkpoint.file_name)
+    assert len(checkpoint.sha256) == 64 and int(checkpoint.sha256, 16)

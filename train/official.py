@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from train.network import LiteMedSAM
 
@@ -73,19 +74,27 @@ def segment_image(network: LiteMedSAM, image: npt.NDArray[np.uint8], boxes: npt.
 
 
 def segment_volume(
-    network: LiteMedSAM, volume: npt.NDArray[np.uint8], boxes: npt.NDArray, slices: range | None = None
+    network: LiteMedSAM,
+    volume: npt.NDArray[np.uint8],
+    boxes: npt.NDArray,
+    slices: range | None = None,
+    *,
+    encode_again: bool = False,
 ) -> Answer:
     """Labels of a volume (D, H, W) and boxes (N, 6): each box alone, from its middle slice outwards both ways.
 
-    With `slices`, which must hold every box's middle, each walk ends at their border: the same labels, less work.
+    Args:
+        slices: which must hold every box's middle, and where each walk ends: the same labels, less work. None: all.
+        encode_again: encode a slice for every box anew, as the baseline does, with the same result.
     """
     slices = slices or range(len(volume))
     height, width = volume.shape[1:]
     answer = Answer(np.zeros(volume.shape, np.uint8))
 
-    @cache  # the baseline encodes a slice again for every box, with the same result
-    def embedding_of(z: int) -> Tensor:
+    def encode_slice(z: int) -> Tensor:
         return encode(network, network_input(np.repeat(volume[z][..., None], 3, axis=-1)))
+
+    embedding_of = encode_slice if encode_again else cache(encode_slice)
 
     for label, (x_min, y_min, z_min, x_max, y_max, z_max) in enumerate(boxes.tolist(), start=1):
         own_box = box_in_frame(np.array([x_min, y_min, x_max, y_max]), height, width)
@@ -110,7 +119,7 @@ def inner_size(height: int, width: int) -> tuple[int, int]:
 def resize_longest_side(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """An image or label map with its longest side at 256."""
     rows, columns = inner_size(*image.shape[:2])
-    return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def network_input(image: npt.NDArray[np.uint8]) -> Tensor:
@@ -156,10 +165,10 @@ def decode(network: LiteMedSAM, embedding: Tensor, box: npt.NDArray) -> Tensor:
 @torch.no_grad()
 def encode(network: LiteMedSAM, images: Tensor) -> Tensor:
     """Embeddings (B, 256, 64, 64) of (B, 3, 256, 256)."""
-    encoder = network.image_encoder
+    encoder: Any = network.image_encoder
     x = encoder.patch_embed(images)
     for index, stage in enumerate(encoder.layers):
-        step: Callable[[nn.Module, Tensor], Tensor] = _mbconv if index == 0 else _block
+        step: Callable[[Any, Tensor], Tensor] = _mbconv if index == 0 else _block
         for block in stage.blocks:
             x = step(block, x)
         if stage.downsample is not None:
@@ -168,16 +177,16 @@ def encode(network: LiteMedSAM, images: Tensor) -> Tensor:
     return _layer_norm_2d(second_norm, smooth(_layer_norm_2d(first_norm, shrink(x))))
 
 
-def _mbconv(block: nn.Module, x: Tensor) -> Tensor:
+def _mbconv(block: Any, x: Tensor) -> Tensor:
     expanded = F.gelu(block.conv2(F.gelu(block.conv1(x))))
     return F.gelu(block.conv3(expanded) + x)
 
 
-def _merge(downsample: nn.Module, x: Tensor) -> Tensor:
+def _merge(downsample: Any, x: Tensor) -> Tensor:
     return downsample.conv3(F.gelu(downsample.conv2(F.gelu(downsample.conv1(x)))))
 
 
-def _block(block: nn.Module, x: Tensor) -> Tensor:
+def _block(block: Any, x: Tensor) -> Tensor:
     batch, channels, height, width = x.shape
     tokens = x.flatten(2).transpose(1, 2)
     tokens = tokens + _in_windows(block, tokens.view(batch, height, width, channels)).view(tokens.shape)
@@ -188,7 +197,7 @@ def _block(block: nn.Module, x: Tensor) -> Tensor:
     return tokens.transpose(1, 2).reshape(x.shape)
 
 
-def _in_windows(block: nn.Module, rows: Tensor) -> Tensor:
+def _in_windows(block: Any, rows: Tensor) -> Tensor:
     batch, height, width, channels = rows.shape
     size = block.window
     below, beside = (size - height % size) % size, (size - width % size) % size
@@ -200,7 +209,7 @@ def _in_windows(block: nn.Module, rows: Tensor) -> Tensor:
     return rows[:, :height, :width].contiguous()
 
 
-def _attention(attention: nn.Module, x: Tensor) -> Tensor:
+def _attention(attention: Any, x: Tensor) -> Tensor:
     windows, tokens, width = x.shape
     each = width // attention.heads
     qkv = attention.qkv(attention.norm(x)).view(windows, tokens, attention.heads, 3 * each)
@@ -209,7 +218,7 @@ def _attention(attention: nn.Module, x: Tensor) -> Tensor:
     return attention.proj((scores.softmax(dim=-1) @ value).transpose(1, 2).reshape(windows, tokens, width))
 
 
-def _bias_table(attention: nn.Module, tokens: int) -> Tensor:
+def _bias_table(attention: Any, tokens: int) -> Tensor:
     """(heads, tokens, tokens): one learned number per head and |dx|, |dy|, numbered as they are first met."""
     side = int(tokens**0.5)
     points = [(y, x) for y in range(side) for x in range(side)]
@@ -222,7 +231,7 @@ def _bias_table(attention: nn.Module, tokens: int) -> Tensor:
     return attention.attention_biases[:, torch.tensor(index).view(tokens, tokens)]
 
 
-def _layer_norm_2d(norm: nn.Module, x: Tensor) -> Tensor:
+def _layer_norm_2d(norm: Any, x: Tensor) -> Tensor:
     mean = x.mean(1, keepdim=True)
     variance = (x - mean).pow(2).mean(1, keepdim=True)
     return norm.weight[:, None, None] * ((x - mean) / torch.sqrt(variance + 1e-6)) + norm.bias[:, None, None]

@@ -1,0 +1,109 @@
+"""The memory this process may use, and options that fit into it.
+
+A container's limit is not what the machine reports as free: the kernel kills what goes over it, without a word to the
+program. So the limit is read from the control group, and what only saves time (boxes decoded together, embeddings kept
+for a second visit) is lowered until a case fits. Masks do not depend on either.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edge.case import Case
+from edge.merge import label_dtype
+from edge.pipeline import Options
+
+MIB = 2**20
+CGROUPS = Path("/sys/fs/cgroup")
+USABLE = 0.9  # of the limit: page cache being written and the allocator's slack need the rest
+BLOCK_MIB = 40  # of one box being decoded; 37 measured with OpenVINO in f32
+ENCODER_MIB = 280  # of one slice being encoded; 265 measured likewise
+MODEL_PX = 256  # longest side of the model frame
+
+
+@dataclass(frozen=True)
+class MemoryGuard:
+    """What the limit is, and what the loaded model takes of it before the first case."""
+
+    limit_mib: float | None  # None: no limit below the machine's memory
+    loaded_mib: float  # resident size with the model loaded, before anything was segmented
+
+    @classmethod
+    def of_this_process(cls) -> "MemoryGuard":
+        """The guard of this process, to be asked for once its model is loaded."""
+        return cls(memory_limit_mib(), resident_mib())
+
+    def fit(self, options: Options, case: Case) -> Options:
+        """The options, with smaller blocks and fewer kept embeddings where `case` needs it; never larger ones.
+
+        Half of what is left goes to the block at most, the rest to embeddings. Where nothing is left, one box at a time
+        and no embedding kept is the least there is.
+        """
+        if self.limit_mib is None:
+            return options
+        free = USABLE * self.limit_mib - self.loaded_mib - ENCODER_MIB * options.batch - _case_mib(case)
+        block = min(options.block, max(1, int(free / 2 / BLOCK_MIB)))
+        budget = min(options.embedding_budget_mib, max(0, int(free - block * BLOCK_MIB)))
+        return replace(options, block=block, embedding_budget_mib=budget)
+
+
+def memory_limit_mib(cgroups: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """The lowest limit of this process's control group and those above it (version 1 or 2); None: there is none.
+
+    Args:
+        cgroups: where the control groups are mounted.
+        own: which of them the process is in.
+    """
+    limits = [_limit(folder / file) for folder, file in _candidates(cgroups, own)]
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    known = [limit for limit in limits if limit is not None and limit < machine]
+    return min(known) / MIB if known else None
+
+
+def resident_mib() -> float:
+    """Resident size of this process in MiB; 0 where the kernel does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
+def _candidates(cgroups: Path, own: Path) -> list[tuple[Path, str]]:
+    """Folders and files that may state a limit. Within a container the group's own path is often not mounted: the mount
+    itself is then the container's group."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        lines = []
+    found = [(cgroups, "memory.max"), (cgroups / "memory", "memory.limit_in_bytes")]
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        root, file = found[1] if "memory" in controllers.split(",") else found[0]
+        if controllers and root == cgroups:
+            continue  # a version 1 group of another controller
+        group = root / path.lstrip("/")
+        found += [(folder, file) for folder in (group, *group.parents) if root in folder.parents]
+    return found
+
+
+def _limit(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None  # "max" in version 2
+
+
+def _case_mib(case: Case) -> float:
+    """What a case takes while it is segmented: image, labels, and logits that wait for their slice's other boxes."""
+    labels = int(np.prod(case.shape)) * np.dtype(label_dtype(len(case.boxes))).itemsize
+    waiting = 0.0
+    if case.is_volume:
+        scale = MODEL_PX / max(case.shape[1:])
+        width, height, depth = ((case.boxes[:, axis + 3] - case.boxes[:, axis] + 1) for axis in range(3))
+        waiting = float((width * height * scale**2 * depth).sum()) * np.dtype(np.float32).itemsize
+    return (case.image.nbytes + labels + waiting) / MIB

@@ -1,0 +1,71 @@
+"""Slices to calibrate with and cases to check on, from a folder of labelled cases, each modality alike.
+
+What is calibrated with and what is measured on never share a case: cases are dealt out by the hash of their name.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.case import modality_of
+from edge.errors import CaseError
+from edge.preprocess import prepare
+from train.data import find_sources, read_slices
+
+HELD_OUT_SHARE = 0.25  # of the cases of each modality
+SLICES_PER_CASE = 2
+
+
+def divide(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The labelled cases of a folder: those to calibrate with, and those held out, of every modality.
+
+    Raises:
+        CaseError: no folder, nothing labelled in it, or a modality with a single case only.
+    """
+    calibration: list[Path] = []
+    held_out: list[Path] = []
+    for sources in _by_modality(find_sources([folder])).values():
+        count = max(1, round(HELD_OUT_SHARE * len(sources)))
+        held_out += sources[:count]
+        calibration += sources[count:]
+    if not calibration:
+        raise CaseError(f"{folder}: calibration needs more than one labelled case of a modality")
+    return calibration, held_out
+
+
+def calibration_inputs(sources: Iterable[Path], count: int) -> list[npt.NDArray[np.float32]]:
+    """Up to `count` network inputs (1, 3, S, S), as edge prepares them, from each modality in turn; the same each time.
+
+    Raises:
+        CaseError: a case cannot be read.
+    """
+    streams = [_slices(group) for group in _by_modality(sources).values()]
+    return list(islice(_in_turn(streams), count))
+
+
+def choose_cases(sources: Iterable[Path], per_modality: int) -> list[Path]:
+    """The first `per_modality` cases of each modality, in the order of their names' hashes."""
+    return list(chain.from_iterable(group[:per_modality] for group in _by_modality(sources).values()))
+
+
+def _by_modality(sources: Iterable[Path]) -> dict[str, list[Path]]:
+    """Cases by modality, within each in an order that has nothing to do with how they were named."""
+    groups: dict[str, list[Path]] = {}
+    for source in sorted(sources, key=lambda source: hashlib.sha256(source.stem.encode()).hexdigest()):
+        groups.setdefault(modality_of(source.stem), []).append(source)
+    return dict(sorted(groups.items()))
+
+
+def _slices(sources: list[Path]) -> Iterator[npt.NDArray[np.float32]]:
+    for source in sources:
+        for piece in read_slices(source, SLICES_PER_CASE):
+            yield prepare(piece.image)[None]
+
+
+def _in_turn(streams: list[Iterator[npt.NDArray[np.float32]]]) -> Iterator[npt.NDArray[np.float32]]:
+    for row in zip_longest(*streams):
+        yield from (item for item in row if item is not None)

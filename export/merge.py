@@ -1,0 +1,51 @@
+"""A checkpoint with a LoRA adapter merged into it, checked against the two side by side."""
+
+from pathlib import Path
+
+import torch
+
+from edge.errors import ModelError
+from train.checkpoint import read_checkpoint
+from train.lora import LoraOptions, add_lora, load_merged, read_adapter
+from train.network import FRAME_PX, LiteMedSAM
+
+MAX_DIFFERENCE = 1e-5  # of the largest value of the embedding
+
+
+def merged_network(base: Path, adapter: Path) -> LiteMedSAM:
+    """The network of `base` with `adapter` merged exactly, in evaluation mode.
+
+    Args:
+        base: checkpoint in the public layout that the adapter was trained on.
+        adapter: folder that `samedge train` wrote.
+
+    Raises:
+        ModelError: either cannot be read, the adapter was trained on another base (or is in this one already), it
+            matches no layer, or the merged network does not answer as the base with the adapter beside it.
+    """
+    merged = LiteMedSAM()
+    merged.load_state_dict(load_merged(base, adapter))
+    merged.eval()
+    image = torch.rand(1, 3, FRAME_PX, FRAME_PX, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found = merged.image_encoder(image)
+        expected = _side_by_side(base, adapter).image_encoder(image)
+    difference = float((found - expected).abs().max() / expected.abs().max())
+    if not difference <= MAX_DIFFERENCE:
+        raise ModelError(
+            f"{adapter}: the merged encoder differs from base and adapter side by side by {difference:.1e} of the "
+            f"largest value, {MAX_DIFFERENCE:.0e} is allowed; the adapter's files are damaged or of another version"
+        )
+    return merged
+
+
+def _side_by_side(base: Path, adapter: Path) -> LiteMedSAM:
+    """The base with peft's layers in it, their numbers the adapter's."""
+    config, tensors = read_adapter(adapter)
+    network = LiteMedSAM()
+    network.load_state_dict(read_checkpoint(base))
+    options = LoraOptions(config["r"], config["lora_alpha"], 0.0, tuple(config["target_modules"]))
+    add_lora(network, options)
+    names = {key.replace(".default.weight", ""): key for key in network.state_dict()}
+    network.load_state_dict({names[key]: value for key, value in tensors.items() if ".lora_" in key}, strict=False)
+    return network.eval()

@@ -1,0 +1,151 @@
+"""How fast the graphs are: `python -m export.speed CHECKPOINT MODEL` compares a model folder with the plain network.
+
+As exported means: the training network converted to OpenVINO as it is. All graphs run in turn, so that a machine that
+others use slows them alike; medians count.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edge.errors import RunError
+from edge.machine import describe_machine
+from edge.model_folder import read_description
+from edge.report import print_rows
+from edge.runtime import Engine, available_cores, load_engine
+from train.network import FRAME_PX, LiteMedSAM
+
+BOX_COUNTS = (1, 8, 32)
+COMPARED_BOXES = 16
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One engine's medians, in ms."""
+
+    engine: str
+    ms_per_slice: float
+    ms_per_box: dict[str, float]  # boxes decoded at once -> ms for one of them
+
+
+def measure_speed(folder: Path) -> list[Speed]:
+    """Every backend and precision of a model folder that this machine can run, in turn."""
+    engines = available_engines(folder)
+    tasks: dict[tuple[str, int], Callable[[], object]] = {}
+    image, embedding, boxes = _example(max(BOX_COUNTS))
+    for title, engine in engines.items():
+        tasks[title, 0] = partial(engine.encode, image)
+        for count in BOX_COUNTS:
+            tasks[title, count] = partial(engine.decode, embedding, boxes[:count])
+    ms = run_in_turn(tasks)
+    return [
+        Speed(title, ms[title, 0], {str(count): ms[title, count] / count for count in BOX_COUNTS}) for title in engines
+    ]
+
+
+def available_engines(folder: Path) -> dict[str, Engine]:
+    """Backend and precision -> engine, for all that the folder has and this CPU can."""
+    engines = {}
+    description = read_description(folder)
+    for backend in description.graphs:
+        for precision in ("f32", "bf16", "int8"):
+            if precision == "int8" and not description.int8_graphs.get(backend):
+                continue
+            try:
+                engines[f"{backend} {precision}"] = load_engine(folder, backend=backend, precision=precision)
+            except RunError:  # bf16 where the CPU or the engine has none
+                continue
+    return engines
+
+
+def run_in_turn(tasks: dict[tuple[str, int], Callable[[], object]]) -> dict[tuple[str, int], float]:
+    """Median ms of each task: all run once unmeasured, then one after the other, ROUNDS times."""
+    times: dict[tuple[str, int], list[float]] = {key: [] for key in tasks}
+    for turn in range(ROUNDS + 1):
+        for key, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            if turn:
+                times[key].append(1000 * (time.perf_counter() - start))
+    return {key: statistics.median(values) for key, values in times.items()}
+
+
+class _PlainDecoder(nn.Module):
+    """The training network's decoder, every box on one image."""
+
+    def __init__(self, network: LiteMedSAM) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, embedding: Tensor, boxes: Tensor) -> Tensor:
+        return self.network.decode(embedding, boxes, torch.zeros(boxes.shape[0], dtype=torch.long))[0]
+
+
+def _as_exported(
+    network: LiteMedSAM,
+) -> tuple[Callable[[np.ndarray], object], Callable[[np.ndarray, np.ndarray], object]]:
+    """Encoder and decoder of the training network as OpenVINO makes them of the plain modules, in float32."""
+    import openvino
+
+    grid = FRAME_PX // 4
+    core, settings = openvino.Core(), {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": available_cores()}
+    image, embedding, boxes = (torch.from_numpy(array) for array in _example(2))
+    encoder = openvino.convert_model(network.image_encoder, example_input=image, input=[-1, 3, FRAME_PX, FRAME_PX])
+    decoder = openvino.convert_model(
+        _PlainDecoder(network), example_input=(embedding, boxes), input=[[1, 256, grid, grid], [-1, 4]]
+    )
+    encode, decode = (core.compile_model(model, "CPU", settings) for model in (encoder, decoder))
+    return (lambda images: encode([images])[0]), (lambda found, prompts: decode([found, prompts])[0])
+
+
+def _example(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An image (1, 3, S, S), an embedding (1, 256, S / 4, S / 4) and boxes (count, 4)."""
+    rng = np.random.default_rng(1)
+    image = rng.random((1, 3, FRAME_PX, FRAME_PX), dtype=np.float32)
+    embedding = rng.standard_normal((1, 256, FRAME_PX // 4, FRAME_PX // 4), dtype=np.float32)
+    corners = rng.uniform(0, FRAME_PX / 2, (count, 2)).astype(np.float32)
+    return image, embedding, np.concatenate([corners, corners + np.float32(FRAME_PX / 3)], axis=1)
+
+
+def main() -> None:
+    """Print encoder and decoder times and their ratios to the graph as exported in the first place."""
+    from train.checkpoint import load_checkpoint
+
+    parser = argparse.ArgumentParser(prog="python -m export.speed", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="checkpoint that the model was exported from")
+    parser.add_argument("model", type=Path, help="model folder")
+    options = parser.parse_args()
+    network = LiteMedSAM()
+    load_checkpoint(network, options.checkpoint)
+    encode, decode = _as_exported(network.eval())
+    image, embedding, boxes = _example(COMPARED_BOXES)
+    plain = "as exported f32"
+    tasks: dict[tuple[str, int], Callable[[], object]] = {
+        (plain, 0): lambda: encode(image),
+        (plain, COMPARED_BOXES): lambda: decode(embedding, boxes),
+    }
+    for title, engine in available_engines(options.model).items():
+        tasks[title, 0] = partial(engine.encode, image)
+        tasks[title, COMPARED_BOXES] = partial(engine.decode, embedding, boxes)
+    ms = run_in_turn(tasks)
+    machine = describe_machine()
+    print(f"{machine['cpu']}, {available_cores()} cores, {', '.join(machine['flags'])}; medians of {ROUNDS}, ms")
+    rows = [["graph", "slice", "ratio", f"box, {COMPARED_BOXES} at once", "ratio"]]
+    for title in dict.fromkeys(title for title, _ in ms):
+        slice_ms, box_ms = ms[title, 0], ms[title, COMPARED_BOXES] / COMPARED_BOXES
+        slice_ratio, box_ratio = slice_ms / ms[plain, 0], ms[title, COMPARED_BOXES] / ms[plain, COMPARED_BOXES]
+        rows.append([title, f"{slice_ms:.1f}", f"{slice_ratio:.3f}", f"{box_ms:.2f}", f"{box_ratio:.3f}"])
+    print_rows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The memory guard: what limit it finds, and what it lowers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.case import make_case
+from edge.memory import MemoryGuard, memory_limit_mib
+from edge.pipeline import Options, segment
+from edge.segmenter import Segmenter
+
+GIB = 2**30
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_version_2_takes_the_lowest_limit_from_the_group_upwards(tmp_path: Path) -> None:
+    """A parent's limit of 1 GiB holds for a group that allows itself 3 GiB."""
+    write(tmp_path / "cg/a/memory.max", f"{GIB}\n")
+    write(tmp_path / "cg/a/b/memory.max", f"{3 * GIB}\n")
+    write(tmp_path / "own", "0::/a/b\n")
+    assert memory_limit_mib(tmp_path / "cg", tmp_path / "own") == 1024
+
+
+def test_version_1_reads_the_memory_controllers_group(tmp_path: Path) -> None:
+    """The limits of another controller's path are not taken."""
+    write(tmp_path / "cg/memory/docker/abc/memory.limit_in_bytes", f"{2 * GIB}\n")
+    write(tmp_path / "cg/memory/other/memory.limit_in_bytes", f"{GIB}\n")
+    write(tmp_path / "own", "5:cpu,cpuacct:/other\n4:memory:/docker/abc\n")
+    assert memory_limit_mib(tmp_path / "cg", tmp_path / "own") == 2048
+
+
+@pytest.mark.parametrize("file", ["memory.max", "memory/memory.limit_in_bytes"])
+def test_within_a_container_the_mount_is_the_group(tmp_path: Path, file: str) -> None:
+    """The path that /proc names is the engine's and not mounted; the mount's own limit counts."""
+    write(tmp_path / "cg" / file, f"{GIB}\n")
+    write(tmp_path / "own", "4:memory:/docker/abc\n0::/docker/abc\n")
+    assert memory_limit_mib(tmp_path / "cg", tmp_path / "own") == 1024
+
+
+@pytest.mark.parametrize("text", ["max\n", "9223372036854771712\n"])
+def test_no_limit_is_none(tmp_path: Path, text: str) -> None:
+    """`max`, or version 1's largest number, above what the machine has."""
+    write(tmp_path / "cg/memory.max", text)
+    write(tmp_path / "cg/memory/memory.limit_in_bytes", text)
+    assert memory_limit_mib(tmp_path / "cg", tmp_path / "absent") is None
+
+
+def test_without_a_limit_options_stay_as_they_are() -> None:
+    """No guard where nothing limits."""
+    case = make_case("3DBox_CT_a", np.zeros((4, 8, 8), np.uint8), np.array([[0, 0, 0, 7, 7, 3]]))
+    assert MemoryGuard(None, 500).fit(Options(block=7), case) == Options(block=7)
+
+
+def test_a_large_limit_lowers_nothing_and_raises_nothing() -> None:
+    """Options are an upper bound."""
+    case = make_case("2DBox_US_a", np.zeros((8, 8, 3), np.uint8), np.array([[0, 0, 7, 7]]))
+    options = Options(block=3, embedding_budget_mib=50)
+    assert MemoryGuard(64 * 1024, 200).fit(options, case) == options
+
+
+def test_what_is_left_is_shared_between_boxes_and_embeddings() -> None:
+    """1000 MiB x 0.9 - 200 loaded - 280 encoder - (64 image + 64 labels) = 292: 3 boxes (120), 172 of embeddings.
+
+    The box is 4 x 4 x 4 voxels of a 1024-px slice, whose logits in the model frame take next to nothing.
+    """
+    image = np.zeros((64, 1024, 1024), np.uint8)
+    case = make_case("3DBox_CT_a", image, np.array([[0, 0, 0, 3, 3, 3]]))
+    fitted = MemoryGuard(1000, 200).fit(Options(block=8, embedding_budget_mib=512), case)
+    assert fitted.block == 3
+    assert 170 <= fitted.embedding_budget_mib <= 172
+
+
+def test_where_nothing_is_left_it_goes_on_with_the_least() -> None:
+    """One box at a time, no embedding kept: the kernel may still refuse, the guard does not."""
+    case = make_case("2DBox_US_a", np.zeros((8, 8, 3), np.uint8), np.array([[0, 0, 7, 7]]))
+    fitted = MemoryGuard(100, 200).fit(Options(), case)
+    assert (fitted.block, fitted.embedding_budget_mib) == (1, 0)
+
+
+def test_the_segmenter_keeps_to_its_guard_and_masks_stay_the_same(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three boxes one by one instead of together: `segment` gets the lowered options, the labels are equal."""
+    given = []
+    monkeypatch.setattr(
+        "edge.segmenter.segment", lambda case, engine, options: given.append(options) or segment(case, engine, options)
+    )
+    volume = np.random.default_rng(0).integers(0, 255, (4, 64, 64), np.uint8)
+    case = make_case(
+        "3DBox_CT_a", volume, np.array([[5, 5, 0, 20, 20, 3], [30, 8, 1, 50, 30, 3], [8, 40, 0, 30, 60, 2]])
+    )
+    segmenter = Segmenter(tiny_model)
+    segmenter.guard = MemoryGuard(None, 0)
+    free = segmenter.segment(case).labels
+    segmenter.guard = MemoryGuard(100, 200)
+    assert np.array_equal(segmenter.segment(case).labels, free) and free.max() == 3
+    assert [(options.block, options.embedding_budget_mib) for options in given] == [(8, 512), (1, 0)]

@@ -1,0 +1,45 @@
+"""OpenVINO without its model converter, which would start a process and use the network."""
+
+import subprocess
+import sys
+
+
+def answer(code: str) -> str:
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+def test_the_converter_and_its_telemetry_are_not_imported() -> None:
+    """Nor is anything that could reach the network."""
+    code = """
+import sys
+from edge.openvino_import import import_openvino
+openvino = import_openvino()
+openvino.Core()
+unwanted = ("openvino.tools", "openvino_telemetry", "multiprocessing", "requests", "urllib.request")
+print([name for name in sys.modules if name.startswith(unwanted)])
+"""
+    assert answer(code) == "[]"
+
+
+def test_it_is_there_for_who_asks() -> None:
+    """`openvino.convert_model`, in the same process, as an attribute and as an import; what is missing still is."""
+    code = """
+from edge.openvino_import import import_openvino
+import_openvino()
+import openvino
+from openvino import convert_model
+print(openvino.convert_model is convert_model, hasattr(openvino, "no_such_thing"))
+"""
+    assert answer(code) == "True False"
+
+
+def test_an_openvino_that_is_imported_already_stays_as_it_is() -> None:
+    """Whoever imported it first has it whole."""
+    code = """
+import openvino
+from edge.openvino_import import import_openvino
+print(import_openvino() is openvino, "__getattr__" in vars(openvino))
+"""
+    assert answer(code) == "True False"

@@ -1,0 +1,68 @@
+"""Which graphs `--precision` takes: INT8 where the model has it, was faster with it, and the CPU is made for it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.errors import ModelError
+from edge.machine import has_int8_instructions
+from edge.model_folder import DESCRIPTION
+from edge.runtime import load_engine
+
+
+@pytest.fixture
+def int8_model(tiny_model: Path, tmp_path: Path) -> Path:
+    """The tiny model, whose float encoder is called an INT8 one as well."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "int8"))
+    describe(folder, int8={"faster": True})
+    return folder
+
+
+def describe(folder: Path, **changes: Any) -> None:
+    """Change `model.json`; the INT8 encoder is the float one."""
+    content = json.loads((folder / DESCRIPTION).read_text())
+    content["int8_graphs"] = {"openvino": {"encoder": content["graphs"]["openvino"]["encoder"]}}
+    (folder / DESCRIPTION).write_text(json.dumps({**content, **changes}))
+
+
+def test_auto_takes_int8_where_the_cpu_is_made_for_it(int8_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else bf16 or f32; ONNX Runtime, for which the folder has none, computes in f32."""
+    monkeypatch.setattr("edge.runtime.has_int8_instructions", lambda: True)
+    assert load_engine(int8_model, precision="auto").precision == "int8"
+    assert load_engine(int8_model, precision="f32").precision == "f32"
+    assert load_engine(int8_model, backend="onnxruntime", precision="auto").precision == "f32"
+    monkeypatch.setattr("edge.runtime.has_int8_instructions", lambda: False)
+    assert load_engine(int8_model, precision="auto").precision in ("bf16", "f32")
+    assert load_engine(int8_model, precision="int8").precision == "int8"
+
+
+@pytest.mark.parametrize("facts", [{"faster": False}, {}])
+def test_auto_leaves_int8_alone_where_export_found_it_slower(
+    int8_model: Path, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any]
+) -> None:
+    """Or did not measure it."""
+    monkeypatch.setattr("edge.runtime.has_int8_instructions", lambda: True)
+    describe(int8_model, int8=facts)
+    assert load_engine(int8_model, precision="auto").precision in ("bf16", "f32")
+
+
+def test_int8_is_refused_where_the_model_has_none(tiny_model: Path) -> None:
+    """Says how to get it."""
+    for backend in ("openvino", "onnxruntime"):
+        with pytest.raises(ModelError, match=f"no INT8 graphs for {backend} in this model; export it with --calibrat"):
+            load_engine(tiny_model, backend=backend, precision="int8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fma avx2 avx512f", False), ("avx2 avx_vnni", True), ("avx512f avx512_vnni", True), ("", False)],
+)
+def test_int8_instructions_are_seen_in_the_cpu_flags(
+    monkeypatch: pytest.MonkeyPatch, flags: str, expected: bool
+) -> None:
+    """As Linux names them."""
+    monkeypatch.setattr("edge.machine._cpuinfo", lambda: {"flags": flags})
+    assert has_int8_instructions() is expected

@@ -1,0 +1,119 @@
+"""SAM networks become model folders that `edge` runs like any other: boxed, prompt-free, normalised as trained."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edge.case import make_case
+from edge.errors import ModelError
+from edge.model_folder import read_description
+from edge.pipeline import segment
+from edge.preprocess import prepare
+from edge.runtime import load_engine
+from export.model import ExportOptions, export_model
+from export.sam import DecoderGraph, merged_sam
+from train.checkpoint import save_atomically
+from train.lora import save_adapter, state_hash
+from train.networks import public_state
+from train.parts import choose_trainable, lora_options, trained_beside_adapters
+from train.recipe import load_recipe
+from train.run import adapter_facts, sam_options
+from train.sam import Prompts, Sam, build_sam
+
+SMALL = ["image_size=64", "encoder_blocks=1"]
+RECIPES = {
+    "nuinsseg-sam-vit-b": ["lora_blocks=[0]"],
+    "nuinsseg-mobilesam": [],
+    "brats-sam-vit-b": ["lora_rank=4"],
+}
+EXPECTED = {  # recipe -> normalisation, prompt
+    "nuinsseg-mobilesam": ("sam", "none"),
+    "brats-sam-vit-b": ("z-score", "box"),
+}
+
+
+def trained(folder: Path, name: str, *overrides: str) -> Sam:
+    """A base and an adapter in the folder, as a run leaves them; the network that they are."""
+    recipe = load_recipe(name, [*SMALL, *RECIPES[name], *overrides])
+    torch.manual_seed(0)
+    network = build_sam(recipe.network, sam_options(recipe))
+    state = {key: value.clone() for key, value in public_state(network).items()}
+    save_atomically(state, folder / "base.pth")
+    choose_trainable(network, recipe)
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    beside = trained_beside_adapters(network)
+    facts = adapter_facts(recipe)
+    save_adapter(folder / "adapter", network, lora_options(recipe), state_hash(state), beside, facts)
+    return network.eval()
+
+
+@pytest.fixture(scope="module", params=["nuinsseg-mobilesam", "brats-sam-vit-b"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Sam, Path]:
+    """A recipe's name, its adapted network, and the model folder made from base and adapter."""
+    folder = tmp_path_factory.mktemp("exported")
+    network = trained(folder, request.param)
+    options = ExportOptions(name="tiny", licence="none", adapter=folder / "adapter")
+    parity = export_model(folder / "base.pth", folder / "model", options)
+    assert len(parity) == 2 and all(row.embedding_error < 1e-3 * row.embedding_scale for row in parity)
+    return request.param, network, folder / "model"
+
+
+@pytest.mark.slow
+def test_the_exported_model_answers_as_the_adapted_network(exported: tuple[str, Sam, Path]) -> None:
+    """The label map is where the network, fed by hand, says so; the folder says how to feed it."""
+    name, network, model = exported
+    description = read_description(model)
+    assert (description.normalisation, description.prompt) == EXPECTED[name]
+    assert description.input_size == 64 and description.made_from["network"] in name + "sam-vit-b"
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    box = np.array([[10.0, 12.0, 50.0, 40.0]])
+    pixels = torch.from_numpy(prepare(image, 64, description.normalisation))[None]
+    asked = Prompts(torch.tensor([0]), boxes=torch.from_numpy(box).float() if description.prompt == "box" else None)
+    with torch.no_grad():
+        logits = network(pixels, asked)
+    expected = torch.nn.functional.interpolate(logits, size=(64, 64), mode="bilinear")[0, 0].numpy() > 0
+    boxes = box if description.prompt == "box" else np.zeros((0, 4))
+    labels = segment(make_case("2DBox_Microscopy_x", image, boxes), load_engine(model)).labels
+    inside = np.zeros((64, 64), bool)
+    inside[12:41, 10:51] = True
+    where = inside if description.prompt == "box" else np.ones_like(inside)
+    assert np.mean((labels == 1)[where] == expected[where]) > 0.99 and labels.max() <= 1
+    assert 0 < expected[where].mean() < 1  # or the test would say little
+
+
+@pytest.mark.slow
+def test_a_prompt_free_model_labels_a_volume_slice_by_slice(exported: tuple[str, Sam, Path]) -> None:
+    """Whatever boxes the case has; every slice is encoded."""
+    name, _, model = exported
+    if EXPECTED[name][1] == "box":
+        pytest.skip("asks for boxes")
+    engine = load_engine(model)
+    volume = np.random.default_rng(1).integers(0, 256, (3, 40, 64), dtype=np.uint8)
+    whole = segment(make_case("3DBox_MR_x", volume, np.array([[5, 5, 1, 9, 9, 1]])), engine)
+    single = segment(make_case("2DBox_MR_x", np.repeat(volume[2][..., None], 3, -1), np.zeros((0, 4))), engine)
+    assert whole.slices == 3 and np.array_equal(whole.labels[2], single.labels)
+
+
+def test_two_channels_become_their_difference(tmp_path: Path) -> None:
+    """What would be exported of nuinsseg-sam-vit-b: nuclei minus background, at the input's size, for any boxes."""
+    trained(tmp_path, "nuinsseg-sam-vit-b")
+    network, facts = merged_sam(tmp_path / "base.pth", tmp_path / "adapter")
+    embedding = torch.randn(1, 256, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = network.answer(embedding, Prompts(torch.tensor([0])))
+        found = DecoderGraph(network, "none")(embedding, torch.zeros(2, 4))
+    margin = torch.nn.functional.interpolate(logits[:, 1:] - logits[:, :1], size=(64, 64), mode="bilinear")[:, 0]
+    torch.testing.assert_close(found, margin.expand(2, -1, -1))
+    assert facts["prompt"] == "none" and facts["normalisation"] == "sam"
+
+
+def test_what_a_model_folder_cannot_say_is_refused(tmp_path: Path) -> None:
+    """Point prompts; and nothing is left behind."""
+    trained(tmp_path, "nuinsseg-sam-vit-b", "prompt=point")
+    with pytest.raises(ModelError, match="2 channels and prompt point"):
+        export_model(tmp_path / "base.pth", tmp_path / "model", ExportOptions(adapter=tmp_path / "adapter"))
+    assert not (tmp_path / "model").exists()

@@ -1,0 +1,160 @@
+"""The evaluation on folders of outputs: what is ranked, what is written, what is not believed."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.case import Case, write_case
+from edge.errors import CaseError, RunError
+from edge.leaderboard.evaluation import Plan, evaluate_teams
+from edge.leaderboard.records import Records, locked
+from edge.leaderboard.teams import find_teams, read_times
+from edge.npz import write_npz
+from edge.submission.container import Limits
+
+CASES = ("2DBox_US_a", "2DBox_CT_b")
+
+
+def square(shift: int = 0) -> np.ndarray:
+    labels = np.zeros((32, 32), np.uint8)
+    labels[8:24, 8 + shift : 24 + shift] = 1
+    return labels
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """Two cases with a square; `good` meets it and is slow, `shifted` is off by 2 px, `partly` has one case only."""
+    cases, teams = tmp_path / "cases", tmp_path / "teams"
+    cases.mkdir()
+    for name in CASES:
+        image = np.zeros((32, 32, 3), np.uint8)
+        write_case(cases / f"{name}.npz", Case(name, image, np.array([[8.0, 8, 23, 23]]), truth=square()))
+    sent = {
+        "good": ({name: square() for name in CASES}, 9.0),
+        "shifted": ({name: square(2) for name in CASES}, 1.0),
+        "partly": ({CASES[0]: square()}, 0.5),
+    }
+    for team, (outputs, seconds) in sent.items():
+        (teams / team).mkdir(parents=True)
+        for name, labels in outputs.items():
+            write_npz(teams / team / f"{name}.npz", {"segs": labels})
+        rows = "".join(f"{name}.npz,{seconds}\n" for name in CASES)
+        (teams / team / "times.csv").write_text(f"CaseName,RunningTime\n{rows}")
+    return Plan(teams, cases, cases, tmp_path / "out", Limits())
+
+
+def no_engine() -> None:
+    raise AssertionError("no image was sent")
+
+
+def evaluate(plan: Plan) -> dict:
+    return evaluate_teams(plan, no_engine, lambda team, trial, is_new: None)
+
+
+def test_the_board_is_the_one_worked_out_by_hand(plan: Plan) -> None:
+    """Case a: DSC ranks good 1.5, partly 1.5, shifted 3; time partly 1, shifted 2, good 3. Case b: good 1, shifted 2,
+    partly (nothing there) 3 in every metric, but time shifted 1, good 2.
+
+    NSD: shifted by 2 px is within the tolerance, so on case a all three share 2; on case b good and shifted share 1.5.
+    Sums over 6: good 1.5 + 1 + 2 + 1.5 + 3 + 2 = 11, shifted 3 + 2 + 2 + 1.5 + 2 + 1 = 11.5, partly 1.5 + 3 + 2 + 3 + 1
+    + 3 = 13.5.
+    """
+    board = evaluate(plan)
+    assert [team["team"] for team in board["teams"]] == ["good", "shifted", "partly"]
+    assert [team["mean_rank"] for team in board["teams"]] == pytest.approx([11 / 6, 11.5 / 6, 13.5 / 6])
+    assert [team["failed"] for team in board["teams"]] == [0, 0, 1]
+    dsc_shifted = 2 * 16 * 14 / (2 * 16 * 16)
+    assert [team["mean"]["dsc"] for team in board["teams"]] == pytest.approx([1, dsc_shifted, 0.5])
+
+
+def test_everything_is_written(plan: Plan) -> None:
+    """CSV in the board's order, JSON without NaN, official times, a page without any outer address."""
+    evaluate(plan)
+    with (plan.out / "leaderboard.csv").open() as file:
+        assert [row["team"] for row in csv.DictReader(file)] == ["good", "shifted", "partly"]
+    json.loads((plan.out / "leaderboard.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    times = (plan.out / "teams/good/good_running_time.csv").read_text().splitlines()
+    assert times == ["CaseName,RunningTime", "2DBox_CT_b.npz,9.0000", "2DBox_US_a.npz,9.0000"]
+    page = (plan.out / "leaderboard.html").read_text()
+    assert page.count("data:image/jpeg") == 7  # 2 truths, 5 outputs
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page) and "http" not in page.replace("http-equiv", "")
+
+
+def test_a_second_evaluation_gives_the_same(plan: Plan) -> None:
+    """Same board, bootstrap included; nothing is scored again (its record is the one of before)."""
+    first = evaluate(plan)
+    record = plan.out / "teams/good/scores/2DBox_US_a.json"
+    written = record.stat().st_mtime_ns
+    second = evaluate(plan)
+    assert {**first, "created": ""} == {**second, "created": ""}
+    assert record.stat().st_mtime_ns == written
+
+
+def test_a_changed_output_is_scored_anew(plan: Plan) -> None:
+    """Another content under the same name."""
+    evaluate(plan)
+    write_npz(plan.teams_dir / "good/2DBox_US_a.npz", {"segs": square(8)})
+    board = evaluate(plan)
+    (row,) = (row for row in board["cases"][1]["teams"] if row["team"] == "good")
+    assert row["dsc"] == pytest.approx(2 * 16 * 8 / 512)
+
+
+def test_a_link_in_a_team_folder_is_not_followed(plan: Plan) -> None:
+    """An output that points at another team's counts as none."""
+    (plan.teams_dir / "partly/2DBox_CT_b.npz").symlink_to(plan.teams_dir / "good/2DBox_CT_b.npz")
+    board = evaluate(plan)
+    (row,) = (row for row in board["cases"][0]["teams"] if row["team"] == "partly")
+    assert not row["usable"] and "symbolic link" in row["problem"]
+
+
+def test_names_are_shown_as_text(plan: Plan) -> None:
+    """A team that calls itself markup is escaped."""
+    (plan.teams_dir / "good").rename(plan.teams_dir / "<script>alert(1)<")
+    evaluate(plan)
+    page = (plan.out / "leaderboard.html").read_text()
+    assert "<script>alert(1)<" not in page and "&lt;script&gt;" in page
+
+
+def test_a_case_without_a_truth_is_named_before_anything_runs(plan: Plan, tmp_path: Path) -> None:
+    """Not at the end of a night."""
+    (plan.cases_dir / "2DBox_US_a.npz").rename(tmp_path / "elsewhere.npz")
+    (tmp_path / "more").mkdir()
+    for path in plan.cases_dir.iterdir():
+        (tmp_path / "more" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "elsewhere.npz").rename(plan.cases_dir / "2DBox_US_a.npz")
+    with pytest.raises(CaseError, match="2DBox_US_a: no truth"):
+        evaluate(Plan(plan.teams_dir, plan.cases_dir, tmp_path / "more", plan.out, Limits()))
+
+
+def test_two_evaluations_into_one_folder_are_refused(plan: Plan) -> None:
+    """The second one says so."""
+    with locked(plan.out), pytest.raises(RunError, match="another evaluation"):
+        evaluate(plan)
+
+
+def test_two_submissions_of_one_team_are_refused(plan: Plan) -> None:
+    """A file and a folder of one name, whatever the case of its letters."""
+    (plan.teams_dir / "Good.tar.gz").write_bytes(b"x")
+    with pytest.raises(RunError, match="two submissions of good"):
+        find_teams(plan.teams_dir)
+
+
+def test_times_of_a_table_that_lies(tmp_path: Path) -> None:
+    """No number, negative, infinite or missing: no time; another table without the columns is passed over."""
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "b.csv").write_text("CaseName,RunningTime\na.npz,1.5\nb,-1\nc.npz,inf\nd.npz,\ne.npz,soon\nf,2\n")
+    assert read_times(tmp_path) == {"a": 1.5, "f": 2.0}
+
+
+def test_a_record_counts_for_its_key_only_and_is_whole(tmp_path: Path) -> None:
+    """Another key, or a file cut short by a power cut, is as good as no record."""
+    records = Records(tmp_path)
+    records.put("runs", "a", {"image": "1"}, {"wall_s": 2.0})
+    assert records.get("runs", "a", {"image": "1"}) == {"wall_s": 2.0}
+    assert records.get("runs", "a", {"image": "2"}) is None
+    (tmp_path / "runs/a.json").write_text('{"key": {"image": "1"}, "conte')
+    assert records.get("runs", "a", {"image": "1"}) is None

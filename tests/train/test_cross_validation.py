@@ -1,0 +1,141 @@
+"""Cross-validation and search: runs of tiny networks on drawn nuclei, reports, resuming after a kill."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.errors import RunError
+from train.checkpoint import read_checkpoint
+from train.cross_validation import cross_validate, read_report, table
+from train.lora import load_merged
+from train.search import Trial, combinations, search, search_recipe, split_grid
+
+TINY = [
+    "image_size=64", "encoder_blocks=1", "lora_blocks=[0]", "mask_px=32", "batch=2", "workers=0", "precision=32-true",
+    "warmup_steps=0", "equalise=0", "colour_jitter=0", "rotation_rad=0", "resized_crop=0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six tissues with three dark nuclei each, from two organs."""
+    root = tmp_path_factory.mktemp("nuinsseg")
+    for number in range(6):
+        rng = np.random.default_rng(number)
+        image = rng.integers(190, 230, (64, 64, 3), dtype=np.uint8)
+        labels = np.zeros((64, 64), np.uint16)
+        for label, (x, y) in enumerate(((14, 14), (46, 18), (30, 46))):
+            dx, dy = rng.integers(-5, 6, 2)
+            cv2.circle(labels, (int(x + dx), int(y + dy)), 10, label + 1, -1)
+        image[labels > 0] = (110, 40, 90)
+        organ = root / ("human liver", "mouse fat")[number % 2]
+        for folder, name, array in (("tissue images", "png", image), ("label masks modify", "tif", labels)):
+            (organ / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(organ / folder / f"{organ.name}_{number}.{name}"), array)
+    return root
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_two_folds_learn_and_report(tmp_path: Path, data: Path) -> None:
+    """Dice rises from its start by 0.2; tables per fold and organ; a second call finds all done, and needs --resume."""
+    overrides = [*TINY, "max_steps=24", "validate_every=12", "validate_at_start=true", "lr=2e-3", "stratify=true"]
+    settings: dict[str, Any] = {"folds": 2, "overrides": overrides, "accelerator": "cpu"}
+    report = cross_validate("nuinsseg-sam-vit-b", [data], tmp_path / "run", **settings)
+    for number in range(2):
+        curve = [r for r in rows_of(tmp_path / "run" / f"fold-{number}" / "validations.csv") if r["modality"] == "mean"]
+        assert [row["step"] for row in curve] == ["0", "12", "24"]
+        assert max(float(row["dsc"]) for row in curve) > float(curve[0]["dsc"]) + 0.2
+        best = rows_of(tmp_path / "run" / f"fold-{number}" / "best_cases.csv")
+        assert len(best) == 3 and report.folds[number]["dice"] == pytest.approx(
+            np.mean([float(row["dice"]) for row in best])
+        )
+    folds = rows_of(tmp_path / "run" / "folds.csv")
+    assert [row["fold"] for row in folds] == ["0", "1", "mean", "spread", "paper"]
+    assert float(folds[2]["dice"]) == pytest.approx((float(folds[0]["dice"]) + float(folds[1]["dice"])) / 2, abs=1e-4)
+    assert (folds[4]["dice"], folds[4]["aji"], folds[4]["pq"], folds[4]["iou"]) == ("0.8911", "0.6971", "0.6715", "")
+    assert [row["group"] for row in rows_of(tmp_path / "run" / "groups.csv")] == ["human liver", "mouse fat"]
+    assert all((tmp_path / "run" / name).stat().st_size > 1000 for name in ("folds.png", "folds_curves.png"))
+    with pytest.raises(RunError, match="holds folds already"):
+        cross_validate("nuinsseg-sam-vit-b", [data], tmp_path / "run", **settings)
+    lines: list[str] = []
+    again = cross_validate("nuinsseg-sam-vit-b", [data], tmp_path / "run", resume=True, say=lines.append, **settings)
+    assert table(again) == table(report) and lines == ["fold 0: done before", "fold 1: done before"]
+    fold = tmp_path / "run" / "fold-0"
+    merged = load_merged(fold / "base.pth", fold / "adapter")
+    assert merged["mask_decoder.mask_tokens.weight"].shape == (3, 256) and set(merged) == set(
+        read_checkpoint(fold / "base.pth")
+    )
+
+
+def test_the_report_is_the_mean_of_what_the_folds_wrote(tmp_path: Path) -> None:
+    """By hand: folds of Dice 0.5 and 0.8, organs of 0.4 and 0.8; the spread is 0.15; an empty score is passed over."""
+    for number, lines in enumerate((["x,liver,0.4,", "y,fat,0.6,0.2"], ["z,fat,0.8,0.6"])):
+        (tmp_path / f"fold-{number}").mkdir()
+        (tmp_path / f"fold-{number}" / "best_cases.csv").write_text("case,group,dice,pq\n" + "\n".join(lines) + "\n")
+    report = read_report(tmp_path, 2, {"dice": 0.7})
+    assert report.folds == [{"dice": pytest.approx(0.5), "pq": pytest.approx(0.2)}, {"dice": 0.8, "pq": 0.6}]
+    assert report.groups == {"fat": {"dice": pytest.approx(0.7), "pq": 0.4}, "liver": {"dice": 0.4, "pq": pytest.approx(
+        float("nan"), nan_ok=True)}}  # fmt: skip
+    assert table(report)[3:] == [["mean", "0.6500", "0.4000"], ["spread", "0.1500", "0.2000"], ["paper", "0.7000", ""]]
+
+
+def test_a_search_goes_on_after_a_kill_and_its_table_is_right(tmp_path: Path) -> None:
+    """A toy objective, best at rank 8 and lr 0.0003, killed at the fourth of six trials."""
+    grid = {"lora_rank": [4, 8], "lr": [1e-4, 3e-4, 1e-3]}
+    asked: list[dict[str, Any]] = []
+
+    def toy(values: dict[str, Any], folder: Path) -> tuple[float, float]:
+        asked.append(values)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return 1 - abs(values["lora_rank"] - 8) / 100 - abs(values["lr"] - 3e-4) * 100, 0.01
+
+    with pytest.raises(KeyboardInterrupt):
+        search(grid, tmp_path, toy, lambda _: None)
+    assert len(rows_of(tmp_path / "search.csv")) == 3
+    trials = search(grid, tmp_path, toy, lambda _: None)
+    assert len(asked) == 7 and asked[3:] == [{"lora_rank": 8, "lr": lr} for lr in grid["lr"]][:1] + [
+        {"lora_rank": 8, "lr": lr} for lr in grid["lr"]
+    ]
+    found = [(row["lora_rank"], row["lr"], row["dice"], row["spread"]) for row in rows_of(tmp_path / "search.csv")]
+    assert found == [
+        ("8", "0.0003", "1.0000", "0.0100"),
+        ("8", "0.0001", "0.9800", "0.0100"),
+        ("4", "0.0003", "0.9600", "0.0100"),
+        ("4", "0.0001", "0.9400", "0.0100"),
+        ("8", "0.001", "0.9300", "0.0100"),
+        ("4", "0.001", "0.8900", "0.0100"),
+    ]
+    assert trials[0] == Trial({"lora_rank": 8, "lr": 3e-4}, 1.0, 0.01)
+    assert (tmp_path / "search.png").stat().st_size > 1000
+    assert json.loads((tmp_path / "lora_rank=8,lr=0.0003" / "result.json").read_text()) == [1.0, 0.01]
+
+
+def test_a_grid_is_the_lists_where_a_recipe_holds_one_value() -> None:
+    """The paper's grid has 36 combinations; lists of blocks are values; nothing to search is an error."""
+    given = ["lora_rank=[2,4,8,16]", "lora_alpha=[2,4,8]", "lr=[1e-4,3e-4,1e-3]", "lora_blocks=[0,1]", "batch=2"]
+    grid, fixed = split_grid(given)
+    assert len(combinations(grid)) == 36 and fixed == ["lora_blocks=[0,1]", "batch=2"]
+    with pytest.raises(RunError, match="at least one key="):
+        split_grid(["batch=2"])
+
+
+def test_a_value_that_the_recipe_refuses_ends_a_search_before_it_begins(tmp_path: Path) -> None:
+    """Not after hours of the trials before it."""
+    with pytest.raises(RunError, match="lora_rank must be at least 1"):
+        search_recipe("nuinsseg-mobilesam", [tmp_path], tmp_path / "out", folds=2, overrides=["lora_rank=[4,0]"])
+
+
+def test_folds_are_not_for_boxes(tmp_path: Path) -> None:
+    """The task with box prompts has its own validation."""
+    with pytest.raises(RunError, match="folds are for"):
+        cross_validate("litemedsam-lora", [tmp_path], tmp_path / "out", folds=2)

@@ -1,0 +1,123 @@
+"""LiteMedSAM's task: several boxes of an image at once, any modality, validated by the runtime itself."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from edge.case import Case, modality_of
+from edge.errors import RunError
+from train.cache import Cache, CacheOptions, prepare_cache
+from train.data import dataset_of, find_sources
+from train.losses import iou_loss, mask_loss, mean_over_images
+from train.network import FRAME_PX, LiteMedSAM
+from train.recipe import Recipe
+from train.sampler import Draws
+from train.samples import Batch, Sample, SampleOptions, Samples, collate
+from train.task import DataFacts
+from train.validate import Validation, read_validation, validate
+
+
+class BoxTask:
+    """A `train.task.Task`."""
+
+    def __init__(self, recipe: Recipe, cache: Cache, cases: Sequence[Case]) -> None:
+        self._recipe, self._cache, self._cases = recipe, cache, cases
+        modalities = [modality_of(entry.case) for entry in cache.entries]
+        self._draws = Draws(cache.entries, modalities, recipe.sampling, recipe.shares, seed=recipe.seed)
+        counts = Counter(modality_of(name) for name in {entry.case for entry in cache.entries})
+        self.facts = DataFacts(
+            dict(sorted(counts.items())), len(cache.entries), cache.broken, self._draws.shares, cache.content_hash
+        )
+        self.validates = bool(cases)
+
+    def samples(self, epoch: int) -> Samples:
+        return Samples(self._cache, self._draws, sample_options(self._recipe), epoch)
+
+    def collate(self, samples: list[Sample]) -> Batch:
+        return collate(samples)
+
+    def lesson(self, network: LiteMedSAM) -> nn.Module:
+        return BoxLesson(network, self._recipe)
+
+    def validate(self, network: LiteMedSAM) -> Validation:
+        return validate(network, self._cases)
+
+
+class BoxLesson(nn.Module):
+    """From a batch to its loss."""
+
+    def __init__(self, network: LiteMedSAM, recipe: Recipe) -> None:
+        super().__init__()
+        self.network = network
+        self._mask_loss = mask_loss(recipe.loss, recipe.loss_weights)
+        self._iou_weight = recipe.iou_weight
+
+    def forward(self, batch: Batch) -> Tensor:
+        embeddings = self.network.image_encoder(batch.images)
+        corners = None if batch.images.shape[-1] == FRAME_PX else batch.corners
+        logits, predicted_iou = self.network.decode(embeddings, batch.boxes, batch.image_of_box, corners)
+        logits, masks = logits.float(), batch.masks.float()
+        losses = self._mask_loss(logits, masks, batch.boxes - batch.corners.repeat(1, 2)[batch.image_of_box])
+        if self._iou_weight:
+            losses = losses + self._iou_weight * iou_loss(predicted_iou.float(), logits, masks)
+        return mean_over_images(losses, batch.image_of_box, len(batch.images))
+
+
+def sample_options(recipe: Recipe) -> SampleOptions:
+    """How the recipe cuts and augments samples."""
+    return SampleOptions(
+        boxes_per_image=recipe.boxes_per_image,
+        jitter_px=recipe.jitter_px,
+        region_px=recipe.region_px,
+        zoom=recipe.zoom,
+        flip=recipe.flip,
+        intensity=recipe.intensity,
+    )
+
+
+def make_box_task(
+    recipe: Recipe, data: Sequence[Path], validation: Path | None, cache: Path, say: Callable[[str], None]
+) -> BoxTask:
+    """The task on folders of cases.
+
+    Args:
+        validation: folder of labelled cases; None: the recipe's `hold_out` share of `data`.
+        cache: where prepared data lies.
+
+    Raises:
+        CaseError: no usable data.
+        RunError: a data set in `only` or `leave_out` that no case is of, or the cache cannot be written.
+    """
+    options = CacheOptions(recipe.cache_px, recipe.slices_per_volume)
+    prepared = prepare_cache(
+        data,
+        cache,
+        options,
+        leave_out=_left_out(recipe, data),
+        progress=lambda done, total: say(f"preparing data: {done} of {total}") if done % 10 == 0 else None,
+    )
+    for line in prepared.broken:
+        say(f"left out: {line}")
+    wanted = recipe.validation_cases
+    if validation is not None:
+        chosen = find_sources([validation])
+    else:
+        prepared, held = prepared.split(recipe.hold_out if wanted else 0.0)
+        sources = {source.stem: source for source in find_sources(data)}
+        chosen = [sources[name] for name in held]
+    return BoxTask(recipe, prepared, read_validation(chosen, wanted, recipe.validation_slices) if wanted else [])
+
+
+def _left_out(recipe: Recipe, data: Sequence[Path]) -> set[str]:
+    """Data sets that are not taken.
+
+    Raises:
+        RunError: a name in `only` or `leave_out` that no case has.
+    """
+    present = {dataset_of(source.stem) for source in find_sources(data)}
+    for key, names in (("only", recipe.only), ("leave_out", recipe.leave_out)):
+        if unknown := sorted(set(names) - present):
+            raise RunError(f"{key}: no case of {', '.join(unknown)}; there are {', '.join(sorted(present))}")
+    return set(recipe.leave_out) | (present - set(recipe.only) if recipe.only else set())

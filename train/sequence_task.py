@@ -1,0 +1,112 @@
+"""The BraTS recipe's task: a slice's sequences answered one by one with the truth's box, combined into one mask."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from edge.geometry import Frame
+from edge.instances import score_instances
+from edge.preprocess import prepare
+from train.losses import map_loss
+from train.map_task import MapOptions, as_validated, into_frame, map_options, prompts_for, to_image
+from train.maps import sources_hash
+from train.recipe import Recipe
+from train.sam import Sam
+from train.sam_batch import SamBatch, SamLesson, SamSample, answer_targets, collate_sam, loss_of
+from train.sequences import Subject, TumourSlice, choose_slices, common_size, prepare_slices, read_slice
+from train.task import DataFacts
+from train.validate import CaseRow, Validation, summarize
+
+
+class SequenceTask:
+    """A `train.task.Task`. Validates on all tumour slices, or evenly on `validation_cases` of them."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        training: Sequence[Subject],
+        validation: Sequence[Subject],
+        cache: Path,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Raises: CaseError: a file cannot be read. RunError: the cache cannot be written."""
+        self._recipe, self._options = recipe, map_options(recipe)
+        prepared = prepare_slices(training, cache, say)
+        self._draws = choose_slices(prepared, recipe.slices)
+        self._size = common_size(prepared)
+        held = prepare_slices(validation, cache, say) if recipe.validation_cases else []
+        step = max(1, len(held) / max(1, recipe.validation_cases))
+        self._held = [held[int(place * step)] for place in range(min(len(held), recipe.validation_cases))]
+        files = [path for subject in training for path in (*subject.sequences.values(), subject.truth)]
+        names = sorted({subject.name for subject in validation})
+        self.facts = DataFacts(
+            {"subjects": len(training)}, len(self._draws), [], {"subjects": 1.0}, sources_hash(files, names)
+        )
+        self.validates = bool(self._held)
+
+    def samples(self, epoch: int) -> Dataset:
+        return SequenceSamples(self._draws, self._size, self._options, self._recipe.seed, epoch)
+
+    def collate(self, samples: list[SamSample]) -> SamBatch:
+        return collate_sam(samples)
+
+    def lesson(self, network: Sam) -> nn.Module:
+        return SamLesson(network, self._recipe)
+
+    @torch.inference_mode()
+    def validate(self, network: Sam) -> Validation:
+        """Dice, IoU and the recipe's loss of each slice; the group is the subject."""
+        network.eval()
+        device, loss = next(network.parameters()).device, map_loss(self._recipe.loss, self._recipe.loss_weights)
+        rows = []
+        for part in self._held:
+            sample = make_slice_sample(part, self._size, as_validated(self._options), np.random.default_rng(0))
+            batch = collate_sam([sample]).to(device)
+            logits = answer_targets(network, batch)
+            _, truth = read_slice(part, self._size)
+            answer = to_image(logits, truth.shape)
+            found = answer[0, 0] > 0 if answer.shape[1] == 1 else answer[0].argmax(axis=0) > 0
+            scores = score_instances(truth, found.astype(np.uint8))
+            row = {"dice": scores.dice, "iou": scores.iou, "loss": float(loss_of(loss, logits, batch))}
+            rows.append(CaseRow(f"{part.subject}-{part.index:03d}", part.subject, row))
+        return summarize(rows)
+
+
+class SequenceSamples(Dataset):
+    """The samples of one epoch by position: all draws in an order of the epoch's own, then again."""
+
+    def __init__(
+        self,
+        draws: Sequence[Sequence[TumourSlice]],
+        size: tuple[int, int],
+        options: MapOptions,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        self._draws, self._size, self._options, self._seed = draws, size, options, (seed, epoch)
+        self._order = np.random.default_rng(self._seed).permutation(len(draws))
+
+    def __getitem__(self, position: int) -> SamSample:
+        chance = np.random.default_rng((*self._seed, position, 1))
+        choices = self._draws[self._order[position % len(self._order)]]
+        return make_slice_sample(choices[int(chance.integers(len(choices)))], self._size, self._options, chance)
+
+
+def make_slice_sample(
+    part: TumourSlice, size: tuple[int, int], options: MapOptions, chance: np.random.Generator
+) -> SamSample:
+    """One image per sequence, one target: the tumour, prompted by its own box (or point) on each of them."""
+    images, tumour = read_slice(part, size)
+    points, boxes = prompts_for([tumour > 0], options, chance)
+    frame = Frame(tumour.shape[0], tumour.shape[1], options.mask_px)
+    return SamSample(
+        images=np.stack([prepare(image, options.image_px, options.normalisation) for image in images]),
+        classes=into_frame(tumour, frame)[None].astype(np.int64),
+        counted=into_frame(np.ones(tumour.shape, np.bool_), frame),
+        points=points,
+        boxes=boxes,
+    )

@@ -1,0 +1,80 @@
+"""A recipe's task on folders of data."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from train.box_task import make_box_task
+from train.folds import Fold
+from train.map_task import MapTask
+from train.maps import MapSource, choose_groups, find_maps, with_objects
+from train.recipe import Recipe
+from train.sequence_task import SequenceTask
+from train.sequences import find_subjects
+from train.task import Task
+
+Say = Callable[[str], None]
+
+
+def make_task(
+    recipe: Recipe, data: Sequence[Path], validation: Path | None, cache: Path, fold: Fold | None, say: Say
+) -> Task:
+    """The task of a recipe.
+
+    Args:
+        validation: folder to validate on; None: the recipe's `hold_out` share of `data`.
+        cache: where prepared data lies.
+        fold: says what trains and what validates; overrides `validation`.
+
+    Raises:
+        CaseError: no usable data.
+        RunError: `only` or `leave_out` name what is not there, or the cache cannot be written.
+    """
+    if recipe.task == "boxes":
+        return make_box_task(recipe, data, validation, cache, say)
+    if recipe.task == "sequences":
+        subjects = find_subjects(data)
+        held = find_subjects([validation]) if validation is not None and fold is None else None
+        names = [subject.name for subject in subjects]
+        fold = fold or (None if held is not None else hold_out(names, recipe))
+        if fold is not None:
+            held = [subject for subject in subjects if subject.name in fold.validation]
+            subjects = [subject for subject in subjects if subject.name in fold.training]
+        return SequenceTask(recipe, subjects, held or [], cache, say)
+    sources = usable_maps(recipe, data, say)
+    checked = None
+    if validation is not None and fold is None:
+        checked = usable_maps(recipe, [validation], say)
+    else:
+        fold = fold or hold_out([source.name for source in sources], recipe)
+        checked = [source for source in sources if source.name in fold.validation]
+        sources = [source for source in sources if source.name in fold.training]
+    return MapTask(recipe, sources, _spread(checked, recipe.validation_cases))
+
+
+def usable_maps(recipe: Recipe, data: Sequence[Path], say: Say) -> list[MapSource]:
+    """The images of the wanted groups that hold something to learn; the others are named."""
+    sources, left_out = with_objects(choose_groups(find_maps(data), recipe.only, recipe.leave_out), recipe.target)
+    for line in left_out:
+        say(f"left out: {line}")
+    return sources
+
+
+def members(recipe: Recipe, data: Sequence[Path], say: Say) -> dict[str, str]:
+    """What folds are drawn over: name of an image or subject -> its group."""
+    if recipe.task == "sequences":
+        return {subject.name: "subject" for subject in find_subjects(data)}
+    return {source.name: source.group for source in usable_maps(recipe, data, say)}
+
+
+def hold_out(names: Sequence[str], recipe: Recipe) -> Fold:
+    """A share of the names validates; a name decides its side, so that new data moves nothing."""
+    share = recipe.hold_out if recipe.validation_cases else 0.0
+    held = frozenset(name for name in names if zlib.crc32(name.encode()) < share * 2**32)
+    return Fold(frozenset(names) - held, held)
+
+
+def _spread(sources: list[MapSource], count: int) -> list[MapSource]:
+    """At most `count`, evenly over the list."""
+    step = max(1, len(sources) / count) if count else 1
+    return [sources[int(place * step)] for place in range(min(count, len(sources)))]
