@@ -87,6 +87,7 @@ def measure_process(path: Path, configuration: Configuration) -> Measurement:
         outputs, report = Path(folder) / "outputs", Path(folder) / "report.json"
         outputs.mkdir()
         command = _command(path, outputs, report, configuration)
+        reset_peak_memory()  # a child's peak starts, in the kernel's books, at what its parent's was
         start = time.perf_counter()
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
