@@ -64,6 +64,23 @@ def test_overlap_goes_to_the_first_box_and_in_official_mode_to_the_last(engine: 
     assert np.array_equal(official, filled((256, 256), *boxes, labels=(1, 2)))
 
 
+@pytest.mark.parametrize("inner", [1, 2])
+def test_a_nested_box_wins_whichever_comes_first(engine: Engine, inner: int) -> None:
+    """Both answer +1: argmax alone would give the overlap to label 1, the baseline to label 2."""
+    boxes = [(10, 10, 109, 109), (40, 40, 60, 60)]
+    labels = (3 - inner, inner)
+    case = make_case("2DBox_US_1", image(256, 256), np.array(boxes if inner == 2 else boxes[::-1]))
+    assert np.array_equal(segment(case, engine).labels, filled((256, 256), *boxes, labels=labels))
+
+
+def test_labels_of_an_image_stay_within_their_box_but_not_in_official_mode(engine: Engine) -> None:
+    """Box 100 to 198 of 512 px is 50 to 99 in the frame; pixel 199, at 99.25, is 3/4 of +1 and 1/4 of -1."""
+    case = make_case("2DBox_US_1", image(384, 512), np.array([[100, 200, 198, 298]]))
+    assert np.array_equal(segment(case, engine).labels, filled((384, 512), (100, 200, 198, 298)))
+    official = segment(case, engine, Options(mode="official")).labels
+    assert np.array_equal(official, filled((384, 512), (100, 200, 199, 299)))
+
+
 @pytest.mark.parametrize("mode", ["fast", "official"])
 def test_a_volume_is_walked_from_the_middle_and_widened_by_three_a_slice(engine: Engine, mode: str) -> None:
     """Slices 1 to 4 of 6, middle 2: 50 to 80 there, 47 to 83 on 1 and 3, 44 to 86 on 4, nothing on 0 and 5."""
