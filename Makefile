@@ -41,7 +41,7 @@ cases: $(VENV)/.installed  ## make the case files of cases/ again
 default-model: $(VENV)/.installed-dev  ## train the shipped weights further on DATA, and export what validates best
 	$(BIN)/samedge train litemedsam-base ellipse_steps=0 $(TRAIN) --base weights/samedge-base.pth \
 		--data $(DATA)/train --val $(DATA)/val --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
-	$(BIN)/python -c "from pathlib import Path; from train.checkpoint import halve; \
+	$(BIN)/python -c "from pathlib import Path; from train.networks.checkpoint import halve; \
 		halve(Path('$(RUN)/best.pth'), Path('$(RUN)/samedge-base.pth'))"
 	$(BIN)/samedge export $(RUN)/samedge-base.pth edge/default_model --weights f16 --calibration $(DATA)/train --holdout $(DATA)/val \
 		--licence "research use only; see README.md" --training-data "public images listed in README.md"

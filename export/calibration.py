@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edge.case import modality_of
 from edge.errors import CaseError
 from edge.preprocess import prepare
-from train.data import find_sources, read_slices
+from train.data.cases import find_sources, read_slices
 
 HELD_OUT_SHARE = 0.25  # of the cases of each modality
 SLICES_PER_CASE = 2

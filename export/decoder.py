@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from train.network import LiteMedSAM
+from train.networks.litemedsam import LiteMedSAM
 
 HEADS = 8
 MASK_TOKEN = 1  # of the output tokens: 0 predicts the IoU, 1 the single mask, 2 to 4 the three alternatives

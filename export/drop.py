@@ -10,7 +10,7 @@ from edge.case import Case, make_case
 from edge.pipeline import segment
 from edge.runtime import Engine, load_engine
 from edge.score import mean_dice, mean_without_nan
-from train.data import Slice, find_objects, read_slices, truth_of
+from train.data.cases import Slice, find_objects, read_slices, truth_of
 
 MODALITY_FACTOR = 3  # a single modality may lose this many times what the mean may
 MAX_OBJECTS = 8  # of a slice; the largest count

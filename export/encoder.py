@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from train.tiny_vit import Attention, Block, ConvBN, Stage, TinyViT
+from train.networks.tiny_vit import Attention, Block, ConvBN, Stage, TinyViT
 
 
 class InferenceEncoder(nn.Module):

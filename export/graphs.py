@@ -15,8 +15,8 @@ from torch import Tensor
 from export.compact import compact_onnx, compact_openvino
 from export.decoder import InferenceDecoder
 from export.encoder import InferenceEncoder
-from train.network import FRAME_PX, LiteMedSAM
-from train.tiny_vit import EMBEDDING_WIDTH, STRIDE
+from train.networks.litemedsam import FRAME_PX, LiteMedSAM
+from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -10,7 +10,7 @@ from edge.model_folder import ModelDescription, file_hash, write_description
 from export.calibration import calibration_inputs, choose_cases, divide
 from export.drop import Drop, drop_table, measure_drop, within_floor
 from export.quantize import most_sensitive, quantize_openvino
-from train.data import find_sources
+from train.data.cases import find_sources
 
 ATTEMPTS = 3  # plain, then with one more of the most sensitive groups in float each time
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from edge.errors import ModelError
-from train.checkpoint import read_checkpoint
-from train.lora import LoraOptions, add_lora, load_merged, read_adapter
-from train.network import FRAME_PX, LiteMedSAM
+from train.networks.checkpoint import read_checkpoint
+from train.networks.litemedsam import FRAME_PX, LiteMedSAM
+from train.networks.lora import LoraOptions, add_lora, load_merged, read_adapter
 
 MAX_DIFFERENCE = 1e-5  # of the largest value of the embedding
 

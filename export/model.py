@@ -19,9 +19,9 @@ from export.parity import Bounds, Parity, check_parity, measure_parity
 from export.sam import fill_sam, is_sam_adapter
 from export.share import share_weights
 from export.speed import Speed, measure_speed
-from train.checkpoint import load_checkpoint
-from train.lora import WEIGHTS as ADAPTER_WEIGHTS
-from train.network import FRAME_PX, LiteMedSAM
+from train.networks.checkpoint import load_checkpoint
+from train.networks.litemedsam import FRAME_PX, LiteMedSAM
+from train.networks.lora import WEIGHTS as ADAPTER_WEIGHTS
 
 BOUNDS = {"f32": Bounds(relative_error=1e-3), "f16": Bounds(relative_error=1e-2)}  # f16 rounds to 11 bits
 

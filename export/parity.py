@@ -10,7 +10,7 @@ import torch
 from edge.errors import ModelError
 from edge.runtime import BACKENDS, Engine, load_engine
 from export.graphs import example_inputs
-from train.network import LiteMedSAM
+from train.networks.litemedsam import LiteMedSAM
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from edge.errors import ModelError, RunError
 from edge.model_folder import ModelDescription, file_hash, write_description
 from edge.runtime import BACKENDS, load_engine
 from export.parity import Parity, compare
-from train.lora import WEIGHTS, load_merged, read_adapter
-from train.map_task import EDGE_NORMALISATIONS
-from train.sam import PATCH_PX, Sam, SamOptions, build_sam
-from train.sam_modeling import decode_tokens
-from train.tiny_vit import EMBEDDING_WIDTH
+from train.networks.lora import WEIGHTS, load_merged, read_adapter
+from train.networks.sam import PATCH_PX, Sam, SamOptions, build_sam
+from train.networks.sam_modeling import decode_tokens
+from train.networks.tiny_vit import EMBEDDING_WIDTH
+from train.tasks.maps import EDGE_NORMALISATIONS
 
 LARGEST_SINGLE_FILE = 2**31  # bytes of weights; a protobuf cannot hold more
 PROMPTS = {"none": "none", "box": "box", "hybrid": "box"}  # a recipe's -> what the exported model asks for
@@ -200,7 +200,7 @@ def _parity(network: Sam, prompt: str, folder: Path) -> list[Parity]:
 
 def _fill_buffers(network: nn.Module) -> None:
     """TinyViT's tables of offsets, which no checkpoint holds: made anew where the meta device left them empty."""
-    from train.tiny_vit import Attention, offset_index
+    from train.networks.tiny_vit import Attention, offset_index
 
     for module in network.modules():
         if isinstance(module, Attention):

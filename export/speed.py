@@ -21,7 +21,7 @@ from edge.machine import describe_machine
 from edge.model_folder import read_description
 from edge.report import print_rows
 from edge.runtime import Engine, available_cores, load_engine
-from train.network import FRAME_PX, LiteMedSAM
+from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 
 BOX_COUNTS = (1, 8, 32)
 COMPARED_BOXES = 16
@@ -124,7 +124,7 @@ def _example(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def main() -> None:
     """Print encoder and decoder times and their ratios to the graph as exported in the first place."""
-    from train.checkpoint import load_checkpoint
+    from train.networks.checkpoint import load_checkpoint
 
     parser = argparse.ArgumentParser(prog="python -m export.speed", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="checkpoint that the model was exported from")

@@ -1,4 +1,4 @@
-"""The public baseline's answers: by the reference stated in `train/official.py`, and by both engines.
+"""The public baseline's answers: by the reference stated in `train/networks/official.py`, and by both engines.
 
 The golden weights are random, and with them the decoder is ill-conditioned: rounding alone moves logits by up to 0.5.
 Measured on the CPU that made the answers, the reference equals them bit for bit at 2 threads, while the same program
@@ -25,9 +25,9 @@ from edge.preprocess import prepare  # noqa: E402
 from edge.runtime import BACKENDS, Engine, load_engine  # noqa: E402
 from export.model import ExportOptions, export_model  # noqa: E402
 from export.parity import Bounds  # noqa: E402
-from train import official as reference  # noqa: E402
-from train.checkpoint import load_checkpoint  # noqa: E402
-from train.network import LiteMedSAM  # noqa: E402
+from train.networks import official as reference  # noqa: E402
+from train.networks.checkpoint import load_checkpoint  # noqa: E402
+from train.networks.litemedsam import LiteMedSAM  # noqa: E402
 
 IMAGES = ("2DBox_Dermoscopy_0001", "2DBox_Microscopy_0001", "2DBox_US_0001")
 VOLUMES = {"3DBox_CT_0001": range(3, 8), "3DBox_MR_0001": range(3, 7)}  # slices that the reference does

@@ -9,11 +9,11 @@ from typing import Any
 
 from edge.errors import RunError
 from edge.npz import whole_file
-from train.folds import Fold, make_folds, read_fold, write_fold
+from train.data.folds import Fold, make_folds, read_fold, write_fold
 from train.recipe import load_recipe
 from train.records import VALIDATIONS
 from train.run import BEST_CASES, RUN, train
-from train.tasks import members
+from train.tasks.build import members
 from train.validate import CaseRow, mean_scores
 
 FOLDS, GROUPS, BARS, CURVES, DONE = "folds.csv", "groups.csv", "folds.png", "folds_curves.png", "done"

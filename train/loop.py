@@ -14,14 +14,14 @@ from torch.utils.data import DataLoader
 
 from edge.errors import RunError
 from train.average import Average
-from train.networks import Network
-from train.parts import parameter_groups, set_training_mode
+from train.data.sampler import Batches
+from train.networks.build import Network
+from train.networks.parts import parameter_groups, set_training_mode
 from train.recipe import Recipe
 from train.records import Records
-from train.sampler import Batches
 from train.schedule import Schedule
 from train.state import Progress, State
-from train.task import Task
+from train.tasks.task import Task
 from train.validate import Validation
 
 REPORT_S = 30  # seconds between lines of progress

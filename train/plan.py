@@ -7,10 +7,10 @@ import torch
 
 from edge.machine import peak_memory_mib
 from train.loop import total_steps
-from train.networks import Network
-from train.parts import count_parameters, set_training_mode
+from train.networks.build import Network
+from train.networks.parts import count_parameters, set_training_mode
 from train.recipe import Recipe
-from train.task import DataFacts, Task
+from train.tasks.task import DataFacts, Task
 
 TIMED_S = 2.0  # of loading samples
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edge.errors import RunError
+from train.data.sampler import BALANCED_SHARES, POLICIES
 from train.losses import LOSSES
-from train.networks import NETWORKS
-from train.sam import PATCH_PX
-from train.sampler import BALANCED_SHARES, POLICIES
+from train.networks.build import NETWORKS
+from train.networks.sam import PATCH_PX
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -14,19 +14,19 @@ from edge.errors import RunError
 from edge.home import home
 from edge.machine import describe_machine
 from edge.npz import whole_file
-from train.checkpoint import read_checkpoint, save_atomically
-from train.ellipses import learn_ellipses
-from train.folds import Fold
+from train.data.folds import Fold
 from train.loop import StepReport, fit
-from train.lora import save_adapter, state_hash
-from train.network import LiteMedSAM
-from train.networks import Network, build_network, load_base, public_state
-from train.parts import choose_trainable, lora_options, start_evenly, trained_beside_adapters
+from train.networks.build import Network, build_network, load_base, public_state
+from train.networks.checkpoint import read_checkpoint, save_atomically
+from train.networks.litemedsam import LiteMedSAM
+from train.networks.lora import save_adapter, state_hash
+from train.networks.parts import choose_trainable, lora_options, start_evenly, trained_beside_adapters
+from train.networks.sam import SamOptions
 from train.plan import Plan, make_plan, timed
 from train.recipe import Recipe, load_recipe, to_toml
-from train.sam import SamOptions
-from train.task import DataFacts
-from train.tasks import make_task
+from train.tasks.build import make_task
+from train.tasks.ellipses import learn_ellipses
+from train.tasks.task import DataFacts
 from train.validate import Validation
 
 RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES = (

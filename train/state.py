@@ -9,9 +9,9 @@ from torch import Tensor
 
 from edge.errors import RunError
 from train.average import Average
-from train.checkpoint import save_atomically
-from train.lora import adapter_state
-from train.networks import Network
+from train.networks.build import Network
+from train.networks.checkpoint import save_atomically
+from train.networks.lora import adapter_state
 from train.schedule import Schedule
 
 LAST = "last.ckpt"

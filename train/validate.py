@@ -13,9 +13,9 @@ from edge.errors import CaseError
 from edge.model_folder import ModelDescription
 from edge.pipeline import segment
 from edge.score import mean_dice, mean_without_nan
-from train.data import read_labelled, truth_of
-from train.network import FRAME_PX, LiteMedSAM
-from train.tiny_vit import EMBEDDING_WIDTH, STRIDE
+from train.data.cases import read_labelled, truth_of
+from train.networks.litemedsam import FRAME_PX, LiteMedSAM
+from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
 
 Array = npt.NDArray[np.float32]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from train import weights
+from train.networks import weights
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Get, check and find public checkpoints.")
 

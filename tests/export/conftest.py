@@ -7,8 +7,8 @@ import pytest
 
 from export.model import ExportOptions, export_model
 from export.parity import Parity
-from train.network import LiteMedSAM
-from train.official import torch_threads
+from train.networks.litemedsam import LiteMedSAM
+from train.networks.official import torch_threads
 
 
 @dataclass(frozen=True)

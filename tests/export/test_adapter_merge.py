@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from edge.errors import ModelError
 from export import merge
 from export.merge import merged_network
-from train.checkpoint import save_atomically
-from train.lora import WEIGHTS, LoraOptions, add_lora, save_adapter, state_hash
-from train.network import LiteMedSAM
+from train.networks.checkpoint import save_atomically
+from train.networks.litemedsam import LiteMedSAM
+from train.networks.lora import WEIGHTS, LoraOptions, add_lora, save_adapter, state_hash
 
 
 @pytest.fixture(scope="module")

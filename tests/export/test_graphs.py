@@ -6,8 +6,8 @@ import torch
 
 from export.decoder import InferenceDecoder
 from export.encoder import InferenceEncoder
-from train.network import LiteMedSAM
-from train.official import double_precision
+from train.networks.litemedsam import LiteMedSAM
+from train.networks.official import double_precision
 
 TOLERANCE = 1e-9  # of the largest value; rounding of float64 stays near 1e-13
 

@@ -19,7 +19,7 @@ from export import graphs
 from export.model import BOUNDS, ExportOptions, export_model
 from export.parity import Bounds, Parity, check_parity
 from export.share import share_weights
-from train.network import LiteMedSAM
+from train.networks.litemedsam import LiteMedSAM
 
 FILES = ("decoder.bin", "decoder.onnx", "decoder.xml", "encoder.bin", "encoder.onnx", "encoder.xml", "model.json")
 IMAGE = np.random.default_rng(5).random((1, 3, 256, 256), dtype=np.float32)

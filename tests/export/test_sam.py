@@ -14,13 +14,13 @@ from edge.preprocess import prepare
 from edge.runtime import load_engine
 from export.model import ExportOptions, export_model
 from export.sam import DecoderGraph, merged_sam
-from train.checkpoint import save_atomically
-from train.lora import save_adapter, state_hash
-from train.networks import public_state
-from train.parts import choose_trainable, lora_options, trained_beside_adapters
+from train.networks.build import public_state
+from train.networks.checkpoint import save_atomically
+from train.networks.lora import save_adapter, state_hash
+from train.networks.parts import choose_trainable, lora_options, trained_beside_adapters
+from train.networks.sam import Prompts, Sam, build_sam
 from train.recipe import load_recipe
 from train.run import adapter_facts, sam_options
-from train.sam import Prompts, Sam, build_sam
 
 SMALL = ["image_size=64", "encoder_blocks=1"]
 RECIPES = {

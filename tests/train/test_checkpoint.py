@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from edge.errors import ModelError, RunError
-from train.checkpoint import halve, load_checkpoint, read_checkpoint, save_atomically
+from train.networks.checkpoint import halve, load_checkpoint, read_checkpoint, save_atomically
 
 
 def small_network() -> nn.Sequential:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edge.errors import RunError
-from train.checkpoint import read_checkpoint
 from train.cross_validation import cross_validate, read_report, table
-from train.lora import load_merged
+from train.networks.checkpoint import read_checkpoint
+from train.networks.lora import load_merged
 from train.search import Trial, combinations, search, search_recipe, split_grid
 
 TINY = [

@@ -9,8 +9,8 @@ import pytest
 
 from edge.case import make_case, write_case
 from edge.errors import CaseError
-from train.cache import CacheOptions, prepare_cache
-from train.data import dataset_of, find_objects, find_sources, read_labelled, read_slices
+from train.data.cache import CacheOptions, prepare_cache
+from train.data.cases import dataset_of, find_objects, find_sources, read_labelled, read_slices
 
 
 def write_picture(folder: Path, name: str, image: npt.NDArray[np.uint8], labels: npt.NDArray) -> None:

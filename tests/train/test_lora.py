@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from edge.errors import ModelError, RunError
-from train.checkpoint import load_weights, save_atomically
-from train.lora import (
+from train.networks.checkpoint import load_weights, save_atomically
+from train.networks.litemedsam import PARAMETERS, LiteMedSAM
+from train.networks.lora import (
     LoraOptions,
     adapter_state,
     add_lora,
@@ -19,8 +20,7 @@ from train.lora import (
     save_adapter,
     state_hash,
 )
-from train.network import PARAMETERS, LiteMedSAM
-from train.parts import choose_trainable, count_parameters, set_training_mode, trained_beside_adapters
+from train.networks.parts import choose_trainable, count_parameters, set_training_mode, trained_beside_adapters
 from train.recipe import load_recipe
 
 

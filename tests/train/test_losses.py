@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from train.ellipses import ellipse_lesson, inscribed_ellipses
 from train.losses import LOSSES, iou_loss, map_loss, mask_loss, mean_over_images
+from train.tasks.ellipses import ellipse_lesson, inscribed_ellipses
 
 BOX = torch.tensor([[2.0, 2.0, 5.0, 5.0]])
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from edge.preprocess import prepare
-from train.checkpoint import load_weights
-from train.network import PARAMETERS, LiteMedSAM
+from train.networks.checkpoint import load_weights
+from train.networks.litemedsam import PARAMETERS, LiteMedSAM
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 GOLDEN_CASES = ["2DBox_Dermoscopy_0001", "2DBox_Microscopy_0001", "2DBox_US_0001"]

@@ -9,8 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from train import official, official_cost  # noqa: E402
-from train.network import LiteMedSAM  # noqa: E402
+from train.networks import official, official_cost  # noqa: E402
+from train.networks.litemedsam import LiteMedSAM  # noqa: E402
 
 
 def test_encoding_a_slice_again_for_every_box_changes_nothing_but_the_work(monkeypatch: pytest.MonkeyPatch) -> None:

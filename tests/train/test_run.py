@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from edge.errors import RunError
-from train.checkpoint import read_checkpoint, save_atomically
-from train.lora import load_merged
-from train.network import PARAMETERS, LiteMedSAM
+from train.networks.checkpoint import read_checkpoint, save_atomically
+from train.networks.litemedsam import PARAMETERS, LiteMedSAM
+from train.networks.lora import load_merged
 from train.run import Outcome, Plan, train
 
 # a 56-px region instead of the frame: the same code at a twentieth of the work

@@ -7,14 +7,20 @@ import torch
 from torch import Tensor
 
 from edge.errors import ModelError, RunError
-from train.checkpoint import load_weights, save_atomically
-from train.lora import LoraOptions, add_lora, load_merged, save_adapter, state_hash
-from train.networks import build_network, load_base, public_state
-from train.parts import choose_trainable, count_parameters, lora_options, set_training_mode, trained_beside_adapters
+from train.networks.build import build_network, load_base, public_state
+from train.networks.checkpoint import load_weights, save_atomically
+from train.networks.lora import LoraOptions, add_lora, load_merged, save_adapter, state_hash
+from train.networks.parts import (
+    choose_trainable,
+    count_parameters,
+    lora_options,
+    set_training_mode,
+    trained_beside_adapters,
+)
+from train.networks.sam import Prompts, Sam, SamOptions, build_sam, fit_mask_tokens
+from train.networks.sam_modeling import sam_modeling
 from train.recipe import Recipe, load_recipe
 from train.run import sam_options
-from train.sam import Prompts, Sam, SamOptions, build_sam, fit_mask_tokens
-from train.sam_modeling import sam_modeling
 
 SMALL = ["image_size=64", "encoder_blocks=1"]
 PUBLIC_KEYS = {  # tensors in the public files: Hugging Face's conversion lists them; counted in segment-anything

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from edge.errors import RunError
-from train.cache import Entry
-from train.sampler import Batches, Draws, modality_shares
+from train.data.cache import Entry
+from train.data.sampler import Batches, Draws, modality_shares
 
 ELEVEN = {"CT": 5, "MR": 200, "PET": 3, "US": 40, "X-Ray": 10, "OCT": 1, "Fundus": 2, "Endoscopy": 9, "Dermoscopy": 8}
 ELEVEN |= {"Mammography": 4, "Microscopy": 100}

@@ -7,8 +7,8 @@ import torch
 
 from edge.geometry import Frame
 from edge.preprocess import prepare
-from train.data import Slice, find_objects
-from train.samples import SampleOptions, collate, make_sample
+from train.data.cases import Slice, find_objects
+from train.data.samples import SampleOptions, collate, make_sample
 
 PLAIN = {"jitter_px": 0.0, "flip": 0.0}
 

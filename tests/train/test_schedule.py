@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from train.network import LiteMedSAM
-from train.parts import parameter_groups
+from train.networks.litemedsam import LiteMedSAM
+from train.networks.parts import parameter_groups
 from train.recipe import Recipe
 from train.schedule import Schedule
 

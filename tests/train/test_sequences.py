@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from edge.errors import CaseError
+from train.data.sequences import choose_slices, common_size, find_subjects, prepare_slices, read_slice
 from train.losses import map_loss
 from train.recipe import Recipe, load_recipe
-from train.sam_batch import SamLesson, answer_targets, collate_sam
-from train.sequence_task import SequenceTask
-from train.sequences import choose_slices, common_size, find_subjects, prepare_slices, read_slice
+from train.tasks.sam_batch import SamLesson, answer_targets, collate_sam
+from train.tasks.sequences import SequenceTask
 
 SHAPE = (20, 24, 9)  # x, y, z in RAS
 

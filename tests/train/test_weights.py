@@ -12,8 +12,8 @@ import pytest
 
 from edge.errors import RunError
 from edge.home import home
-from train import weights
-from train.weights import Checkpoint
+from train.networks import weights
+from train.networks.weights import Checkpoint
 
 BODY = bytes(range(256)) * 8192  # 2 MiB
 

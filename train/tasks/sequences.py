@@ -11,19 +11,19 @@ from torch.utils.data import Dataset
 from edge.geometry import Frame
 from edge.instances import score_instances
 from edge.preprocess import prepare
+from train.data.maps import sources_hash
+from train.data.sequences import Subject, TumourSlice, choose_slices, common_size, prepare_slices, read_slice
 from train.losses import map_loss
-from train.map_task import MapOptions, as_validated, into_frame, map_options, prompts_for, to_image
-from train.maps import sources_hash
+from train.networks.sam import Sam
 from train.recipe import Recipe
-from train.sam import Sam
-from train.sam_batch import SamBatch, SamLesson, SamSample, answer_targets, collate_sam, loss_of
-from train.sequences import Subject, TumourSlice, choose_slices, common_size, prepare_slices, read_slice
-from train.task import DataFacts
+from train.tasks.maps import MapOptions, as_validated, into_frame, map_options, prompts_for, to_image
+from train.tasks.sam_batch import SamBatch, SamLesson, SamSample, answer_targets, collate_sam, loss_of
+from train.tasks.task import DataFacts
 from train.validate import CaseRow, Validation, summarize
 
 
 class SequenceTask:
-    """A `train.task.Task`. Validates on all tumour slices, or evenly on `validation_cases` of them."""
+    """A `train.tasks.task.Task`. Validates on all tumour slices, or evenly on `validation_cases` of them."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """What the public baseline computes, stated again: slow, plain, in its own order of operations.
 
-The network's parts are `train.network.LiteMedSAM`'s modules; how they are joined is written out here as published:
+The network's parts are `LiteMedSAM`'s modules; how they are joined is written out here as published:
 contiguous (B, C, H, W) and (B, L, C) tensors, attention as `q @ k * scale + bias`, LayerNorm2d by hand, SAM's own
 prompt encoder and mask decoder called for one box at a time. Rounding follows the order of operations and the number
 of threads, so only this order, with as many threads as made the golden answers, gives them bit for bit.
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.network import LiteMedSAM
+from train.networks.litemedsam import LiteMedSAM
 
 SIZE = 256
 MARGIN_PX = 3

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from train.checkpoint import load_weights
-from train.network import LiteMedSAM
-from train.sam import ENCODERS, SEMANTIC_HEAD, Sam, SamOptions, build_sam, fit_mask_tokens
+from train.networks.checkpoint import load_weights
+from train.networks.litemedsam import LiteMedSAM
+from train.networks.sam import ENCODERS, SEMANTIC_HEAD, Sam, SamOptions, build_sam, fit_mask_tokens
 
 LITEMEDSAM = "litemedsam"
 NETWORKS = (LITEMEDSAM, *ENCODERS)

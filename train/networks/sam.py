@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.sam_modeling import MULTIMASK_OUTPUTS, decode_tokens, mask_decoder, prompt_encoder, sam_modeling
-from train.tiny_vit import EMBEDDING_WIDTH, TinyViT
+from train.networks.sam_modeling import MULTIMASK_OUTPUTS, decode_tokens, mask_decoder, prompt_encoder, sam_modeling
+from train.networks.tiny_vit import EMBEDDING_WIDTH, TinyViT
 
 PUBLIC_PX = 1024  # what the public checkpoints were trained on; their layouts do not depend on the input's size
 PATCH_PX = 16  # input pixels per embedding cell

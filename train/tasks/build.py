@@ -4,14 +4,14 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from train.box_task import make_box_task
-from train.folds import Fold
-from train.map_task import MapTask
-from train.maps import MapSource, choose_groups, find_maps, with_objects
+from train.data.folds import Fold
+from train.data.maps import MapSource, choose_groups, find_maps, with_objects
+from train.data.sequences import find_subjects
 from train.recipe import Recipe
-from train.sequence_task import SequenceTask
-from train.sequences import find_subjects
-from train.task import Task
+from train.tasks.boxes import make_box_task
+from train.tasks.maps import MapTask
+from train.tasks.sequences import SequenceTask
+from train.tasks.task import Task
 
 Say = Callable[[str], None]
 

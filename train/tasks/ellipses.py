@@ -12,9 +12,9 @@ from torch import Tensor
 
 from edge.geometry import MODEL_SIZE
 from train.losses import mask_loss
-from train.network import LiteMedSAM
+from train.networks.litemedsam import LiteMedSAM
+from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
 from train.recipe import Recipe
-from train.tiny_vit import EMBEDDING_WIDTH, STRIDE
 
 SIDES = {56: 48, 112: 12, 256: 4}  # side of the field in px -> boxes a step: about the same work each
 SMALLEST_BOX_PX = 4

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from edge.errors import RunError
-from train.cache import Entry
+from train.data.cache import Entry
 
 POLICIES = ("balanced", "proportional", "uniform")
 Item = TypeVar("Item")

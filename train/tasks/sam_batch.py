@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.losses import map_loss, mean_over_images
+from train.networks.sam import Prompts, Sam
 from train.recipe import Recipe
-from train.sam import Prompts, Sam
 
 
 @dataclass(frozen=True)

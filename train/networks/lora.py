@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from edge.errors import ModelError, RunError
-from train.checkpoint import read_checkpoint
-from train.sam import SEMANTIC_HEAD, fit_mask_tokens
-from train.tiny_vit import TinyViT
+from train.networks.checkpoint import read_checkpoint
+from train.networks.sam import SEMANTIC_HEAD, fit_mask_tokens
+from train.networks.tiny_vit import TinyViT
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"  # peft's names
 TARGETS = ("qkv", "proj", "fc1", "fc2")  # attention and MLP of every TinyViT block

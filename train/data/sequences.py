@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edge.errors import CaseError, RunError
 from edge.npz import MAX_ARRAY_BYTES, read_npz, whole_file, write_npz
-from train.maps import sources_hash
+from train.data.maps import sources_hash
 
 NAME = re.compile(r"(?P<subject>.+)[-_](?P<sequence>[A-Za-z0-9]+)\.nii(\.gz)?")
 TRUTH = "seg"

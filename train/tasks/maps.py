@@ -16,13 +16,13 @@ from edge.geometry import Frame
 from edge.instances import instances_from_mask, score_instances
 from edge.preprocess import prepare
 from edge.score import mean_dice
-from train.augment import Changes, Picture, augment
-from train.data import find_objects
-from train.maps import MapSource, classes, instances, read_map, sources_hash
+from train.data.augment import Changes, Picture, augment
+from train.data.cases import find_objects
+from train.data.maps import MapSource, classes, instances, read_map, sources_hash
+from train.networks.sam import Sam
 from train.recipe import Recipe
-from train.sam import Sam
-from train.sam_batch import SamBatch, SamLesson, SamSample, answer_targets, collate_sam
-from train.task import DataFacts
+from train.tasks.sam_batch import SamBatch, SamLesson, SamSample, answer_targets, collate_sam
+from train.tasks.task import DataFacts
 from train.validate import CaseRow, Validation, summarize
 
 EDGE_NORMALISATIONS = {"medsam": "min-max"}  # a recipe's word -> edge's, where they differ
@@ -61,7 +61,7 @@ def as_validated(options: MapOptions) -> MapOptions:
 
 
 class MapTask:
-    """A `train.task.Task`."""
+    """A `train.tasks.task.Task`."""
 
     def __init__(self, recipe: Recipe, training: Sequence[MapSource], validation: Sequence[MapSource]) -> None:
         self._recipe, self._options = recipe, map_options(recipe)

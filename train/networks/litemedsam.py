@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from train.sam_modeling import decode_tokens, mask_decoder, prompt_encoder
-from train.tiny_vit import STRIDE, TinyViT
+from train.networks.sam_modeling import decode_tokens, mask_decoder, prompt_encoder
+from train.networks.tiny_vit import STRIDE, TinyViT
 
 FRAME_PX = 256
 PARAMETERS = 9_791_300  # of the public checkpoint, batch-norm statistics not counted

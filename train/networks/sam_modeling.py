@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.errors import RunError
-from train.tiny_vit import EMBEDDING_WIDTH
+from train.networks.tiny_vit import EMBEDDING_WIDTH
 
 MULTIMASK_OUTPUTS = 3  # of the public networks, beside the single mask
 

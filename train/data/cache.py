@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import CaseError, RunError
-from train.data import Slice, dataset_of, find_objects, find_sources, read_slices
+from train.data.cases import Slice, dataset_of, find_objects, find_sources, read_slices
 
 FORMAT = 1
 SOURCES_PER_SHARD = 64
@@ -46,7 +46,7 @@ class Entry:
     shard: str
     image: tuple[int, int]  # first byte, bytes
     labels: tuple[int, int]  # first byte, bytes
-    objects: list[list[int]]  # rows of `train.data.Objects`, in cached px
+    objects: list[list[int]]  # rows of `train.data.cases.Objects`, in cached px
 
 
 @dataclass(frozen=True)

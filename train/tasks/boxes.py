@@ -8,19 +8,19 @@ from torch import Tensor, nn
 
 from edge.case import Case, modality_of
 from edge.errors import RunError
-from train.cache import Cache, CacheOptions, prepare_cache
-from train.data import dataset_of, find_sources
+from train.data.cache import Cache, CacheOptions, prepare_cache
+from train.data.cases import dataset_of, find_sources
+from train.data.sampler import Draws
+from train.data.samples import Batch, Sample, SampleOptions, Samples, collate
 from train.losses import iou_loss, mask_loss, mean_over_images
-from train.network import FRAME_PX, LiteMedSAM
+from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.recipe import Recipe
-from train.sampler import Draws
-from train.samples import Batch, Sample, SampleOptions, Samples, collate
-from train.task import DataFacts
+from train.tasks.task import DataFacts
 from train.validate import Validation, read_validation, validate
 
 
 class BoxTask:
-    """A `train.task.Task`."""
+    """A `train.tasks.task.Task`."""
 
     def __init__(self, recipe: Recipe, cache: Cache, cases: Sequence[Case]) -> None:
         self._recipe, self._cache, self._cases = recipe, cache, cases

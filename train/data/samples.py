@@ -11,10 +11,10 @@ from torch.utils.data import Dataset
 
 from edge.geometry import MODEL_SIZE
 from edge.preprocess import prepare
-from train.cache import Cache
-from train.data import Slice
-from train.sampler import Draws
-from train.tiny_vit import STRIDE
+from train.data.cache import Cache
+from train.data.cases import Slice
+from train.data.sampler import Draws
+from train.networks.tiny_vit import STRIDE
 
 MIN_VISIBLE = 0.75  # of an object's area, for it to be prompted in a region
 SMALLEST_PX = 6  # a region shows its object no smaller than this

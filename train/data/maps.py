@@ -1,7 +1,8 @@
 """Images with a label map each, as they lie in folders; the label map made into what is to be learned.
 
 Layouts: NuInsSeg (one folder per organ with `tissue images`, `label masks modify` and `vague areas`), a folder with
-`images` and `labels` (or `masks`) of the same file names, and everything that `train.data.find_sources` finds flat.
+`images` and `labels` (or `masks`) of the same file names, and everything that `train.data.cases.find_sources` finds
+flat.
 """
 
 import hashlib
@@ -16,8 +17,8 @@ import numpy.typing as npt
 
 from edge.errors import CaseError, RunError
 from edge.instances import instances_from_mask
-from train.augment import Picture
-from train.data import PICTURES, dataset_of, decode_picture, find_sources, read_labelled, truth_of
+from train.data.augment import Picture
+from train.data.cases import PICTURES, dataset_of, decode_picture, find_sources, read_labelled, truth_of
 
 TISSUE, MODIFIED, PLAIN, VAGUE = "tissue images", "label masks modify", "label masks", "vague areas"
 LABEL_FOLDERS = ("labels", "masks")

@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from edge.errors import RunError
-from train.lora import LoraOptions, add_lora
-from train.networks import LITEMEDSAM, Network
+from train.networks.build import LITEMEDSAM, Network
+from train.networks.lora import LoraOptions, add_lora
+from train.networks.tiny_vit import TinyViT
 from train.recipe import Recipe
-from train.tiny_vit import TinyViT
 
 # A single box prompt never touches these; training them would only keep processes waiting for their gradients.
 UNUSED = (

@@ -1,8 +1,8 @@
 """The public baseline as a program for one case, with its own cost, to compare others with.
 
-`python -m train.official_cost CASE OUTPUTS`: PyTorch in float32, the encoder again for every box of every slice, box by
-box. `samedge bench CASES --process --compare openvino:f32,official-cost` measures it (entry point `samedge.baselines`).
-It imports less than the public program, which loads matplotlib and others, too.
+`python -m train.networks.official_cost CASE OUTPUTS`: PyTorch in float32, the encoder again for every box of every
+slice, box by box. `samedge bench CASES --process --compare openvino:f32,official-cost` measures it (entry point
+`samedge.baselines`). It imports less than the public program, which loads matplotlib and others, too.
 """
 
 import argparse
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from train.checkpoint import load_checkpoint
-from train.network import LiteMedSAM
-from train.official import segment_image, segment_volume
+from train.networks.checkpoint import load_checkpoint
+from train.networks.litemedsam import LiteMedSAM
+from train.networks.official import segment_image, segment_volume
 
 
 def segment_file(case: Path, outputs: Path, checkpoint: Path | None) -> None:
@@ -42,13 +42,13 @@ def command(case: Path, outputs: Path, configuration: Any) -> list[str]:
             which costs the same time and gives meaningless masks.
     """
     checkpoint = [] if configuration.checkpoint is None else ["--checkpoint", str(configuration.checkpoint)]
-    return [sys.executable, "-m", "train.official_cost", str(case), str(outputs), *checkpoint]
+    return [sys.executable, "-m", "train.networks.official_cost", str(case), str(outputs), *checkpoint]
 
 
 def main() -> None:
     """Segment one case."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.official_cost", description="The public baseline on one case."
+        prog="python -m train.networks.official_cost", description="The public baseline on one case."
     )
     parser.add_argument("case", type=Path, help="challenge file (.npz)")
     parser.add_argument("outputs", type=Path, help="folder for the result")

@@ -1,0 +1,1 @@
+"""From folders of cases to samples: reading, cache, drawing, cutting, augmenting."""

@@ -1,0 +1,1 @@
+"""Networks in their public layouts, adapters, checkpoints."""

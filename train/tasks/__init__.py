@@ -1,0 +1,1 @@
+"""What a network learns from what: `task.Task`, once per kind of data."""
