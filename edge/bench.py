@@ -33,7 +33,7 @@ class Configuration:
     precision: str = "auto"
     threads: int | None = None  # None: the cores this process may use
     mode: str = "fast"
-    volume: str = "propagate"
+    volume: str = "auto"
     baseline: str | None = None  # another program instead, by its entry point in BASELINES_GROUP
     checkpoint: Path | None = None  # what a baseline runs with; None: its own default
 
@@ -41,7 +41,7 @@ class Configuration:
     def title(self) -> str:
         if self.baseline:
             return self.baseline
-        unusual = [word for word in (self.mode, self.volume) if word not in ("fast", "propagate")]
+        unusual = [word for word in (self.mode, self.volume) if word not in ("fast", "auto")]
         return " ".join([self.backend, self.precision, *unusual])
 
 

@@ -75,8 +75,11 @@ ModeOption = Annotated[
     typer.Option(help="fast, or official: the masks of the public baseline, quirks included."),
 ]
 VolumeOption = Annotated[
-    Literal["propagate", "fixed"],
-    typer.Option(help="propagate: each slice's mask prompts the next; fixed: the box everywhere."),
+    Literal["auto", "taper", "propagate", "fixed"],
+    typer.Option(
+        help="What prompts a 3D box's slices: taper, the box as an ellipsoid in it would be cut; propagate, the mask "
+        "of the slice before; fixed, the box as it is; auto, taper in fast mode and propagate in official."
+    ),
 ]
 BlockOption = Annotated[int, typer.Option(min=1, help="Boxes decoded at once; fewer need less memory.")]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
@@ -102,7 +105,7 @@ def predict(
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     mode: ModeOption = "fast",
-    volume: VolumeOption = "propagate",
+    volume: VolumeOption = "auto",
     block: BlockOption = 8,
     overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
     overlay: Annotated[bool, typer.Option(help="Also write <case>.png with contours and boxes.")] = False,
@@ -147,7 +150,7 @@ def bench(
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     mode: ModeOption = "fast",
-    volume: VolumeOption = "propagate",
+    volume: VolumeOption = "auto",
     compare: Annotated[
         str | None,
         typer.Option(help="Several in turn, such as openvino:f32,openvino:bf16:official; official-cost: see below."),

@@ -1,7 +1,7 @@
-"""Boxes of a slice decoded together, and the walk of 3D boxes from their middle slice outwards.
+"""Boxes of a slice decoded together, and how a 3D box becomes a prompt on each slice of its range.
 
-A 2D image is a volume of one slice. In 3D the walk is where the stages meet backwards: the mask decoded on one slice is
-the box prompt of the next, so decoding slice z needs the (model-frame) result of slice z - 1 or z + 1.
+A 2D image is a volume of one slice. Prompts are either known beforehand, or they propagate from a box's middle slice
+outwards: there the stages meet backwards, as the mask decoded on one slice is the prompt of the next.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +32,7 @@ class SliceRanges:
         low, high = boxes[:, 2], boxes[:, 5]
         return cls(*(np.floor(z).astype(np.int64) for z in (low, (high - low) / 2 + low, high)))
 
-    def fixed_order(self) -> list[int]:
+    def covered_order(self) -> list[int]:
         """The slices any box covers, ascending."""
         return _covered(self.first, self.last)
 
@@ -46,17 +46,33 @@ class SliceRanges:
 
     def boxes_per_slice(self) -> dict[int, int]:
         """How many boxes cover each covered slice."""
-        return {z: int(np.count_nonzero((self.first <= z) & (z <= self.last))) for z in self.fixed_order()}
+        return {z: int(np.count_nonzero((self.first <= z) & (z <= self.last))) for z in self.covered_order()}
+
+    def tapered(self, boxes: npt.NDArray[np.float64], z: int) -> npt.NDArray[np.float64]:
+        """Boxes (N, 4) of the middle slices as they are on slice z if each holds an ellipsoid.
+
+        The section of an ellipsoid at u of the way from its middle to its end is sqrt(1 - u^2) of its middle's size;
+        the end is half a slice beyond the last one. Rows whose range z is not in mean nothing.
+        """
+        half = np.where(z >= self.middle, self.last - self.middle, self.middle - self.first) + 0.5
+        share = np.sqrt((1 - ((z - self.middle) / half) ** 2).clip(min=0))[:, None]
+        low, high = boxes[:, :2], boxes[:, 2:]
+        centre, radius = (low + high) / 2, share * (high - low) / 2
+        return np.concatenate([centre - radius, centre + radius], axis=1)
 
 
-def decode_fixed(
-    decode: Decode, embeddings: Iterable[tuple[int, Embedding]], boxes: ModelBoxes, ranges: SliceRanges, block: int
+def decode_each(
+    decode: Decode,
+    embeddings: Iterable[tuple[int, Embedding]],
+    boxes_on: Callable[[int], ModelBoxes],
+    ranges: SliceRanges,
+    block: int,
 ) -> Iterator[tuple[int, int, Logits]]:
-    """Every box with its own prompt on each slice of its range.
+    """Every box on each slice of its range, with prompts that are known beforehand.
 
     Args:
-        embeddings: of `ranges.fixed_order()`.
-        boxes: (N, 4) in the model frame.
+        embeddings: of `ranges.covered_order()`.
+        boxes_on: slice index to boxes (N, 4) in the model frame.
         block: boxes per call of `decode`, which bounds memory.
 
     Yields:
@@ -64,7 +80,7 @@ def decode_fixed(
     """
     for z, embedding in embeddings:
         rows = np.flatnonzero((ranges.first <= z) & (z <= ranges.last))
-        for row, logits in _decode_rows(decode, embedding, boxes, rows, block):
+        for row, logits in _decode_rows(decode, embedding, boxes_on(z), rows, block):
             yield z, row, logits
 
 

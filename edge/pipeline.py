@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.case import Case
-from edge.decode import ModelBoxes, NextPrompt, SliceRanges, decode_fixed, decode_propagating
+from edge.decode import ModelBoxes, NextPrompt, SliceRanges, decode_each, decode_propagating
 from edge.encode import encode_slices
 from edge.errors import RunError
 from edge.geometry import Frame, box_around
@@ -21,7 +21,7 @@ from edge.restore import Logits, LogitWindow, positive_window, restored_mask
 from edge.runtime import Engine
 
 MODES = ("fast", "official")
-VOLUME_POLICIES = ("propagate", "fixed")
+VOLUME_POLICIES = ("auto", "taper", "propagate", "fixed")
 STAGES = ("preprocess", "encode", "decode", "restore+merge")
 
 Arguments = ParamSpec("Arguments")
@@ -33,7 +33,7 @@ class Options:
     """How a case is segmented."""
 
     mode: str = "fast"  # or "official": the masks of the public baseline, its quirks included
-    volume: str = "propagate"  # or "fixed": the box as it is on every slice of its range
+    volume: str = "auto"  # what prompts the slices of a 3D box, one of VOLUME_POLICIES; see `policy`
     block: int = 8  # boxes decoded at once; bounds memory (about 40 MiB a box), changes nothing else
     batch: int = 1  # slices encoded at once
     embedding_budget_mib: int = 512  # of embeddings kept for a second visit (4 MiB a slice)
@@ -45,6 +45,18 @@ class Options:
         for name in ("block", "batch"):
             if getattr(self, name) < 1:
                 raise RunError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def policy(self) -> str:
+        """What prompts the slices of a 3D box.
+
+        `taper`: the box as an ellipsoid in it would be cut; `propagate`: each slice's mask prompts the next; `fixed`:
+        the box as it is. `auto` is `propagate` in official mode, as the public baseline, and `taper` in fast mode: with
+        samedge-base mean DSC 0.640 over nine data sets of 24 public training volumes, by `propagate` 0.582.
+        """
+        if self.volume != "auto":
+            return self.volume
+        return "propagate" if self.mode == "official" else "taper"
 
 
 @dataclass(frozen=True)
@@ -75,8 +87,10 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     labels = np.zeros(slices.shape[:3], label_dtype(len(boxes)))
     official = options.mode == "official"
     flat_boxes = boxes[:, [0, 1, 3, 4]]
-    within = None if case.is_volume else flat_boxes  # in a volume they are those of one slice
-    rules = {"last_wins": True} if official else {"nested": nested_boxes(flat_boxes), "within": within}
+    policy = options.policy if case.is_volume and takes_boxes else "fixed"
+    boxes_on = partial(ranges.tapered, flat_boxes) if policy == "taper" else lambda _: flat_boxes
+    bounded = not official and (policy == "taper" or not case.is_volume)  # else a slice's boxes say too little
+    rules = {"last_wins": True} if official else {"nested": nested_boxes(flat_boxes)}
 
     normalise = engine.description.normalisation
     prepare_slice = watch.timed("preprocess", lambda z: prepare(slices[z], frame.size, normalise))
@@ -88,13 +102,15 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     embeddings = partial(
         encode_slices, encode, prepare_slice, batch=options.batch, budget_bytes=options.embedding_budget_mib * 2**20
     )
-    prompts = frame.boxes_to_model(flat_boxes, truncate=official)
-    if options.volume == "fixed" or not case.is_volume or not takes_boxes:
-        decoded = decode_fixed(decode, embeddings(ranges.fixed_order()), prompts, ranges, options.block)
-    else:
+    to_model = partial(frame.boxes_to_model, truncate=official)
+    if policy == "propagate":
         order = ranges.ascending_order() + ranges.descending_order()
         next_prompt = watch.timed("decode", _next_prompt(frame, label_value=official))
+        prompts = to_model(flat_boxes)
         decoded = decode_propagating(decode, embeddings(order), prompts, ranges, options.block, next_prompt)
+    else:
+        slices_once = embeddings(ranges.covered_order())
+        decoded = decode_each(decode, slices_once, lambda z: to_model(boxes_on(z)), ranges, options.block)
 
     missing = ranges.boxes_per_slice()
     windows: dict[int, list[LogitWindow]] = {z: [] for z in missing}
@@ -104,7 +120,7 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
             windows[z].append(window)
         missing[z] -= 1
         if missing[z] == 0:
-            merge_slice(windows.pop(z), frame, labels[z])
+            merge_slice(windows.pop(z), frame, labels[z], within=boxes_on(z) if bounded else None)
     return Segmentation(case.name, labels.reshape(case.shape), len(missing), len(boxes), watch.seconds())
 
 

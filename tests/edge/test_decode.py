@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge.decode import SliceRanges, decode_fixed, decode_propagating
+from edge.decode import SliceRanges, decode_each, decode_propagating
 from edge.geometry import box_around
 
 SIZE = 32
@@ -71,7 +71,7 @@ def test_the_middle_slice_is_the_challenges(low: float, high: float, middle: int
 def test_orders_cover_every_slice_of_every_box_both_ends_included() -> None:
     """Boxes over 2 to 6 and 9 to 10: nothing is walked between them."""
     ranges = ranges_of((2, 6), (9, 10))
-    assert ranges.fixed_order() == [2, 3, 4, 5, 6, 9, 10]
+    assert ranges.covered_order() == [2, 3, 4, 5, 6, 9, 10]
     assert ranges.ascending_order() == [4, 5, 6, 9, 10]
     assert ranges.descending_order() == [3, 2]
     assert ranges.boxes_per_slice() == {2: 1, 3: 1, 4: 1, 5: 1, 6: 1, 9: 1, 10: 1}
@@ -157,10 +157,22 @@ def test_fixed_decodes_the_box_as_it_is_on_every_slice_of_its_range() -> None:
     """Slices 0 to 2 and 2 to 3, in order; both in one call on slice 2."""
     recorder = Recorder()
     ranges = ranges_of((0, 2), (2, 3))
-    steps = decode_fixed(recorder.decode, embeddings(ranges.fixed_order()), prompts(2), ranges, 8)
+    steps = decode_each(recorder.decode, embeddings(ranges.covered_order()), lambda _: prompts(2), ranges, 8)
     assert [(z, row) for z, row, _ in steps] == [(0, 0), (1, 0), (2, 0), (2, 1), (3, 1)]
     first, second = prompts(2).tolist()
     assert recorder.calls == [(0, [first]), (1, [first]), (2, [first, second]), (3, [second])]
+
+
+def test_tapered_boxes_are_an_ellipsoids_sections() -> None:
+    """Slices 0 to 4 and 2 to 3: at 1 and 2 of 2.5 slices from the middle sqrt(0.84), 0.6, at 1 of 1.5 sqrt(5) / 3."""
+    ranges, boxes = ranges_of((0, 4), (2, 3)), np.array([[0.0, 0, 20, 40], [10, 10, 30, 30]])
+    assert np.array_equal(ranges.tapered(boxes, 2), boxes)
+    radius = 10 * 0.84**0.5
+    assert np.allclose(ranges.tapered(boxes, 1)[0], [10 - radius, 20 - 2 * radius, 10 + radius, 20 + 2 * radius])
+    radius = 10 * 5**0.5 / 3
+    expected = [[4, 8, 16, 32], [20 - radius, 20 - radius, 20 + radius, 20 + radius]]
+    assert np.allclose([ranges.tapered(boxes, 4)[0], ranges.tapered(boxes, 3)[1]], expected)
+    assert np.allclose(ranges.tapered(boxes, 0)[0], [4, 8, 16, 32])
 
 
 def test_the_boxes_given_are_left_as_they_were() -> None:
@@ -175,4 +187,4 @@ def test_the_boxes_given_are_left_as_they_were() -> None:
 def test_no_boxes_decode_nothing() -> None:
     """A volume without objects."""
     ranges = SliceRanges.from_boxes(np.zeros((0, 6)))
-    assert ranges.fixed_order() == [] and propagate(Recorder(), ranges) == []
+    assert ranges.covered_order() == [] and propagate(Recorder(), ranges) == []

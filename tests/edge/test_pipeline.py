@@ -88,9 +88,20 @@ def test_a_volume_is_walked_from_the_middle_and_widened_by_three_a_slice(engine:
     expected = np.zeros((6, 256, 256), np.uint8)
     for z, margin in ((1, 3), (2, 0), (3, 3), (4, 6)):
         expected[z] = filled((256, 256), (50 - margin, 60 - margin, 80 + margin, 90 + margin))
-    result = segment(case, engine, Options(mode=mode))
+    result = segment(case, engine, Options(mode=mode, volume="propagate"))
     assert np.array_equal(result.labels, expected)
     assert (result.slices, result.boxes) == (4, 1)
+
+
+def test_a_volume_is_tapered_like_an_ellipsoid_in_fast_mode_and_propagates_in_official(engine: Engine) -> None:
+    """Slices 0 to 4 of a box 40 px wide: the outermost are at 2 / 2.5 of the way, sqrt(1 - 0.64) = 0.6 is left."""
+    case = make_case("3DBox_CT_1", volume(5), np.array([[50, 60, 0, 90, 100, 4]]))
+    labels = segment(case, engine).labels
+    assert np.array_equal(labels[2], filled((256, 256), (50, 60, 90, 100)))
+    for z in (0, 4):
+        assert np.array_equal(labels[z], filled((256, 256), (58, 68, 82, 92)))
+    official = segment(case, engine, Options(mode="official")).labels
+    assert np.array_equal(official[4], filled((256, 256), (44, 54, 96, 106)))
 
 
 def test_fixed_takes_the_box_as_it_is_on_every_slice(engine: Engine) -> None:
@@ -196,7 +207,7 @@ def test_fast_prompts_do_not_depend_on_the_label() -> None:
     """One pixel of four averages to nothing for every label, and both boxes are asked again."""
     boxes = np.array([[20, 20, 0, 40, 40, 2], [60, 60, 0, 80, 80, 2]])
     engine = DotEngine()
-    segment(make_case("3DBox_CT_1", volume(3, 512), boxes), engine)
+    segment(make_case("3DBox_CT_1", volume(3, 512), boxes), engine, Options(volume="propagate"))
     assert engine.boxes == [[[10, 10, 20, 20], [30, 30, 40, 40]]] * 3
 
 
@@ -204,7 +215,7 @@ def test_fast_prompts_do_not_depend_on_the_label() -> None:
     ("wrong", "message"),
     [
         ({"mode": "quick"}, "mode must be one of fast, official, got 'quick'"),
-        ({"volume": "slice"}, "volume must be one of propagate, fixed, got 'slice'"),
+        ({"volume": "slice"}, "volume must be one of auto, taper, propagate, fixed, got 'slice'"),
         ({"block": 0}, "block must be at least 1, got 0"),
         ({"batch": -1}, "batch must be at least 1, got -1"),
     ],
