@@ -86,7 +86,7 @@ def cross_validate(
 
 def read_report(out: Path, folds: int, paper: dict[str, float]) -> FoldReport:
     """The report of finished folds, from the scores they wrote."""
-    by_fold = [_read_cases(out / f"fold-{number}" / BEST_CASES) for number in range(folds)]
+    by_fold = [read_cases(out / f"fold-{number}" / BEST_CASES) for number in range(folds)]
     groups: dict[str, list[CaseRow]] = {}
     for row in (row for rows in by_fold for row in rows):
         groups.setdefault(row.group, []).append(row)
@@ -150,7 +150,12 @@ def _folds(
     return folds
 
 
-def _read_cases(path: Path) -> list[CaseRow]:
+def read_cases(path: Path) -> list[CaseRow]:
+    """The rows that `train.run.write_cases` wrote.
+
+    Raises:
+        RunError: there is no such file.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

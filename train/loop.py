@@ -1,12 +1,15 @@
 """The loop, to be read from top to bottom."""
 
 import math
+import multiprocessing
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from lightning.fabric import Fabric
 from torch import nn
@@ -15,6 +18,7 @@ from torch.utils.data import DataLoader
 from edge.errors import RunError
 from train.average import Average
 from train.data.sampler import Batches
+from train.display import silent
 from train.networks.build import Network
 from train.networks.parts import parameter_groups, set_training_mode
 from train.recipe import Recipe
@@ -24,14 +28,16 @@ from train.state import Progress, State
 from train.tasks.task import Task
 from train.validate import Validation
 
-REPORT_S = 30  # seconds between lines of progress
+SHOW_S = 1  # between two reports
+RATE_S = 30  # the rate that is shown is that of the last so many seconds
+SAVE_S = 300  # a killed run loses no more, however long its steps take
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 Keep = Callable[[Network, Validation | None], None]  # keeps the network as the best so far, and what it scored
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """One line of progress."""
+    """What a step did."""
 
     step: int
     steps: int
@@ -39,6 +45,7 @@ class StepReport:
     lr: float
     samples_per_s: float  # over all processes
     gpu_mib: float | None  # peak; None on a CPU
+    gpu_percent: int | None  # of the time that it was busy just now; None on a CPU, or where nobody can tell
 
 
 def fit(
@@ -50,7 +57,7 @@ def fit(
     *,
     keep: Keep,
     resume: bool = False,
-    report: Callable[[StepReport], None] = lambda _: None,
+    report: Callable[[StepReport], None] = silent,
 ) -> Progress:
     """Train to the recipe's end, or to where `early_stop` ends it.
 
@@ -58,6 +65,7 @@ def fit(
         task: what is trained on and validated; without a validation the last weights are the best.
         out: the run's folder; `last.ckpt` and the records go there.
         keep: called with the network, on the first process, whenever it validates best.
+        report: called on the first process, about once in SHOW_S and after the last step.
 
     Raises:
         RunError: a loss that is not finite, or `resume` without a checkpoint that fits.
@@ -70,8 +78,9 @@ def fit(
     state = State(network, optimizer, schedule, Average(network, recipe.ema), progress)
     if resume:
         state.restore(out)
-    records = Records(out, progress.step) if fabric.is_global_zero else None
-    watch = _Watch(progress.step, recipe.batch * fabric.world_size)
+    records = Records(out, progress.step, recipe) if fabric.is_global_zero else None
+    rate = _Rate(progress.step, recipe.batch * fabric.world_size)
+    shown, saved = _Every(SHOW_S), _Every(SAVE_S)
     set_training_mode(network)
     if recipe.validate_at_start and progress.step == 0:
         _validate(fabric, state, task, records, keep)
@@ -82,18 +91,17 @@ def fit(
             done, lr = progress.step == total, state.schedule.lr
             if records:
                 records.loss(progress.step, loss, lr)
-            if done or watch.is_due():
-                report(StepReport(progress.step, total, loss, lr, watch.rate(progress.step), _gpu_mib(fabric)))
             if done or progress.step % (recipe.validate_every or per_epoch) == 0:
                 score = _validate(fabric, state, task, records, keep)
                 state.schedule.judge(1 - score if task.validates else loss)
                 done = done or 0 < recipe.early_stop <= progress.validations_since_best
-            if done or progress.step % recipe.save_every == 0:
-                if records:
-                    state.save(out)
-                    records.show()
-                fabric.barrier()
+            if records and shown.is_due(done):
+                report(StepReport(progress.step, total, loss, lr, rate.per_s(progress.step), *_gpu_use(fabric)))
+            if records and saved.is_due(done or progress.step % recipe.save_every == 0):
+                state.save(out)
+                records.show()
             if done:
+                fabric.barrier()
                 return progress
     return progress
 
@@ -132,13 +140,32 @@ def total_steps(recipe: Recipe, processes: int) -> int:
 def _loader(task: Task, recipe: Recipe, epoch: int, first: int, fabric: Fabric) -> DataLoader:
     length = steps_per_epoch(recipe, fabric.world_size) * recipe.batch * fabric.world_size
     batches = Batches(length, recipe.batch, fabric.global_rank, fabric.world_size, first)
+    return make_loader(task, epoch, batches, recipe.workers, pin_memory=fabric.device.type == "cuda")
+
+
+def make_loader(
+    task: Task, epoch: int, batches: Iterable[list[int]], workers: int, *, pin_memory: bool = False
+) -> DataLoader:
+    """Batches of an epoch's samples at these positions, prepared by so many processes; 0: within this one.
+
+    They are not forked from this process: there OpenCV would wait for threads that were not forked with it.
+    """
+    context = multiprocessing.get_context("forkserver") if workers else None
+    if context is not None:
+        context.set_forkserver_preload(["train.data.samples"])
     return DataLoader(
         task.samples(epoch),
         batch_sampler=batches,
-        num_workers=recipe.workers,
+        num_workers=workers,
         collate_fn=task.collate,
-        pin_memory=fabric.device.type == "cuda",
+        pin_memory=pin_memory,
+        multiprocessing_context=context,
+        worker_init_fn=_use_one_thread,
     )
+
+
+def _use_one_thread(_worker: int) -> None:
+    cv2.setNumThreads(1)  # there are as many processes as are wanted
 
 
 def _validate(fabric: Fabric, state: State, task: Task, records: Records | None, keep: Keep) -> float:
@@ -160,21 +187,42 @@ def _validate(fabric: Fabric, state: State, task: Task, records: Records | None,
     return score
 
 
-class _Watch:
-    """When a line of progress is due, and how fast samples went since the last one."""
+class _Rate:
+    """How fast samples go."""
 
     def __init__(self, step: int, samples_per_step: int) -> None:
-        self._step, self._samples, self._since = step, samples_per_step, time.monotonic()
+        self._samples = samples_per_step
+        self._marks = deque([(time.monotonic(), step)])  # of the last RATE_S and the one before, at least two
 
-    def is_due(self) -> bool:
-        return time.monotonic() - self._since > REPORT_S
+    def per_s(self, step: int) -> float:
+        """Over the last RATE_S, or since the last call where that is longer ago."""
+        self._marks.append((time.monotonic(), step))
+        while len(self._marks) > 2 and self._marks[-1][0] - self._marks[1][0] > RATE_S:
+            self._marks.popleft()
+        (since, first), (now, last) = self._marks[0], self._marks[-1]
+        return (last - first) * self._samples / max(now - since, 1e-9)
 
-    def rate(self, step: int) -> float:
-        seconds = time.monotonic() - self._since
-        samples = (step - self._step) * self._samples
-        self._step, self._since = step, time.monotonic()
-        return samples / max(seconds, 1e-9)
+
+class _Every:
+    """What is due whenever some seconds have passed since it was done."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def is_due(self, anyway: bool = False) -> bool:
+        """Whether to do it now; True is taken as done."""
+        if not anyway and time.monotonic() - self._last <= self._seconds:
+            return False
+        self._last = time.monotonic()
+        return True
 
 
-def _gpu_mib(fabric: Fabric) -> float | None:
-    return torch.cuda.max_memory_allocated(fabric.device) / 2**20 if fabric.device.type == "cuda" else None
+def _gpu_use(fabric: Fabric) -> tuple[float | None, int | None]:
+    """Peak memory in MiB, and busy percent where NVIDIA's library is there to ask."""
+    if fabric.device.type != "cuda":
+        return None, None
+    try:
+        busy = torch.cuda.utilization(fabric.device)
+    except (ImportError, RuntimeError):  # no pynvml, or a driver that does not say
+        busy = None
+    return torch.cuda.max_memory_allocated(fabric.device) / 2**20, busy

@@ -1,18 +1,25 @@
-"""What a run would do, and with one step measured, how long it would take."""
+"""What a run would do, and with one small step measured, how long it would take."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 
-from edge.machine import peak_memory_mib
-from train.loop import total_steps
+from edge.machine import peak_memory_mib, reset_peak_memory
+from train.loop import make_loader, total_steps
 from train.networks.build import Network
 from train.networks.parts import count_parameters, set_training_mode
 from train.recipe import Recipe
 from train.tasks.task import DataFacts, Task
 
-TIMED_S = 2.0  # of loading samples
+TIMED_S = 2.0  # of loading samples, for each number of workers
+TIMED_WORKERS = (0, 2)  # 0: within the process itself
+TIMED_IMAGES = 2  # of a timed step: a whole batch takes minutes on a CPU
+KEPT_BY_OPTIMIZER = 2  # numbers per trainable parameter, Adam's
+SLOW_S = 10.0  # a step that took longer is not repeated
 
 
 @dataclass(frozen=True)
@@ -27,9 +34,18 @@ class Plan:
     shares: dict[str, float]  # modality -> share of draws
     steps: int
     samples: int  # drawn over the whole run
-    step_s: float | None  # measured here; None unless asked for
-    memory_mib: float | None  # peak, measured with it
-    samples_per_s: float | None  # prepared by one process from the cache, measured with it
+    estimate: "Estimate | None" = None  # None unless asked for
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What was measured on this machine."""
+
+    device: str  # cpu or cuda
+    images: int  # of the step that was measured; time and memory beyond the network's are scaled to the batch
+    step_s: float
+    memory_mib: float  # peak
+    samples_per_s: dict[int, float]  # worker processes (0: the training process) -> samples prepared from the cache
 
 
 def make_plan(recipe: Recipe, network: Network, facts: DataFacts, processes: int) -> Plan:
@@ -45,27 +61,51 @@ def make_plan(recipe: Recipe, network: Network, facts: DataFacts, processes: int
         shares=facts.shares,
         steps=steps,
         samples=steps * recipe.batch * processes,
-        step_s=None,
-        memory_mib=None,
-        samples_per_s=None,
     )
 
 
-def timed(plan: Plan, recipe: Recipe, network: Network, task: Task) -> Plan:
-    """The plan with the second of two steps timed, the peak memory they took, and the rate of the data."""
-    samples, start, loaded = task.samples(0), time.perf_counter(), 0
-    while loaded == 0 or time.perf_counter() - start < TIMED_S:
-        samples[loaded]
-        loaded += 1
-    rate = loaded / (time.perf_counter() - start)
+def timed(plan: Plan, recipe: Recipe, network: Network, task: Task, fabric: Fabric) -> Plan:
+    """The plan with the rate of the data, and time and memory of a step, measured on a few images and scaled."""
+    images = min(TIMED_IMAGES, recipe.batch)
+    rates = {workers: _loading_rate(task, recipe.batch, workers) for workers in TIMED_WORKERS}
+    samples = task.samples(0)
+    batch = task.collate([samples[position] for position in range(images)]).to(fabric.device)
+    lesson = task.lesson(network.to(fabric.device))
     set_training_mode(network)
-    lesson = task.lesson(network)
-    batch = task.collate([samples[position] for position in range(recipe.batch)])
-    seconds = 0.0
+    seconds, before, peak = _measure_step(lesson, batch, fabric)
+    share, kept = recipe.batch / images, plan.trainable * 4 / 2**20
+    memory_mib = before + (peak - before) * share + kept * (KEPT_BY_OPTIMIZER + (recipe.ema > 0))
+    return replace(plan, estimate=Estimate(fabric.device.type, images, seconds * share, memory_mib, rates))
+
+
+def _measure_step(lesson: Any, batch: Any, fabric: Fabric) -> tuple[float, float, float]:
+    """Seconds of the second of two steps, or of the first where that was slow; MiB before and at the peak."""
+    reset_peak_memory()
+    before, seconds = _memory_mib(fabric), 0.0
     for _ in range(2):
         start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision.startswith("bf16")):
+        with fabric.autocast():
             loss = lesson(batch)
         loss.backward()
+        loss.item()  # a GPU's work is done
         seconds = time.perf_counter() - start
-    return Plan(**{**asdict(plan), "step_s": seconds, "memory_mib": peak_memory_mib(), "samples_per_s": rate})
+        if seconds > SLOW_S:
+            break
+    return seconds, before, _memory_mib(fabric)
+
+
+def _memory_mib(fabric: Fabric) -> float:
+    """Peak so far: of the process, or on a GPU of what torch took there."""
+    return torch.cuda.max_memory_allocated() / 2**20 if fabric.device.type == "cuda" else peak_memory_mib()
+
+
+def _loading_rate(task: Task, batch: int, workers: int) -> float:
+    """Samples per second out of the cache, batched, once the workers run."""
+    batches = (list(range(number * batch, (number + 1) * batch)) for number in count())
+    loader = iter(make_loader(task, 0, batches, workers))
+    next(loader)
+    start, loaded = time.perf_counter(), 0
+    while loaded == 0 or time.perf_counter() - start < TIMED_S:
+        next(loader)
+        loaded += batch
+    return loaded / (time.perf_counter() - start)

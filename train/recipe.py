@@ -114,6 +114,7 @@ class Recipe:
     validation_slices: int = 5  # of a volume, around its middle
     hold_out: float = 0.05  # of the cases, when no validation folder is given
     early_stop: int = 0  # validations without improvement before the run ends; 0: never
+    wandb: str = ""  # project at Weights & Biases that gets the records too; empty: none
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:

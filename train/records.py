@@ -1,45 +1,79 @@
-"""What a run leaves behind to look at: losses and validations as CSV, as TensorBoard events, as curves in a PNG."""
+"""What a run leaves behind to look at: losses and validations as CSV, as TensorBoard events, as curves in a PNG.
+
+At Weights & Biases too, where the recipe asks for it.
+"""
 
 import csv
+import importlib.util
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from edge.errors import RunError
+from train.recipe import Recipe
 from train.validate import Validation
 
 LOSSES, VALIDATIONS, METRICS, CURVES = "losses.csv", "validations.csv", "metrics.csv", "curves.png"
+WANDB_ID = "wandb.id"  # of the run there, so that a resumed run goes on with it
 
 
 class Records:
     """Appends to the run's files; after a resume, rows from beyond the checkpoint are dropped first."""
 
-    def __init__(self, out: Path, step: int) -> None:
+    def __init__(self, out: Path, step: int, recipe: Recipe) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._out = out
         for name in (LOSSES, VALIDATIONS, METRICS):
             _drop_rows_after(out / name, step)
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
+        self._wandb = _wandb_run(out, recipe) if recipe.wandb else None
 
     def loss(self, step: int, loss: float, lr: float) -> None:
         """One optimiser step."""
         _append(self._out / LOSSES, {"step": step, "loss": repr(loss), "lr": repr(lr)})
-        self._board.add_scalar("loss", loss, step)
-        self._board.add_scalar("lr", lr, step)
+        self._log(step, {"loss": loss, "lr": lr})
 
     def validation(self, step: int, validation: Validation) -> None:
         """One validation."""
         for modality, dsc in {"mean": validation.dsc, **validation.by_modality}.items():
             _append(self._out / VALIDATIONS, {"step": step, "modality": modality, "dsc": f"{dsc:.4f}"})
-            self._board.add_scalar(f"dsc/{modality}", dsc, step)
-
+            self._log(step, {f"dsc/{modality}": dsc})
         for metric, value in validation.means().items():
             if metric != "dice":
                 _append(self._out / METRICS, {"step": step, "metric": metric, "mean": f"{value:.4f}"})
-                self._board.add_scalar(f"metric/{metric}", value, step)
+                self._log(step, {f"metric/{metric}": value})
 
     def show(self) -> None:
         """Bring the curves and the TensorBoard events up to date."""
         self._board.flush()
         draw_curves(self._out)
+
+    def _log(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log({"step": step, **values})
+
+
+def check_wandb(recipe: Recipe) -> None:
+    """Raises: RunError: the recipe asks for Weights & Biases, and its package is not there."""
+    if recipe.wandb and importlib.util.find_spec("wandb") is None:
+        raise RunError(f"wandb={recipe.wandb} needs a package: pip install wandb, or leave the key out")
+
+
+def _wandb_run(out: Path, recipe: Recipe) -> Any:
+    """The run's twin at Weights & Biases; its own step counter only grows, so curves are over ours."""
+    import wandb
+
+    known = out / WANDB_ID
+    run_id = known.read_text(encoding="utf-8") if known.exists() else None
+    run = wandb.init(
+        project=recipe.wandb, name=out.name, id=run_id, resume="allow", dir=str(out), config=asdict(recipe)
+    )
+    run.define_metric("*", step_metric="step")
+    known.write_text(run.id, encoding="utf-8")
+    return run
 
 
 def draw_curves(out: Path) -> None:

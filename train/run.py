@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from edge.home import home
 from edge.machine import describe_machine
 from edge.npz import whole_file
 from train.data.folds import Fold
+from train.display import Advance, Say, lines, silent
 from train.loop import StepReport, fit
 from train.networks.build import Network, build_network, load_base, public_state
 from train.networks.checkpoint import read_checkpoint, save_atomically
@@ -24,6 +26,8 @@ from train.networks.parts import choose_trainable, lora_options, start_evenly, t
 from train.networks.sam import SamOptions
 from train.plan import Plan, make_plan, timed
 from train.recipe import Recipe, load_recipe, to_toml
+from train.records import check_wandb
+from train.state import LAST
 from train.tasks.build import make_task
 from train.tasks.ellipses import learn_ellipses
 from train.tasks.task import DataFacts
@@ -32,6 +36,7 @@ from train.validate import Validation
 RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES = (
     "recipe.toml", "run.json", "best.pth", "adapter", "base.pth", "best_cases.csv",
 )  # fmt: skip
+PACKAGES = ("torch", "lightning", "peft", "monai", "safetensors", "segment-anything")  # said in RUN, edge's are too
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ def train(
     nodes: int = 1,
     cache: Path | None = None,
     fold: Fold | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = silent,
+    advance: Advance | None = None,
 ) -> Plan | Outcome:
     """Run a recipe.
 
@@ -69,13 +75,14 @@ def train(
         out: folder of the run; made if missing.
         base: checkpoint to start from; None: random weights.
         validation: folder of labelled cases; None: the recipe's `hold_out` share of `data`.
-        resume: go on from `out`'s last checkpoint.
-        dry_run: only plan, with one step timed; nothing is written but the data cache.
+        resume: go on from `out`'s last checkpoint; a run killed before its first starts again.
+        dry_run: only plan, with one small step timed; nothing is written but the data cache.
         overrides: `key=value` for the recipe.
         devices: how many, or `auto` for all there are; several run as as many processes.
         cache: where prepared data lies; None: below SAMEDGE_HOME.
         fold: which images or subjects train and which validate; None: by `validation` or `hold_out`.
-        say: takes each line of progress.
+        say: takes each line to be shown.
+        advance: is told how far each work is; None: `say` is, now and then.
 
     Raises:
         RunError: the recipe, an override, the output folder or the machine stands in the way.
@@ -83,20 +90,25 @@ def train(
         ModelError: the base does not fit.
     """
     settings = load_recipe(recipe, overrides)
+    check_wandb(settings)
     if base is None and settings.trainable != "all":
         if settings.network == "litemedsam":
             raise RunError(f"{recipe} adapts a trained network: give its checkpoint with --base")
         say("no --base: what does not train stays random; good for a trial, not for a result")
     if not dry_run and not resume and (out / RUN).exists():
         raise RunError(f"{out}: holds a run already; go on with --resume, or give another folder")
+    resume = resume and ((out / LAST).exists() or not (out / RUN).exists())
     fabric = _fabric(settings, accelerator, devices, nodes)
+    advance = advance or lines(say)
+    if not fabric.is_global_zero:
+        say = advance = silent
     with fabric.rank_zero_first():
-        task = make_task(settings, data, validation, cache or home() / "training", fold, say)
+        task = make_task(settings, data, validation, cache or home() / "training", fold, say, advance)
     settings = replace(settings, epoch_samples=settings.epoch_samples or task.facts.slices)
     network, base_hash = _network(settings, base, None if dry_run or resume else out / BASE)
     plan = make_plan(settings, network, task.facts, fabric.world_size)
     if dry_run:
-        return timed(plan, settings, network, task)
+        return timed(plan, settings, network, task, fabric)
     network.to(fabric.device)
     if resume:
         _check_same(out, base_hash, task.facts)
@@ -104,7 +116,7 @@ def train(
         if fabric.is_global_zero:
             _start_folder(out, settings, plan, task.facts, base_hash)
         if isinstance(network, LiteMedSAM):
-            learn_ellipses(network, settings, say)
+            learn_ellipses(network, settings, advance)
     if settings.compile:
         network.image_encoder.compile()
 
@@ -114,8 +126,7 @@ def train(
             write_cases(out / BEST_CASES, validation)
 
     def report(step: StepReport) -> None:
-        if fabric.is_global_zero:
-            say(_line(step))
+        advance("training", step.step, step.steps, _note(step))
 
     progress = fit(fabric, network, settings, task, out, keep=keep, resume=resume, report=report)
     result = out / (ADAPTER if settings.trainable.startswith("lora") else BEST)
@@ -173,7 +184,7 @@ def _start_folder(out: Path, recipe: Recipe, plan: Plan, facts: DataFacts, base_
             "base_sha256": base_hash,
             "data_sha256": facts.sha256,
             "machine": describe_machine(),
-            "torch": torch.__version__,
+            "packages": {name: metadata.version(name) for name in PACKAGES},
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "plan": asdict(plan),
         }
@@ -222,9 +233,7 @@ def adapter_facts(recipe: Recipe) -> dict[str, Any]:
     return {key: getattr(recipe, key) for key in (keys if recipe.network != "litemedsam" else keys[:1])}
 
 
-def _line(step: StepReport) -> str:
+def _note(step: StepReport) -> str:
     gpu = "" if step.gpu_mib is None else f", GPU {step.gpu_mib:.0f} MiB"
-    return (
-        f"step {step.step} of {step.steps}: loss {step.loss:.4f}, lr {step.lr:.2e}, "
-        f"{step.samples_per_s:.1f} samples/s{gpu}"
-    )
+    busy = "" if step.gpu_percent is None else f", {step.gpu_percent} % busy"
+    return f"loss {step.loss:.4f}, lr {step.lr:.2e}, {step.samples_per_s:.1f} samples/s{gpu}{busy}"

@@ -1,10 +1,12 @@
 """`samedge train`."""
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from train.plan import Plan
 
 RECIPES = sorted(path.stem for path in (Path(__file__).parent / "recipes").glob("*.toml"))
 
@@ -41,7 +43,10 @@ def train(
     from edge.report import print_rows
 
     try:
+        from lightning.fabric.utilities.rank_zero import rank_zero_only
+
         from train.cross_validation import cross_validate, table
+        from train.display import on_stderr
         from train.run import Outcome
         from train.run import train as run
     except ImportError as error:
@@ -57,27 +62,40 @@ def train(
         "accelerator": accelerator,
         "devices": devices if devices == "auto" else int(devices),
         "nodes": nodes,
-        "say": lambda line: print(line, file=sys.stderr, flush=True),
     }
     if folds:
         if dry_run or out is None or val is not None:
             raise typer.BadParameter("--folds needs --out and goes with neither --val nor --dry-run")
         del settings["validation"]
-        print_rows(table(cross_validate(recipe, data, out, folds=folds, **settings)))
+        with on_stderr() as (say, advance):
+            report = cross_validate(recipe, data, out, folds=folds, say=say, advance=advance, **settings)
+        print_rows(table(report))
         print(f"written to {out}")
         return
-    result = run(recipe, data, out or Path(), dry_run=dry_run, **settings)
+    with on_stderr() as (say, advance):
+        result = run(recipe, data, out or Path(), dry_run=dry_run, say=say, advance=advance, **settings)
+    if getattr(rank_zero_only, "rank", 0):  # another process of the same run
+        return
     if isinstance(result, Outcome):
         score = "no validation" if result.dsc is None else f"best validation DSC {result.dsc:.4f}"
         print(f"{result.result}: {result.steps} steps, {score}")
         return
-    print(f"parameters   {result.parameters:,} in all, {result.trainable:,} trainable")
-    for modality, cases in result.cases.items():
-        print(f"{modality:12} {cases} cases, {result.shares[modality]:.1%} of the samples")
-    print(f"data         {result.slices} slices prepared, {len(result.left_out)} cases left out as broken")
-    if result.samples_per_s is not None:
-        print(f"loading      {result.samples_per_s:.0f} samples/s by one process")
-    print(f"steps        {result.steps} of {result.samples // max(1, result.steps)} samples")
-    if result.step_s is not None and result.memory_mib is not None:
-        hours = result.step_s * result.steps / 3600
-        print(f"estimate     {result.step_s:.2f} s a step on this CPU, {hours:.1f} h, {result.memory_mib:.0f} MiB")
+    _print_plan(result)
+
+
+def _print_plan(plan: "Plan") -> None:
+    print(f"parameters   {plan.parameters:,} in all, {plan.trainable:,} trainable")
+    for modality, cases in plan.cases.items():
+        print(f"{modality:12} {cases} cases, {plan.shares[modality]:.1%} of the samples")
+    print(f"data         {plan.slices} slices prepared, {len(plan.left_out)} cases left out as broken")
+    print(f"steps        {plan.steps} of {plan.samples // max(1, plan.steps)} samples")
+    if plan.estimate is None:
+        return
+    where, estimate = {"cpu": "CPU", "cuda": "GPU"}.get(plan.estimate.device, plan.estimate.device), plan.estimate
+    for workers, rate in estimate.samples_per_s.items():
+        print(f"loading      {rate:.0f} samples/s by {f'{workers} workers' if workers else 'the process itself'}")
+    hours = estimate.step_s * plan.steps / 3600
+    print(
+        f"estimate     {estimate.step_s:.2f} s a step on this {where}, {hours:.1f} h, {estimate.memory_mib:.0f} MiB; "
+        f"scaled from a step of {estimate.images} images"
+    )

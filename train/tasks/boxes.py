@@ -1,7 +1,7 @@
 """LiteMedSAM's task: several boxes of an image at once, any modality, validated by the runtime itself."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from train.data.cache import Cache, CacheOptions, prepare_cache
 from train.data.cases import dataset_of, find_sources
 from train.data.sampler import Draws
 from train.data.samples import Batch, Sample, SampleOptions, Samples, collate
+from train.display import Advance, Say
 from train.losses import iou_loss, mask_loss, mean_over_images
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.recipe import Recipe
@@ -35,7 +36,8 @@ class BoxTask:
     def samples(self, epoch: int) -> Samples:
         return Samples(self._cache, self._draws, sample_options(self._recipe), epoch)
 
-    def collate(self, samples: list[Sample]) -> Batch:
+    @staticmethod
+    def collate(samples: list[Sample]) -> Batch:
         return collate(samples)
 
     def lesson(self, network: LiteMedSAM) -> nn.Module:
@@ -78,7 +80,7 @@ def sample_options(recipe: Recipe) -> SampleOptions:
 
 
 def make_box_task(
-    recipe: Recipe, data: Sequence[Path], validation: Path | None, cache: Path, say: Callable[[str], None]
+    recipe: Recipe, data: Sequence[Path], validation: Path | None, cache: Path, say: Say, advance: Advance
 ) -> BoxTask:
     """The task on folders of cases.
 
@@ -96,7 +98,7 @@ def make_box_task(
         cache,
         options,
         leave_out=_left_out(recipe, data),
-        progress=lambda done, total: say(f"preparing data: {done} of {total}") if done % 10 == 0 else None,
+        progress=lambda done, total: advance("preparing data", done, total, ""),
     )
     for line in prepared.broken:
         say(f"left out: {line}")

@@ -1,23 +1,28 @@
 """A recipe's task on folders of data."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from train.data.folds import Fold
 from train.data.maps import MapSource, choose_groups, find_maps, with_objects
 from train.data.sequences import find_subjects
+from train.display import Advance, Say, silent
 from train.recipe import Recipe
 from train.tasks.boxes import make_box_task
 from train.tasks.maps import MapTask
 from train.tasks.sequences import SequenceTask
 from train.tasks.task import Task
 
-Say = Callable[[str], None]
-
 
 def make_task(
-    recipe: Recipe, data: Sequence[Path], validation: Path | None, cache: Path, fold: Fold | None, say: Say
+    recipe: Recipe,
+    data: Sequence[Path],
+    validation: Path | None,
+    cache: Path,
+    fold: Fold | None,
+    say: Say,
+    advance: Advance = silent,
 ) -> Task:
     """The task of a recipe.
 
@@ -31,7 +36,7 @@ def make_task(
         RunError: `only` or `leave_out` name what is not there, or the cache cannot be written.
     """
     if recipe.task == "boxes":
-        return make_box_task(recipe, data, validation, cache, say)
+        return make_box_task(recipe, data, validation, cache, say, advance)
     if recipe.task == "sequences":
         subjects = find_subjects(data)
         held = find_subjects([validation]) if validation is not None and fold is None else None

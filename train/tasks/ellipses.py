@@ -5,12 +5,12 @@ yet makes each of those steps expensive; without it a step costs a fifth.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from edge.geometry import MODEL_SIZE
+from train.display import Advance, silent
 from train.losses import mask_loss
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
@@ -19,7 +19,7 @@ from train.recipe import Recipe
 SIDES = {56: 48, 112: 12, 256: 4}  # side of the field in px -> boxes a step: about the same work each
 SMALLEST_BOX_PX = 4
 WARMUP_STEPS = 100
-REPORT_STEPS = 50
+REPORTED_STEPS = 50  # that the DSC shown is the mean of
 
 
 def ellipse_lesson(step: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -49,7 +49,7 @@ def inscribed_ellipses(boxes: Tensor, side: int) -> Tensor:
     return (distance[:, 0, None, :] + distance[:, 1, :, None] <= 1).float()
 
 
-def learn_ellipses(network: LiteMedSAM, recipe: Recipe, say: Callable[[str], None] = lambda _: None) -> float:
+def learn_ellipses(network: LiteMedSAM, recipe: Recipe, advance: Advance = silent) -> float:
     """Teach the decoder ellipses for `ellipse_steps`; returns the last tenth's DSC, 0 where there is no step.
 
     The same in every process, as it depends on the recipe alone.
@@ -75,8 +75,7 @@ def learn_ellipses(network: LiteMedSAM, recipe: Recipe, say: Callable[[str], Non
         answered = logits > 0
         overlap = 2 * (answered * ellipses).sum() / (answered.sum() + ellipses.sum())
         scores.append(float(overlap))
-        if (step + 1) % REPORT_STEPS == 0:
-            recent = sum(scores[-REPORT_STEPS:]) / REPORT_STEPS
-            say(f"ellipses, step {step + 1} of {recipe.ellipse_steps}: DSC {recent:.3f}")
+        recent = scores[-REPORTED_STEPS:]
+        advance("ellipses", step + 1, recipe.ellipse_steps, f"DSC {sum(recent) / len(recent):.3f}")
     last = scores[-max(1, len(scores) // 10) :]
     return sum(last) / len(last)

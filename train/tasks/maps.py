@@ -75,7 +75,8 @@ class MapTask:
     def samples(self, epoch: int) -> Dataset:
         return MapSamples(self._training, self._options, self._recipe.seed, epoch)
 
-    def collate(self, samples: list[SamSample]) -> SamBatch:
+    @staticmethod
+    def collate(samples: list[SamSample]) -> SamBatch:
         return collate_sam(samples)
 
     def lesson(self, network: Sam) -> nn.Module:

@@ -51,7 +51,8 @@ class SequenceTask:
     def samples(self, epoch: int) -> Dataset:
         return SequenceSamples(self._draws, self._size, self._options, self._recipe.seed, epoch)
 
-    def collate(self, samples: list[SamSample]) -> SamBatch:
+    @staticmethod
+    def collate(samples: list[SamSample]) -> SamBatch:
         return collate_sam(samples)
 
     def lesson(self, network: Sam) -> nn.Module:

@@ -29,8 +29,9 @@ class Task(Protocol):
     def samples(self, epoch: int) -> Dataset:
         """The samples of an epoch; a position always gives the same one."""
 
-    def collate(self, samples: list[Any]) -> Any:
-        """A batch, with `to(device)`, that `lesson` takes."""
+    @staticmethod
+    def collate(samples: list[Any]) -> Any:
+        """A batch, with `to(device)`, that `lesson` takes; not a method, so that no process gets a copy of the task."""
 
     def lesson(self, network: Any) -> nn.Module:
         """A module from a batch to its loss; holds the network, so that Fabric wraps everything with a gradient."""
