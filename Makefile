@@ -5,10 +5,15 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 IMAGE ?= samedge
 CASES ?= cases
-# For make default-model: folders train/ and val/ of labelled cases, the run's folder, and `key=value` over the recipe's.
+# For make default-model and ablation: folders train/ and val/ of labelled cases, the run's folder, `key=value` over the
+# recipe's. The model goes on from BASE and is written to MODEL and BASE.
 DATA ?= ../shared/data
-RUN ?= runs/default-model
+RUN ?= runs/$@
 TRAIN ?=
+BASE ?= weights/samedge-base.pth
+MODEL ?= edge/default_model
+# Options of python -m train.ablation_cli.
+ABLATION ?=
 # A script whose `up` starts a Docker engine and prints its DOCKER_HOST; used where no engine runs.
 ENGINE ?= ../shared/tools/docker-engine
 
@@ -18,7 +23,7 @@ FIND_ENGINE = { docker info >/dev/null 2>&1 || { [ -x $(ENGINE) ] && eval "$$($(
 PIP_BUILD_ARGS = --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test lint cases default-model image image-test lock clean
+.PHONY: help bench test lint cases default-model ablation image image-test lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,15 +42,20 @@ lint: $(VENV)/.installed-dev  ## ruff (rules and format) and mypy
 cases: $(VENV)/.installed  ## make the case files of cases/ again
 	$(BIN)/samedge cases make --suite small --out $(CASES)
 
-# Stopped, it goes on where it was; on a CPU see the head of train/recipes/litemedsam-base.toml for what to put in TRAIN.
+# Stopped, it goes on where it was; done, its folder is put aside, so that the next one starts from what this one made.
+# On a CPU see the head of train/recipes/litemedsam-base.toml for what to put in TRAIN.
 default-model: $(VENV)/.installed-dev  ## train the shipped weights further on DATA, and export what validates best
-	$(BIN)/samedge train litemedsam-base ellipse_steps=0 $(TRAIN) --base weights/samedge-base.pth \
+	$(BIN)/samedge train litemedsam-base ellipse_steps=0 validate_at_start=true $(TRAIN) --base $(BASE) \
 		--data $(DATA)/train --val $(DATA)/val --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
 	$(BIN)/python -c "from pathlib import Path; from train.networks.checkpoint import halve; \
 		halve(Path('$(RUN)/best.pth'), Path('$(RUN)/samedge-base.pth'))"
-	$(BIN)/samedge export $(RUN)/samedge-base.pth edge/default_model --weights f16 --calibration $(DATA)/train --holdout $(DATA)/val \
+	$(BIN)/samedge export $(RUN)/samedge-base.pth $(MODEL) --weights f16 --calibration $(DATA)/train --holdout $(DATA)/val \
 		--licence "research use only; see README.md" --training-data "public images listed in README.md"
-	cp $(RUN)/samedge-base.pth weights/
+	cp $(RUN)/samedge-base.pth $(BASE)
+	mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S)
+
+ablation: $(VENV)/.installed-dev  ## LoRA, balanced sampling and argmax, each against what it replaces, on DATA
+	$(BIN)/python -m train.ablation_cli --data $(DATA) --out $(RUN) $(ABLATION) $(TRAIN)
 
 image:  ## build the predictor image
 	@$(FIND_ENGINE) || { echo "make image: no Docker engine answers; start one or set DOCKER_HOST" >&2; exit 1; }; \

@@ -34,7 +34,7 @@ from edge.report import write_json
 from edge.restore import positive_window
 from edge.runtime import Engine, available_cores, load_engine
 from edge.score import mean_dice
-from train.cross_validation import read_cases
+from train.cross_validation import DONE, read_cases
 from train.data.cases import dataset_of, find_sources, truth_of
 from train.display import Say
 from train.networks.checkpoint import load_weights, read_checkpoint
@@ -201,6 +201,9 @@ def _unseeing_base(settings: Settings, say: Say) -> Path:
 def _train(settings: Settings, say: Say, name: str, base: Path | None, choice: str, steps: int, *more: str) -> Path:
     """The result of a training in `settings.out / name`: LoRA on a base, or from nothing."""
     folder = settings.out / name
+    result = folder / (ADAPTER if base else BEST)
+    if (folder / DONE).exists():
+        return result
     recipe = "litemedsam-lora" if base else "litemedsam-base"
     given = (*EVERY_RUN, *(ADAPTING if base else ()), choice, f"max_steps={steps}", *more, *settings.overrides)
     command = [sys.executable, "-m", "edge", "train", recipe, *given, f"--data={settings.data / 'train'}"]
@@ -211,7 +214,8 @@ def _train(settings: Settings, say: Say, name: str, base: Path | None, choice: s
     done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": threads}, stdout=subprocess.DEVNULL)
     if done.returncode:
         raise RunError(f"{name}: training ended with exit code {done.returncode}")
-    return folder / (ADAPTER if base else BEST)
+    write_whole(folder / DONE, b"")
+    return result
 
 
 def _validated(path: Path, weights: dict[str, Tensor], cases: Sequence[Case]) -> Validation:

@@ -76,19 +76,19 @@ def test_the_decoder_trains_by_option_but_not_what_a_box_never_touches() -> None
 def test_merged_equals_unmerged_after_a_save_and_a_load(
     tmp_path: Path, adapted: tuple[LiteMedSAM, dict[str, Tensor]]
 ) -> None:
-    """Embeddings within 1e-5; the adapter's file below 1 MB."""
+    """Embeddings of a whole frame within 1e-5; the adapter's files below 1 MB."""
     network, base = adapted
     save_atomically({"model": base}, tmp_path / "base.pth")
     save_adapter(tmp_path / "adapter", network, LoraOptions(rank=4, alpha=8), state_hash(base), {})
     merged = LiteMedSAM().eval()
     load_weights(merged, load_merged(tmp_path / "base.pth", tmp_path / "adapter"), "merged")
-    image = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected, plain = network.image_encoder(image), LiteMedSAM().eval()
-        torch.testing.assert_close(merged.image_encoder(image), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(merged.image_encoder(image), expected, atol=1e-5, rtol=0)
         load_weights(plain, base, "base")
         assert (plain.image_encoder(image) - expected).abs().max() > 1e-3  # or the test could not fail
-    assert sum(path.stat().st_size for path in (tmp_path / "adapter").iterdir()) < 2**20
+    assert sum(path.stat().st_size for path in (tmp_path / "adapter").iterdir()) < 1e6
 
 
 def test_an_adapter_refuses_another_base(tmp_path: Path, adapted: tuple[LiteMedSAM, dict[str, Tensor]]) -> None:

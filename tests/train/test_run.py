@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -15,10 +16,17 @@ import pytest
 import torch
 
 from edge.errors import RunError
+from train import loop
+from train import plan as plan_module
+from train.data.sampler import Batches
+from train.display import silent
+from train.loop import make_loader
 from train.networks.checkpoint import read_checkpoint, save_atomically
 from train.networks.litemedsam import PARAMETERS, LiteMedSAM
 from train.networks.lora import load_merged
+from train.recipe import load_recipe
 from train.run import Outcome, Plan, train
+from train.tasks.build import make_task
 
 # a 56-px region instead of the frame: the same code at a twentieth of the work
 SMALL = ["region_px=56", "batch=2", "epoch_samples=8", "precision=32-true", "validation_cases=0", "zoom=0.3"]
@@ -84,7 +92,8 @@ def test_a_run_leaves_everything_that_explains_it(tmp_path: Path, data: Path, ba
     outcome = train("litemedsam-lora", [data], tmp_path / "run", base=base, cache=cache, overrides=overrides)
     assert isinstance(outcome, Outcome) and outcome.steps == 4
     run = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert {"seed", "base_sha256", "data_sha256", "machine", "torch", "plan"} <= set(run)
+    assert {"seed", "base_sha256", "data_sha256", "machine", "packages", "plan"} <= set(run)
+    assert run["packages"]["torch"] == metadata.version("torch")
     assert "max_steps = 4" in (tmp_path / "run" / "recipe.toml").read_text()
     assert [step for step, _ in losses_of(tmp_path / "run")] == [1, 2, 3, 4]
     assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
@@ -174,7 +183,7 @@ def test_validation_goes_through_the_runtime_and_the_best_is_kept(
 def test_a_dry_run_prints_the_papers_counts_and_writes_no_run(
     tmp_path: Path, data: Path, base: Path, cache: Path
 ) -> None:
-    """9,791,300 + 118,784 parameters; modalities and their shares; one step timed."""
+    """9,791,300 + 118,784 parameters; modalities and their shares; loading by one and by two, a small step timed."""
     plan = train(
         "litemedsam-lora",
         [data],
@@ -187,8 +196,66 @@ def test_a_dry_run_prints_the_papers_counts_and_writes_no_run(
     assert isinstance(plan, Plan)
     assert (plan.parameters, plan.trainable) == (9_791_300 + 118_784, 118_784)
     assert plan.cases == {"CT": 2, "MR": 1, "US": 3} and sum(plan.shares.values()) == pytest.approx(1)
-    assert plan.steps == 5 and plan.samples == 10 and plan.step_s is not None and plan.memory_mib is not None
+    assert plan.steps == 5 and plan.samples == 10 and plan.estimate is not None
+    assert plan.estimate.step_s > 0 and plan.estimate.memory_mib > 100
+    assert set(plan.estimate.samples_per_s) == {0, 2} and min(plan.estimate.samples_per_s.values()) > 0
     assert not (tmp_path / "run").exists()
+
+
+def test_an_estimate_is_scaled_from_two_images_to_the_batch(
+    data: Path, base: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1.5 s and 100 MiB over 400 for 2 of 8 images: 6 s, 400 + 4 x 100 MiB, and Adam's two numbers a parameter."""
+    seen: list[int] = []
+    monkeypatch.setattr(plan_module, "TIMED_WORKERS", ())
+    monkeypatch.setattr(
+        plan_module, "_measure_step", lambda _, batch, __: seen.append(len(batch.images)) or (1.5, 400.0, 500.0)
+    )
+    overrides = [*SMALL, "batch=8", "max_steps=1"]
+    plan = train("litemedsam-lora", [data], data, base=base, cache=cache, overrides=overrides, dry_run=True)
+    assert isinstance(plan, Plan) and plan.estimate is not None and seen == [2]
+    assert plan.estimate.step_s == 6.0
+    assert plan.estimate.memory_mib == pytest.approx(800 + 2 * 4 * 118_784 / 2**20)
+
+
+def test_processes_that_prepare_samples_give_the_same_batches(data: Path, cache: Path) -> None:
+    """Two of them, or none."""
+    task = make_task(load_recipe("litemedsam-lora", SMALL), [data], None, cache, None, silent)
+    batches = list(Batches(draws=8, batch=2))
+    here, there = (list(make_loader(task, 1, batches, workers)) for workers in (0, 2))
+    assert len(here) == len(there) == 4
+    for one, other in zip(here, there, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True))
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(
+    tmp_path: Path, data: Path, base: Path, cache: Path
+) -> None:
+    """With --resume, as what there is of it says; the losses of the lost steps are not kept twice."""
+    run, overrides = tmp_path / "run", [*SMALL, "max_steps=2"]
+    whole = train("litemedsam-lora", [data], tmp_path / "whole", base=base, cache=cache, overrides=overrides)
+    train("litemedsam-lora", [data], run, base=base, cache=cache, overrides=overrides)
+    (run / "last.ckpt").unlink()
+    resumed = train("litemedsam-lora", [data], run, base=base, cache=cache, overrides=overrides, resume=True)
+    assert isinstance(whole, Outcome) and isinstance(resumed, Outcome) and resumed.steps == 2
+    assert losses_of(run) == losses_of(tmp_path / "whole")
+
+
+def test_a_long_step_is_saved_before_save_every(
+    tmp_path: Path, data: Path, base: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps that take longer than SAVE_S: a kill loses one."""
+    monkeypatch.setattr(loop, "SAVE_S", 0.0)
+    monkeypatch.setattr(loop, "SHOW_S", 0.0)
+    saved: list[bool] = []
+
+    def advance(what: str, done: int, total: int, note: str) -> None:
+        saved.append((tmp_path / "run" / "last.ckpt").exists())
+
+    overrides = [*SMALL, "max_steps=2", "save_every=500"]
+    settings = {"base": base, "cache": cache, "overrides": overrides, "advance": advance}
+    train("litemedsam-lora", [data], tmp_path / "run", **settings)
+    assert saved[-2:] == [False, True]
 
 
 @pytest.mark.parametrize(

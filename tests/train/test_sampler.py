@@ -35,6 +35,19 @@ def test_100_000_draws_have_the_papers_shares_within_half_a_point() -> None:
         assert abs(found[modality] / 100_000 - expected) < 0.005, modality
 
 
+@pytest.mark.parametrize(("missing", "expected"), [("MR", {"CT": 4 / 9}), ("CT", {"MR": 1 / 6}), ("PET", TABLE)])
+def test_100_000_draws_without_a_modality_have_its_share_in_the_rest(missing: str, expected: dict[str, float]) -> None:
+    """By hand: without MR CT has 0.4 / 0.9; without CT MR has 0.1 / 0.6; without PET eight others share their 0.5."""
+    present = {modality: cases for modality, cases in ELEVEN.items() if modality != missing}
+    entries, modalities = entries_of(present)
+    draws = Draws(entries, modalities, "balanced", TABLE, seed=1)
+    found = Counter(modalities[draws.draw(0, position).entry] for position in range(100_000))
+    others = [modality for modality in present if modality not in ("CT", "MR")]
+    each = (1 - sum(expected.get(modality, 0) for modality in ("CT", "MR"))) / len(others)
+    for modality in present:
+        assert abs(found[modality] / 100_000 - expected.get(modality, each)) < 0.005, modality
+
+
 def test_what_is_missing_gives_its_share_to_the_rest_in_proportion() -> None:
     """Without MR: CT 0.4 / 0.9, the two others share 0.5 / 0.9. Without others: CT 0.8, MR 0.2."""
     shares = modality_shares({"CT": 1, "US": 1, "PET": 1}, "balanced", TABLE)
