@@ -84,7 +84,7 @@ def fit(
     set_training_mode(network)
     if recipe.validate_at_start and progress.step == 0:
         _validate(fabric, state, task, records, keep)
-    while progress.step < total:
+    while not _is_over(progress, recipe, total):
         epoch, first = divmod(progress.step, per_epoch)
         for batch in _loader(task, recipe, epoch, first, fabric):
             loss = _step(fabric, lesson, state, batch.to(fabric.device), recipe)
@@ -94,7 +94,7 @@ def fit(
             if done or progress.step % (recipe.validate_every or per_epoch) == 0:
                 score = _validate(fabric, state, task, records, keep)
                 state.schedule.judge(1 - score if task.validates else loss)
-                done = done or 0 < recipe.early_stop <= progress.validations_since_best
+                done = _is_over(progress, recipe, total)
             if records and shown.is_due(done):
                 report(StepReport(progress.step, total, loss, lr, rate.per_s(progress.step), *_gpu_use(fabric)))
             if records and saved.is_due(done or progress.step % recipe.save_every == 0):
@@ -104,6 +104,10 @@ def fit(
                 fabric.barrier()
                 return progress
     return progress
+
+
+def _is_over(progress: Progress, recipe: Recipe, steps: int) -> bool:
+    return progress.step >= steps or 0 < recipe.early_stop <= progress.validations_since_best
 
 
 def _step(fabric: Fabric, lesson: nn.Module, state: State, batch: Any, recipe: Recipe) -> float:

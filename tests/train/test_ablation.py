@@ -1,11 +1,14 @@
 """The ablations compare what they say, on the cases they say, and go on where they were stopped."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from edge.case import make_case
 from edge.errors import RunError
@@ -20,6 +23,7 @@ from train.ablation import (
     small_modalities,
     table,
 )
+from train.train_cli import app
 from train.validate import CaseRow, Validation, summarize
 
 
@@ -83,11 +87,17 @@ def test_merging_is_compared_on_one_modality_and_kept_by_case(tmp_path: Path, ti
     assert len((tmp_path / "out" / "merge-argmax.csv").read_text().splitlines()) == 3
 
 
-@pytest.mark.slow
+def in_this_process(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+    """`samedge train` without the start of a process, which takes longer than these trainings."""
+    assert command[:4] == [sys.executable, "-m", "edge", "train"]
+    return subprocess.CompletedProcess(command, CliRunner().invoke(app, command[4:]).exit_code)
+
+
 def test_lora_is_compared_with_a_base_that_never_saw_the_data_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real trainings of one step; a second call trains and validates nothing again; other settings are refused."""
+    monkeypatch.setattr(subprocess, "run", in_this_process)
     monkeypatch.setenv("SAMEDGE_HOME", str(tmp_path / "home"))
     write_discs(tmp_path / "train", ["2DBox_US_Seen_1", "2DBox_CT_Seen_2", "2DBox_US_USGRA_1"])
     write_discs(tmp_path / "val", ["2DBox_US_USGRA_9", "2DBox_US_Seen_9"])
@@ -106,10 +116,11 @@ def test_lora_is_compared_with_a_base_that_never_saw_the_data_set(
         run_ablation(Settings(tmp_path, tmp_path / "out", lora_steps=2), ["lora"], lambda _: None)
 
 
-def test_a_training_that_fails_ends_the_ablation(tmp_path: Path) -> None:
-    """With its name and exit code."""
+def test_a_training_that_fails_ends_the_ablation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its name and exit code, those of /bin/false."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RunError, match="base: training ended with exit code 1"):
-        run_ablation(Settings(tmp_path / "nowhere", tmp_path / "out"), ["lora"], lambda _: None)
+        run_ablation(Settings(tmp_path, tmp_path / "out"), ["lora"], lambda _: None)
 
 
 def test_the_table_has_a_header_and_four_decimals() -> None:

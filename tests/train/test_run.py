@@ -26,7 +26,9 @@ from train.networks.litemedsam import PARAMETERS, LiteMedSAM
 from train.networks.lora import load_merged
 from train.recipe import load_recipe
 from train.run import Outcome, Plan, train
+from train.tasks.boxes import BoxTask
 from train.tasks.build import make_task
+from train.validate import CaseRow, Validation
 
 # a 56-px region instead of the frame: the same code at a twentieth of the work
 SMALL = ["region_px=56", "batch=2", "epoch_samples=8", "precision=32-true", "validation_cases=0", "zoom=0.3"]
@@ -148,9 +150,9 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(
         subprocess.run(command, env=environment(), check=True, timeout=300)
     one, two = (load_merged(base, tmp_path / name / "adapter") for name in ("one", "two"))
     start = read_checkpoint(base)
-    moved = max((one[key] - start[key]).abs().max().item() for key in start if "qkv.weight" in key)
-    apart = max((one[key] - two[key]).abs().max().item() for key in start if "qkv.weight" in key)
-    assert moved > 1e-5 and apart < 0.05 * moved
+    moved = max((one[key] - start[key]).abs().max().item() for key in start)
+    apart = max((one[key] - two[key]).abs().max().item() for key in start)
+    assert moved > 1e-4 and apart < 1e-3 * moved  # measured: 8e-4 and 2e-8
 
 
 def test_all_parameters_train_from_nothing_and_the_loss_falls(tmp_path: Path, data: Path, cache: Path) -> None:
@@ -180,10 +182,24 @@ def test_validation_goes_through_the_runtime_and_the_best_is_kept(
     assert float(rows[0]["dsc"]) == pytest.approx(sum(float(row["dsc"]) for row in rows[1:]) / 3, abs=1e-4)
 
 
+def test_a_run_stops_early_where_validation_stands_still_and_stays_stopped(
+    tmp_path: Path, data: Path, base: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.5, 0.6, 0.6, 0.4 with a patience of two: over after step 4, also when resumed; the best is 0.6."""
+    scores = iter([0.5, 0.6, 0.6, 0.4])
+    monkeypatch.setattr(BoxTask, "validate", lambda *_: Validation(next(scores), {}, 1, (CaseRow("a", "CT", {}),)))
+    overrides = [*SMALL, "max_steps=50", "validate_every=1", "validation_cases=1", "early_stop=2", "batch=1"]
+    settings = {"base": base, "cache": cache, "overrides": overrides, "validation": data}
+    for resume in (False, True):
+        outcome = train("litemedsam-lora", [data], tmp_path / "run", resume=resume, **settings)
+        assert isinstance(outcome, Outcome) and (outcome.steps, outcome.dsc) == (4, 0.6)
+
+
 def test_a_dry_run_prints_the_papers_counts_and_writes_no_run(
-    tmp_path: Path, data: Path, base: Path, cache: Path
+    tmp_path: Path, data: Path, base: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """9,791,300 + 118,784 parameters; modalities and their shares; loading by one and by two, a small step timed."""
+    monkeypatch.setattr(plan_module, "TIMED_S", 0.1)
     plan = train(
         "litemedsam-lora",
         [data],
