@@ -22,6 +22,7 @@ from edge.runtime import Engine
 
 MODES = ("fast", "official")
 VOLUME_POLICIES = ("propagate", "fixed")
+REACH_PX = 16  # a mask that `fast` looks for lies within this many model pixels of its prompt
 STAGES = ("preprocess", "encode", "decode", "restore+merge")
 
 Arguments = ParamSpec("Arguments")
@@ -81,7 +82,8 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     normalise = engine.description.normalisation
     prepare_slice = watch.timed("preprocess", lambda z: prepare(slices[z], frame.size, normalise))
     encode = watch.timed("encode", engine.encode)
-    decode = watch.timed("decode", engine.decode)
+    reach_px = None if official else REACH_PX
+    decode = watch.timed("decode", lambda embedding, prompts: engine.decode(embedding, prompts, reach_px))
     window_of = watch.timed("restore+merge", positive_window)
     merge_slice = watch.timed("restore+merge", partial(merge, **rules))
 
