@@ -22,7 +22,7 @@ from edge.runtime import Engine
 
 MODES = ("fast", "official")
 VOLUME_POLICIES = ("propagate", "fixed")
-REACH_PX = 16  # a mask that `fast` looks for lies within this many model pixels of its prompt
+REACH_PX = 16  # how far beyond its prompt `fast` looks for a mask in a volume, in model pixels
 STAGES = ("preprocess", "encode", "decode", "restore+merge")
 
 Arguments = ParamSpec("Arguments")
@@ -82,7 +82,7 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     normalise = engine.description.normalisation
     prepare_slice = watch.timed("preprocess", lambda z: prepare(slices[z], frame.size, normalise))
     encode = watch.timed("encode", engine.encode)
-    reach_px = None if official else REACH_PX
+    reach_px = None if official else _reach(case, frame)
     decode = watch.timed("decode", lambda embedding, prompts: engine.decode(embedding, prompts, reach_px))
     window_of = watch.timed("restore+merge", positive_window)
     merge_slice = watch.timed("restore+merge", partial(merge, **rules))
@@ -108,6 +108,15 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
         if missing[z] == 0:
             merge_slice(windows.pop(z), frame, labels[z])
     return Segmentation(case.name, labels.reshape(case.shape), len(missing), len(boxes), watch.seconds())
+
+
+def _reach(case: Case, frame: Frame) -> float:
+    """How far from a box logits are needed, in model pixels.
+
+    Labels of an image stay within their boxes: one more pixel of the original on each side is all that is looked at
+    there, and one of the model for interpolation, so nothing changes.
+    """
+    return REACH_PX if case.is_volume else 1.5 * max(1.0, frame.scale) + 1
 
 
 def _around_everything(case: Case) -> npt.NDArray[np.float64]:

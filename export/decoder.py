@@ -96,8 +96,7 @@ class InferenceDecoder(nn.Module):
     def _second_layer(self, tokens: Tensor, queries: Tensor, normed: Tensor) -> tuple[Tensor, Tensor]:
         """As the first layer, on each box's own cells."""
         layer, norm = self.second, self.first.norm4
-        scaled = normed * norm.weight
-        placed = scaled + self.position  # the norm's shift is left to `self.read` and `self.write`
+        placed = normed * norm.weight + self.position  # the norm's shift is left to `self.read` and `self.write`
         queries = layer.norm1(queries + _attend(layer.self_attn, queries + tokens, queries))
         query = self.read.query(queries + tokens)
         read = self.read.context((placed @ query.transpose(1, 2)).softmax(1).transpose(1, 2) @ normed)
@@ -105,7 +104,8 @@ class InferenceDecoder(nn.Module):
         queries = layer.norm3(queries + layer.mlp(queries))
         attention = layer.cross_attn_image_to_token
         scores = self.write(queries + tokens, placed)
-        written = scaled + (norm.bias + attention.out_proj.bias) + _write(attention, scores, queries)
+        # from `placed`, so that the product with the norm's weight is used once and fuses with the addition
+        written = placed + _write(attention, scores, queries) - self.position + (norm.bias + attention.out_proj.bias)
         return queries, _plain_norm(written, layer.norm4)
 
     def _mask_weights(self, tokens: Tensor, queries: Tensor, normed: Tensor) -> Tensor:

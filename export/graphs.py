@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from export.compact import compact_onnx, compact_openvino
+from export.compact import compact_onnx, compact_openvino, shorten_xml
 from export.decoder import InferenceDecoder
 from export.encoder import InferenceEncoder
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
@@ -76,6 +76,7 @@ def write_openvino(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> 
         compact_openvino(model)
         paths[stage] = folder / f"{stage}.xml"
         openvino.save_model(model, paths[stage], compress_to_fp16=half_weights)
+        shorten_xml(paths[stage])
     return paths
 
 
