@@ -22,6 +22,7 @@ from edge.runtime import Engine
 
 MODES = ("fast", "official")
 VOLUME_POLICIES = ("auto", "taper", "propagate", "fixed")
+REACH_PX = 16  # how far beyond its prompt `fast` looks for a mask that no box bounds, in model pixels
 STAGES = ("preprocess", "encode", "decode", "restore+merge")
 
 Arguments = ParamSpec("Arguments")
@@ -95,7 +96,8 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     normalise = engine.description.normalisation
     prepare_slice = watch.timed("preprocess", lambda z: prepare(slices[z], frame.size, normalise))
     encode = watch.timed("encode", engine.encode)
-    decode = watch.timed("decode", engine.decode)
+    reach_px = None if official else _reach(frame, bounded=bounded)
+    decode = watch.timed("decode", lambda embedding, prompts: engine.decode(embedding, prompts, reach_px))
     window_of = watch.timed("restore+merge", positive_window)
     merge_slice = watch.timed("restore+merge", partial(merge, **rules))
 
@@ -122,6 +124,15 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
         if missing[z] == 0:
             merge_slice(windows.pop(z), frame, labels[z], within=boxes_on(z) if bounded else None)
     return Segmentation(case.name, labels.reshape(case.shape), len(missing), len(boxes), watch.seconds())
+
+
+def _reach(frame: Frame, *, bounded: bool) -> float:
+    """How far from a box logits are needed, in model pixels.
+
+    Where labels stay within their boxes, one more pixel of the original on each side is all that is looked at, and one
+    of the model for interpolation, so nothing changes.
+    """
+    return 1.5 * max(1.0, frame.scale) + 1 if bounded else REACH_PX
 
 
 def _around_everything(case: Case) -> npt.NDArray[np.float64]:

@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,10 +16,13 @@ from edge.errors import ModelError, RunError
 from edge.machine import has_int8_instructions
 from edge.model_folder import DEFAULT_MODEL, ModelDescription, graph_files, model_hash, read_description
 from edge.openvino_import import import_openvino
+from edge.windows import cells_of, logit_maps, windows_around
 
 BACKENDS = ("openvino", "onnxruntime")
 PRECISIONS = ("f32", "bf16", "int8", "auto")
 Array = npt.NDArray[np.float32]
+Reach = float | None  # of a mask beyond its box, in px of the model frame; None: the whole frame
+Run = Callable[[dict[str, npt.NDArray]], Array]  # a decoder: named inputs -> its one output
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime sends events by default since 1.29
 
@@ -34,8 +38,12 @@ class Engine(Protocol):
     def encode(self, images: Array) -> Array:
         """Embeddings (B, C, h, w), owned by the caller, of network inputs (B, 3, S, S) in [0, 1]."""
 
-    def decode(self, embedding: Array, boxes: Array) -> Array:
-        """Logits (N, S, S), owned by the caller, for boxes (N, 4) in the model frame on one embedding (1, C, h, w)."""
+    def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
+        """Logits (N, S, S), owned by the caller, for boxes (N, 4) in the model frame on one embedding (1, C, h, w).
+
+        Args:
+            reach_px: pixels farther than this from their box need not be computed, and may be `edge.windows.OUTSIDE`.
+        """
 
 
 def load_engine(
@@ -130,10 +138,12 @@ class OpenVinoEngine:
         embeddings = [self._run("encoder", {"images": image[None]}) for image in images]
         return embeddings[0] if len(embeddings) == 1 else np.concatenate(embeddings)
 
-    def decode(self, embedding: Array, boxes: Array) -> Array:
-        return self._run("decoder", {"embedding": embedding, "boxes": boxes})
+    def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
+        ports = [port.any_name for port in self._requests["decoder"].model_inputs]
+        inputs = {"embedding": embedding, "boxes": boxes}
+        return _decode(partial(self._run, "decoder"), ports, inputs, self.description.input_size, reach_px)
 
-    def _run(self, stage: str, inputs: dict[str, Array]) -> Array:
+    def _run(self, stage: str, inputs: dict[str, npt.NDArray]) -> Array:
         contiguous = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         # the request's output buffer is written again by the next call, so outputs are copied out of it, not shared
         return self._requests[stage].infer(contiguous, share_inputs=True, share_outputs=False)[0]
@@ -169,8 +179,21 @@ class OnnxRuntimeEngine:
     def encode(self, images: Array) -> Array:
         return self._sessions["encoder"].run(None, {"images": images})[0]
 
-    def decode(self, embedding: Array, boxes: Array) -> Array:
-        return self._sessions["decoder"].run(None, {"embedding": embedding, "boxes": boxes})[0]
+    def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
+        session = self._sessions["decoder"]
+        ports = [port.name for port in session.get_inputs()]
+        inputs = {"embedding": embedding, "boxes": boxes}
+        size = self.description.input_size
+        return _decode(lambda feed: session.run(None, feed)[0], ports, inputs, size, reach_px)
+
+
+def _decode(run: Run, ports: list[str], inputs: dict[str, Array], size: int, reach_px: Reach) -> Array:
+    """Logit maps (N, size, size) from a decoder that takes the cells to upscale, or from one that always does all."""
+    if "cells" not in ports:
+        return run(inputs)
+    grid = inputs["embedding"].shape[-1]
+    windows = windows_around(inputs["boxes"], reach_px, grid, size // grid)
+    return logit_maps(run({**inputs, "cells": cells_of(windows, grid)}), windows, grid)
 
 
 def _missing(backend: str, other: str) -> RunError:
@@ -196,6 +219,8 @@ def _check_ports(path: Path, stage: str, found: dict[str, Any], description: Mod
         if stage == "encoder"
         else {"embedding": [1, *description.embedding_shape], "boxes": [None, 4]}
     )
+    if stage == "decoder" and "cells" in found:  # of a decoder that upscales only what is asked for
+        expected["cells"] = [None]
     if set(found) != set(expected):
         raise ModelError(f"{path}: {stage} has inputs {sorted(found)}, expected {sorted(expected)}")
     for name, shape in expected.items():

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from edge.model_folder import ModelDescription
+    from export.parity import Parity
 
 app = typer.Typer(add_completion=False)
 
@@ -42,7 +43,6 @@ def export(
     """Export a checkpoint to OpenVINO and ONNX, and compare both with torch."""
     from edge.errors import RunError
     from edge.model_folder import read_description
-    from edge.report import print_rows
 
     try:
         from export.int8 import Int8Options
@@ -57,36 +57,47 @@ def export(
     parity = export_model(checkpoint, out, options, lambda step: None if quiet else typer.echo(f"{step} ...", err=True))
     if quiet:
         return
-    rows = [["backend", "embedding", "of", "logits", "of", "equal pixels"]]
-    for row in parity:
-        numbers = (row.embedding_error, row.embedding_scale, row.logits_error, row.logits_scale)
-        rows.append([row.backend, *(f"{number:.2e}" for number in numbers), f"{row.equal_pixels:.4%}"])
-    print("largest absolute difference from torch f32, of the largest value")
-    print_rows(rows)
-    _print_speed(read_description(out))
+    _print_engines(read_description(out), parity)
     print(f"written to {out}")
 
 
-def _print_speed(description: "ModelDescription") -> None:
-    """Speed of every engine; what INT8 loses, and whether it is worth it on this machine."""
+def _print_engines(description: "ModelDescription", parity: "list[Parity]") -> None:
+    """Parity, size and speed of every engine; what INT8 loses, and whether it is worth it on this machine."""
     from edge.report import print_rows
 
-    if not description.speed:
-        return
-    print(f"medians in ms on {description.speed['cpu']} ({', '.join(description.speed['flags'])})")
-    engines = description.speed["engines"]
-    counts = list(engines[0]["ms_per_box"])
-    rows = [["engine", "slice", *(f"box, {count} at once" for count in counts)]]
-    for engine in engines:
-        boxes = (f"{engine['ms_per_box'][count]:.1f}" for count in counts)
-        rows.append([engine["engine"], f"{engine['ms_per_slice']:.1f}", *boxes])
+    speed = {row["engine"]: row for row in description.speed.get("engines", [])}
+    counts = list(next(iter(speed.values()))["ms_per_box"]) if speed else []
+    header = ["engine", "embedding", "relative", "logits", "relative", "equal pixels", "dsc drop", "MiB", "ms a slice"]
+    rows = [[*header, *(f"a box of {count}" for count in counts)]]
+    for row in parity:
+        errors = [(row.embedding_error, row.embedding_scale), (row.logits_error, row.logits_scale)]
+        numbers = [f"{number:.1e}" for error, scale in errors for number in (error, error / scale)]
+        dsc = "" if row.dsc_drop is None else f"{row.dsc_drop:.2f}"
+        rows.append([row.engine, *numbers, f"{row.equal_pixels:.4%}", dsc, f"{row.size_mib:.1f}"])
+    if "torch f32" in speed:
+        rows.append(["torch f32", *[""] * (len(header) - 2)])
+    for texts in rows[1:]:
+        texts += _times(speed[texts[0]]) if texts[0] in speed else []
+    print("largest differences from torch f32, absolute and of the largest value; DSC in points; medians in ms")
+    if speed:
+        print(f"on {description.speed['cpu']} ({', '.join(description.speed['flags'])})")
     print_rows(rows)
     if description.int8:
-        rows = [["modality", "slices", "dsc f32", "int8", "drop"]]
-        for row in description.int8["dsc"]:
-            numbers = (100 * row["f32"], 100 * row["int8"], row["drop_points"])
-            rows.append([row["modality"], str(row["slices"]), *(f"{number:.2f}" for number in numbers)])
-        print_rows(rows)
-        print(f"in float: {', '.join(description.int8['in_float'])}")
-        if not description.int8["faster"]:
-            print("INT8 is not the fastest on this machine; --precision auto takes float")
+        _print_int8(description.int8)
+
+
+def _times(row: dict[str, Any]) -> list[str]:
+    return [f"{row['ms_per_slice']:.1f}", *(f"{ms:.2f}" for ms in row["ms_per_box"].values())]
+
+
+def _print_int8(int8: dict[str, Any]) -> None:
+    from edge.report import print_rows
+
+    rows = [["modality", "slices", "dsc f32", "int8", "drop"]]
+    for row in int8["dsc"]:
+        numbers = (100 * row["f32"], 100 * row["int8"], row["drop_points"])
+        rows.append([row["modality"], str(row["slices"]), *(f"{number:.2f}" for number in numbers)])
+    print_rows(rows)
+    print(f"in float: {', '.join(int8['in_float'])}")
+    if not int8["faster"]:
+        print("INT8 is not the fastest on this machine; --precision auto takes float")

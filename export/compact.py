@@ -8,7 +8,9 @@ Together 4.4 of 23.9 MB with weights in float16.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -144,3 +146,17 @@ def compact_onnx(model: "ModelProto") -> None:
         ]
         for position, node in enumerate(made):
             model.graph.node.insert(position, node)
+
+
+def shorten_xml(path: Path) -> None:
+    """Rewrite an OpenVINO graph without what a reader works out by itself: layout, and the shapes between nodes.
+
+    A third less: 0.8 of 2.1 MB for the three graphs of a model with INT8.
+    """
+    tree = ElementTree.parse(path)
+    for element in tree.iter():
+        element.text = element.tail = None
+        if element.tag in ("input", "output"):
+            for port in element:
+                port[:] = [child for child in port if child.tag != "dim"]
+    tree.write(path, encoding="utf-8", xml_declaration=True)

@@ -1,6 +1,6 @@
 """What INT8 costs in DSC: both engines on the same held-out slices, through edge's own pipeline and scorer."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,16 +43,20 @@ def measure_drop(folder: Path, sources: Iterable[Path], backend: str = "openvino
         ModelError: the folder has no INT8 graphs for the backend.
     """
     engines = [load_engine(folder, backend=backend, precision=precision) for precision in ("f32", "int8")]
-    scores: dict[str, list[tuple[float, float]]] = {}
-    for case in _cases(sources):
-        f32, int8 = (_dice(case, engine) for engine in engines)
-        scores.setdefault(case.modality, []).append((f32, int8))
+    scores = _scores(engines, sources)
     rows = [
-        Drop(modality, len(pairs), *(mean_without_nan(column) for column in zip(*pairs, strict=True)))
+        Drop(modality, len(pairs), *(mean_without_nan(list(column)) for column in zip(*pairs, strict=True)))
         for modality, pairs in sorted(scores.items())
     ]
     mean = (mean_without_nan([row.f32 for row in rows]), mean_without_nan([row.int8 for row in rows]))
     return [*rows, Drop("mean", sum(row.slices for row in rows), *mean)]
+
+
+def mean_dsc(engines: Sequence[Engine], sources: Iterable[Path]) -> list[float]:
+    """Each engine's DSC, mean over modalities, 0 to 1, on the slices that `measure_drop` takes of `sources`."""
+    scores = _scores(engines, sources).values()
+    modalities = [[mean_without_nan(list(column)) for column in zip(*rows, strict=True)] for rows in scores]
+    return [mean_without_nan(list(column)) for column in zip(*modalities, strict=True)]
 
 
 def within_floor(rows: list[Drop], max_points: float) -> bool:
@@ -68,6 +72,14 @@ def drop_table(rows: list[Drop]) -> list[list[str]]:
         for row in rows
     ]
     return [["modality", "slices", "dsc f32", "int8", "drop"], *numbers]
+
+
+def _scores(engines: Sequence[Engine], sources: Iterable[Path]) -> dict[str, list[list[float]]]:
+    """Modality -> for each of its slices the DSC of each engine."""
+    scores: dict[str, list[list[float]]] = {}
+    for case in _cases(sources):
+        scores.setdefault(case.modality, []).append([_dice(case, engine) for engine in engines])
+    return scores
 
 
 def _cases(sources: Iterable[Path]) -> Iterator[Case]:

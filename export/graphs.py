@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from export.compact import compact_onnx, compact_openvino
+from export.compact import compact_onnx, compact_openvino, shorten_xml
 from export.decoder import InferenceDecoder
 from export.encoder import InferenceEncoder
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
@@ -21,6 +21,8 @@ from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+_EMBEDDING = torch.zeros(1, EMBEDDING_WIDTH, FRAME_PX // STRIDE, FRAME_PX // STRIDE)
+_CELLS = torch.arange(5, dtype=torch.int32)  # to trace with
 HALF_MIN_VALUES = 256  # smaller constants (biases, scales) stay float32: they cost nothing
 
 
@@ -34,8 +36,6 @@ def example_inputs() -> tuple[Tensor, Tensor]:
 def write_onnx(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict[str, Path]:
     """Write `encoder.onnx` and `decoder.onnx`, batch and number of boxes free; returns stage -> path."""
     images, boxes = example_inputs()
-    with torch.no_grad():
-        embedding = network.image_encoder(images)[:1]
     free = torch.export.Dim.DYNAMIC
     paths = {"encoder": folder / "encoder.onnx", "decoder": folder / "decoder.onnx"}
     with _quiet():
@@ -44,8 +44,9 @@ def write_onnx(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict
             input_names=["images"], output_names=["embedding"], dynamic_shapes=({0: free},),
         )  # fmt: skip
         torch.onnx.export(
-            InferenceDecoder(network), (embedding, boxes), str(paths["decoder"]), dynamo=True, external_data=False,
-            input_names=["embedding", "boxes"], output_names=["logits"], dynamic_shapes=({}, {0: free}),
+            InferenceDecoder(network), (_EMBEDDING, boxes, _CELLS), str(paths["decoder"]), dynamo=True,
+            external_data=False, input_names=["embedding", "boxes", "cells"], output_names=["logits"],
+            dynamic_shapes=({}, {0: free}, {0: free}),
         )  # fmt: skip
     for path in paths.values():
         _tidy(path, half_weights)
@@ -53,27 +54,29 @@ def write_onnx(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict
 
 
 def write_openvino(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict[str, Path]:
-    """Write `encoder` and `decoder` as `.xml` and `.bin`, for one image and any number of boxes; stage -> `.xml`.
+    """Write `encoder` and `decoder` as `.xml` and `.bin`, one image, any number of boxes and cells; stage -> `.xml`.
 
     Converted from torch directly: ONNX has no operator for attention, which OpenVINO fuses best when it sees it whole.
     """
     import openvino
 
     images, boxes = example_inputs()
-    embedding = torch.zeros(1, EMBEDDING_WIDTH, FRAME_PX // STRIDE, FRAME_PX // STRIDE)
+    prompts = {"embedding": _EMBEDDING, "boxes": boxes, "cells": _CELLS}
     stages = {
         "encoder": (InferenceEncoder(network.image_encoder), {"images": images}, "embedding"),
-        "decoder": (InferenceDecoder(network), {"embedding": embedding, "boxes": boxes}, "logits"),
+        "decoder": (InferenceDecoder(network), prompts, "logits"),
     }
     paths = {}
     for stage, (module, example, answer) in stages.items():
-        shapes = [(name, [-1 if name == "boxes" else 1, *value.shape[1:]]) for name, value in example.items()]
+        counts = {name: 1 if name in ("images", "embedding") else -1 for name in example}
+        shapes = [(name, [counts[name], *value.shape[1:]]) for name, value in example.items()]
         with _quiet():
             model = openvino.convert_model(module, example_input=example, input=shapes)
         model.outputs[0].set_names({answer})
         compact_openvino(model)
         paths[stage] = folder / f"{stage}.xml"
         openvino.save_model(model, paths[stage], compress_to_fp16=half_weights)
+        shorten_xml(paths[stage])
     return paths
 
 

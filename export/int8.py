@@ -35,11 +35,8 @@ def add_int8(
         CaseError: the calibration cases cannot be used.
         ModelError: INT8 loses more than allowed even with its most sensitive layers in float; shows the table.
     """
-    calibration, held_out = divide(options.calibration)
-    if options.held_out is not None:
-        held_out = find_sources([options.held_out])
-    inputs = calibration_inputs(calibration, options.slices)
-    measured_on = choose_cases(held_out, options.cases_per_modality)
+    inputs = calibration_inputs(divide(options.calibration)[0], options.slices)
+    measured_on = held_out_cases(options, options.cases_per_modality)
     graph, quantized = folder / "encoder.xml", folder / "encoder_int8.xml"
     in_float: list[str] = []
     while True:
@@ -59,6 +56,12 @@ def add_int8(
         if len(in_float) + 1 == ATTEMPTS:
             raise ModelError(_refusal(rows, options.max_dsc_drop, in_float))
         in_float.append(most_sensitive(graph, quantized, inputs, in_float))
+
+
+def held_out_cases(options: Int8Options, per_modality: int) -> list[Path]:
+    """Labelled cases that nothing is calibrated with."""
+    found = divide(options.calibration)[1] if options.held_out is None else find_sources([options.held_out])
+    return choose_cases(found, per_modality)
 
 
 def _facts(options: Int8Options, slices: int, in_float: list[str], rows: list[Drop]) -> dict[str, Any]:

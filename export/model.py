@@ -13,17 +13,19 @@ from edge.machine import describe_machine
 from edge.model_folder import ModelDescription, file_hash, write_description
 from edge.runtime import available_cores
 from export.graphs import write_onnx, write_openvino
-from export.int8 import Int8Options, add_int8
+from export.int8 import Int8Options, add_int8, held_out_cases
 from export.merge import merged_network
-from export.parity import Bounds, Parity, check_parity, measure_parity
+from export.parity import Bounds, Parity, check_parity, measure_parity, with_dsc
 from export.sam import fill_sam, is_sam_adapter
 from export.share import share_weights
-from export.speed import Speed, measure_speed
+from export.speed import Speed, available_engines, measure_speed
 from train.networks.checkpoint import load_checkpoint
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.networks.lora import WEIGHTS as ADAPTER_WEIGHTS
 
 BOUNDS = {"f32": Bounds(relative_error=1e-3), "f16": Bounds(relative_error=1e-2)}  # f16 rounds to 11 bits
+
+DSC_CASES = 2  # of each modality, for the engines' table; INT8's floor is measured on more
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class ExportOptions:
 def export_model(
     checkpoint: Path, out: Path, options: ExportOptions, progress: Callable[[str], None] = lambda _step: None
 ) -> list[Parity]:
-    """Write the model folder `out` and return its parity with torch, per backend.
+    """Write the model folder `out` and return its parity with torch, per engine.
 
     An existing model folder is replaced once the new one is complete and within bounds.
 
@@ -128,8 +130,11 @@ def _fill(
         description = add_int8(folder, description, options.int8, progress)
         write_description(folder, description)
     progress("parity with torch, speed")
-    parity = measure_parity(network, folder)
-    speeds = measure_speed(folder)
+    engines = available_engines(folder)
+    parity = measure_parity(network, folder, engines)
+    if options.int8 is not None:
+        parity = with_dsc(parity, network, engines, held_out_cases(options.int8, DSC_CASES))
+    speeds = measure_speed(network, engines)
     write_description(folder, _with_measurements(description, parity, speeds))
     return parity
 

@@ -33,6 +33,8 @@ def example_feed(compiled: Any) -> dict[str, np.ndarray]:
         if port.any_name == "boxes":
             corners = rng.uniform(0, 128, (BOXES, 2)).astype(np.float32)
             feed["boxes"] = np.concatenate([corners, corners + 100], axis=1)
+        elif port.any_name == "cells":  # a fifth of them, as of boxes of a third of the frame and what is around them
+            feed["cells"] = np.arange(0, BOXES * 64 * 64, 5, dtype=np.int32)
         else:
             feed[port.any_name] = rng.random(shape, dtype=np.float32)
     return feed

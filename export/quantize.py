@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.runtime import available_cores
-from export.compact import compact_openvino, expand_openvino
+from export.compact import compact_openvino, expand_openvino, shorten_xml
 
 Inputs = list[npt.NDArray[np.float32]]  # each (1, 3, S, S)
 
@@ -65,6 +65,7 @@ def quantize_openvino(graph: Path, quantized: Path, inputs: Inputs, in_float: Se
             found.set_rt_info("", section)
     compact_openvino(found)
     openvino.save_model(found, quantized, compress_to_fp16=False)  # scales of weights are too small for float16
+    shorten_xml(quantized)
 
 
 def most_sensitive(graph: Path, quantized: Path, inputs: Inputs, known: Sequence[str] = ()) -> str:

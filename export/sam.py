@@ -195,7 +195,7 @@ def _parity(network: Sam, prompt: str, folder: Path) -> list[Parity]:
         embedding = network.encode(images)
         logits = DecoderGraph(network, prompt)(embedding, boxes)
     arrays = (images.numpy(), boxes.numpy(), embedding.numpy(), logits.numpy())
-    return [compare(load_engine(folder, backend=backend), *arrays) for backend in BACKENDS]
+    return [compare(f"{backend} f32", load_engine(folder, backend=backend), *arrays) for backend in BACKENDS]
 
 
 def _fill_buffers(network: nn.Module) -> None:

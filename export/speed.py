@@ -5,9 +5,10 @@ others use slows them alike; medians count.
 """
 
 import argparse
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,14 +20,16 @@ from torch import Tensor, nn
 from edge.errors import RunError
 from edge.machine import describe_machine
 from edge.model_folder import read_description
+from edge.pipeline import REACH_PX
 from edge.report import print_rows
 from edge.runtime import Engine, available_cores, load_engine
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
+from train.validate import TorchEngine
 
 BOX_COUNTS = (1, 8, 32)
 COMPARED_BOXES = 16
 ROUNDS = 5
-MANY_ROUNDS = 15  # where the ratios are the purpose, not a line in a description
+MANY_ROUNDS, MOST_SECONDS = 15, 100  # where the ratios are the purpose, not a line in a description
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,21 @@ class Speed:
 
     engine: str
     ms_per_slice: float
-    ms_per_box: dict[str, float]  # boxes decoded at once -> ms for one of them
+    ms_per_box: dict[str, float]  # boxes of a third of the frame decoded at once -> ms for one of them
 
 
-def measure_speed(folder: Path) -> list[Speed]:
-    """Every backend and precision of a model folder that this machine can run, in turn."""
-    engines = available_engines(folder)
+def measure_speed(network: LiteMedSAM, engines: Mapping[str, Engine]) -> list[Speed]:
+    """The network in torch and every engine, in turn."""
     tasks: dict[tuple[str, int], Callable[[], object]] = {}
     image, embedding, boxes = _example(max(BOX_COUNTS))
-    for title, engine in engines.items():
+    runners = {"torch f32": TorchEngine(network), **engines}
+    for title, engine in runners.items():
         tasks[title, 0] = partial(engine.encode, image)
         for count in BOX_COUNTS:
-            tasks[title, count] = partial(engine.decode, embedding, boxes[:count])
-    ms = run_in_turn(tasks)
+            tasks[title, count] = partial(engine.decode, embedding, boxes[:count], REACH_PX)
+    ms = run_in_turn(tasks)[0]
     return [
-        Speed(title, ms[title, 0], {str(count): ms[title, count] / count for count in BOX_COUNTS}) for title in engines
+        Speed(title, ms[title, 0], {str(count): ms[title, count] / count for count in BOX_COUNTS}) for title in runners
     ]
 
 
@@ -69,17 +72,24 @@ def available_engines(folder: Path) -> dict[str, Engine]:
 
 
 def run_in_turn(
-    tasks: dict[tuple[str, int], Callable[[], object]], rounds: int = ROUNDS
-) -> dict[tuple[str, int], float]:
-    """Median ms of each task: all run once unmeasured, then one after the other, `rounds` times."""
+    tasks: dict[tuple[str, int], Callable[[], object]], rounds: int = ROUNDS, seconds: float = math.inf
+) -> tuple[dict[tuple[str, int], float], int]:
+    """Median ms of each task, and of how many runs: all once unmeasured, then one after the other, `rounds` times.
+
+    Args:
+        seconds: no round begins later than this.
+    """
     times: dict[tuple[str, int], list[float]] = {key: [] for key in tasks}
+    begin = time.perf_counter()
     for turn in range(rounds + 1):
+        if turn > 1 and time.perf_counter() - begin > seconds:
+            break
         for key, task in tasks.items():
             start = time.perf_counter()
             task()
             if turn:
                 times[key].append(1000 * (time.perf_counter() - start))
-    return {key: statistics.median(values) for key, values in times.items()}
+    return {key: statistics.median(values) for key, values in times.items()}, len(next(iter(times.values())))
 
 
 class _PlainDecoder(nn.Module):
@@ -134,23 +144,28 @@ def main() -> None:
     load_checkpoint(network, options.checkpoint)
     encode, decode = _as_exported(network.eval())
     image, embedding, boxes = _example(COMPARED_BOXES)
-    plain = "as exported f32"
+    plain, whole, near = "as exported f32", COMPARED_BOXES, -COMPARED_BOXES
     tasks: dict[tuple[str, int], Callable[[], object]] = {
         (plain, 0): lambda: encode(image),
-        (plain, COMPARED_BOXES): lambda: decode(embedding, boxes),
+        (plain, whole): lambda: decode(embedding, boxes),
     }
-    for title, engine in available_engines(options.model).items():
+    engines = {title: engine for title, engine in available_engines(options.model).items() if "openvino" in title}
+    for title, engine in engines.items():
         tasks[title, 0] = partial(engine.encode, image)
-        tasks[title, COMPARED_BOXES] = partial(engine.decode, embedding, boxes)
-    ms = run_in_turn(tasks, MANY_ROUNDS)
+        tasks[title, whole] = partial(engine.decode, embedding, boxes)
+        tasks[title, near] = partial(engine.decode, embedding, boxes, REACH_PX)
+    ms, rounds = run_in_turn(tasks, MANY_ROUNDS, MOST_SECONDS)
     machine = describe_machine()
-    print(f"{machine['cpu']}, {available_cores()} cores, {', '.join(machine['flags'])}; medians of {MANY_ROUNDS}, ms")
-    rows = [["graph", "slice", "ratio", f"box, {COMPARED_BOXES} at once", "ratio"]]
-    for title in dict.fromkeys(title for title, _ in ms):
-        slice_ms, box_ms = ms[title, 0], ms[title, COMPARED_BOXES] / COMPARED_BOXES
-        slice_ratio, box_ratio = slice_ms / ms[plain, 0], ms[title, COMPARED_BOXES] / ms[plain, COMPARED_BOXES]
-        rows.append([title, f"{slice_ms:.1f}", f"{slice_ratio:.3f}", f"{box_ms:.2f}", f"{box_ratio:.3f}"])
+    print(f"{machine['cpu']}, {available_cores()} cores, {', '.join(machine['flags'])}; medians of {rounds}, ms")
+    rows = [["graph", "slice", "ratio", f"box, {whole} at once", "ratio", f"within {REACH_PX} px", "ratio"]]
+    for title in [plain, *engines]:
+        pairs = ((0, 0, 1), (whole, whole, whole), (near, whole, whole))
+        row = [(ms[title, own] / n, ms[title, own] / ms[plain, their]) for own, their, n in pairs if (title, own) in ms]
+        rows.append([title, *(text for value, ratio in row for text in (f"{value:.2f}", f"{ratio:.3f}"))])
+        rows[-1] += [""] * (len(rows[0]) - len(rows[-1]))
     print_rows(rows)
+    masks, own = np.asarray(decode(embedding, boxes)) > 0, engines["openvino f32"].decode(embedding, boxes) > 0
+    print(f"equal pixels of {whole} masks, whole frames, openvino f32: {np.mean(masks == own):.4%}")
 
 
 if __name__ == "__main__":

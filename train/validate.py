@@ -61,7 +61,7 @@ class TorchEngine:
         return self._network.image_encoder(torch.from_numpy(images).to(self._device)).cpu().numpy()
 
     @torch.inference_mode()
-    def decode(self, embedding: Array, boxes: Array) -> Array:
+    def decode(self, embedding: Array, boxes: Array, reach_px: float | None = None) -> Array:
         prompts, first = torch.from_numpy(boxes).to(self._device), torch.zeros(len(boxes), dtype=torch.long)
         image = torch.from_numpy(embedding).to(self._device)
         return self._network.decode(image, prompts, first.to(self._device))[0].cpu().numpy()

@@ -25,14 +25,18 @@ def test_inference_encoder_is_the_training_encoder(network: LiteMedSAM) -> None:
 
 
 def test_inference_decoder_is_the_training_decoder(network: LiteMedSAM) -> None:
-    """Two boxes at once, and one alone, on an embedding of ordinary size."""
+    """Two boxes at once, all cells and a few of the second's in any order, on an embedding of ordinary size."""
     embedding = torch.randn(1, 256, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     boxes = torch.tensor([[10.0, 20.0, 90.0, 120.0], [100.0, 0.0, 256.0, 255.0]], dtype=torch.float64)
+    cells = torch.arange(2 * 64 * 64, dtype=torch.int32)
+    few = torch.tensor([4096 + 64 * 63 + 5, 4096], dtype=torch.int32)  # row 63, column 5; row 0, column 0
     with double_precision(copy.deepcopy(network)) as double, torch.no_grad():
         expected = double.decode(embedding, boxes, torch.zeros(2, dtype=torch.long))[0]
         decoder = InferenceDecoder(double)
-        assert same(decoder(embedding, boxes), expected)
-        assert same(decoder(embedding, boxes[1:]), expected[1:])
+        patches = decoder(embedding, boxes, cells).view(2, 64, 64, 4, 4)
+        assert same(patches.transpose(2, 3).reshape(2, 256, 256), expected)
+        corner, first = decoder(embedding, boxes, few)
+        assert same(corner, expected[1, 252:, 20:24]) and same(first, expected[1, :4, :4])
 
 
 def test_making_inference_forms_leaves_the_network_alone(network: LiteMedSAM) -> None:

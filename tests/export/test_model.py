@@ -15,6 +15,7 @@ import torch
 from edge.errors import ModelError, RunError
 from edge.model_folder import FORMAT, STAGES, file_hash, read_description
 from edge.runtime import BACKENDS, load_engine
+from edge.windows import OUTSIDE
 from export import graphs
 from export.model import BOUNDS, ExportOptions, export_model
 from export.parity import Bounds, Parity, check_parity
@@ -40,8 +41,9 @@ def traced_before(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         return paths
 
     monkeypatch.setattr("export.model.write_onnx", copy_graphs)
-    monkeypatch.setattr("export.model.measure_parity", lambda _network, _folder: exported.parity)
-    monkeypatch.setattr("export.model.measure_speed", lambda _folder: [])
+    monkeypatch.setattr("export.model.available_engines", lambda _folder: {})
+    monkeypatch.setattr("export.model.measure_parity", lambda *_arguments: exported.parity)
+    monkeypatch.setattr("export.model.measure_speed", lambda *_arguments: [])
 
 
 @pytest.fixture
@@ -78,14 +80,31 @@ def test_the_description_says_what_it_was_made_of(exported: Any) -> None:
     assert description.parity == [row.__dict__ for row in exported.parity]
 
 
-def test_parity_is_measured_per_backend_and_far_inside_the_bounds(exported: Any) -> None:
-    """Float32 rounding: under 1e-4 of the largest value, all but single pixels alike."""
-    assert [row.backend.split()[0] for row in exported.parity] == list(BACKENDS)
-    for row in exported.parity:
+def test_parity_is_measured_per_engine_and_far_inside_the_bounds(exported: Any) -> None:
+    """Float32 rounding: under 1e-4 of the largest value, all but single pixels alike; bf16 rounds to 8 bits."""
+    f32 = [row for row in exported.parity if row.engine.endswith("f32")]
+    assert [row.engine for row in f32] == [f"{backend} f32" for backend in BACKENDS]
+    for row in f32:
         assert 0 < row.embedding_error < 1e-4 * row.embedding_scale
         assert 0 < row.logits_error < 1e-4 * row.logits_scale
         assert row.equal_pixels > 0.9999
         assert row.within(BOUNDS["f32"])
+        sizes = [path.stat().st_size for path in exported.folder.iterdir() if path.suffix == ".bin"]
+        assert 0 < row.size_mib - sum(sizes) / 2**20 < 2  # and the graphs
+    assert all(row.embedding_error > 1e-4 * row.embedding_scale for row in exported.parity if row not in f32)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_out_of_reach_is_not_computed_and_the_rest_is_the_same(
+    exported: Any, answers: tuple[np.ndarray, np.ndarray], backend: str
+) -> None:
+    """Within 5 px of its box every logit is that of the whole frame; farther than the next cell it is OUTSIDE."""
+    engine, boxes = load_engine(exported.folder, backend=backend), BOXES[[0, 2]]
+    whole, near = engine.decode(answers[0], boxes), engine.decode(answers[0], boxes, 5)
+    assert np.array_equal(near == OUTSIDE, near != whole)
+    for logits, (left, top, right, bottom) in zip(near != OUTSIDE, boxes.astype(int), strict=True):
+        assert logits[max(top - 5, 0) : bottom + 6, left - 5 : right + 6].all()
+        assert logits.sum() <= (bottom - top + 20) * (right - left + 20)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +161,7 @@ def test_out_of_bounds_is_refused_and_the_old_model_kept(exported: Any, converte
     """The message says by how much; nothing half-made stays beside."""
     out = shutil.copytree(exported.folder, tmp_path / "model")
     before = {path.name: file_hash(path) for path in out.iterdir()}
-    with pytest.raises(ModelError, match=r"openvino .* differs from torch: embedding by .* allowed are 0 of"):
+    with pytest.raises(ModelError, match=r"openvino f32 differs from torch: embedding by .* allowed are 0 of"):
         export_model(exported.checkpoint, out, ExportOptions(name="new", bounds=Bounds(0.0, 1.0)))
     assert {path.name: file_hash(path) for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -203,11 +222,11 @@ def test_unknown_weights_and_missing_checkpoints_are_refused_at_once(tmp_path: P
 def test_each_number_of_parity_is_held() -> None:
     """Inside, then each of the three outside by itself."""
     bounds = Bounds(relative_error=0.01, equal_pixels=0.99)
-    row = Parity("engine 1.0", 0.1, 10, 0.2, 20, equal_pixels=0.99)
+    row = Parity("engine f32", 0.1, 10, 0.2, 20, equal_pixels=0.99)
     check_parity([row], bounds)
     for wrong in ({"embedding_error": 0.11}, {"logits_error": 0.21}, {"equal_pixels": 0.98}, {"logits_error": np.nan}):
         assert not replace(row, **wrong).within(bounds)
-        with pytest.raises(ModelError, match=r"engine 1\.0 differs from torch"):
+        with pytest.raises(ModelError, match="engine f32 differs from torch"):
             check_parity([row, replace(row, **wrong)], bounds)
 
 
