@@ -1,13 +1,22 @@
 """samedge's runtime: box prompts to masks on a CPU.
 
 case -> preprocess -> encode -> decode -> restore -> merge -> save | score
+
+What is public here is imported when it is first asked for, so that a command begins at once.
 """
 
-from edge.case import MODALITIES, Case, find_cases, make_case, modality_of, read_case, write_case
-from edge.errors import CaseError, ModelError, RunError, SamedgeError
-from edge.pipeline import Options, Segmentation, segment
-from edge.runtime import load_engine
-from edge.segmenter import Segmenter
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.case import MODALITIES, Case, find_cases, make_case, modality_of, read_case, write_case
+    from edge.errors import CaseError, ModelError, RunError, SamedgeError
+    from edge.pipeline import Options, Segmentation, segment
+    from edge.runtime import load_engine
+    from edge.segmenter import Segmenter
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime sends events by default since 1.29
 
 __all__ = [
     "MODALITIES",
@@ -27,3 +36,18 @@ __all__ = [
     "segment",
     "write_case",
 ]
+
+_HOMES = {
+    "case": ("MODALITIES", "Case", "find_cases", "make_case", "modality_of", "read_case", "write_case"),
+    "errors": ("CaseError", "ModelError", "RunError", "SamedgeError"),
+    "pipeline": ("Options", "Segmentation", "segment"),
+    "runtime": ("load_engine",),
+    "segmenter": ("Segmenter",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"edge.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

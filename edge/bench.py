@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from edge.case import modality_of, read_case, read_labels
 from edge.errors import CaseError, RunError
 from edge.machine import peak_memory_mib, reset_peak_memory
+from edge.model_folder import file_hash
 from edge.predict import predict_cases
 from edge.score import score_case
 from edge.segmenter import Segmenter
@@ -64,6 +65,35 @@ class Measurement:
     dsc: float | None = None  # None: no truth in the file; NaN: see edge.score
     nsd_official: float | None = None
     nsd: float | None = None
+    case_sha256: str = ""  # of the case file, by which a later run knows that nothing has changed
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells measurements apart: which file, under which configuration."""
+        return self.case_sha256, self.configuration
+
+
+def measure_all(
+    paths: list[Path],
+    segmenters: Mapping[Configuration, Segmenter | None],
+    before: Sequence[Measurement] = (),
+) -> Iterator[Measurement]:
+    """Every case under every configuration in turn, so that what slows the machine down slows all of them.
+
+    Args:
+        segmenters: of each configuration to run; where it is None, cases run in processes of their own.
+        before: measurements of an earlier run, which are taken over.
+    """
+    known = {measurement.key: measurement for measurement in before}
+    for path in paths:
+        sha256 = file_hash(path)
+        for configuration, segmenter in segmenters.items():
+            if (sha256, configuration.title) in known:
+                yield known[sha256, configuration.title]
+            elif segmenter is None:
+                yield replace(measure_process(path, configuration), case_sha256=sha256)
+            else:
+                yield replace(measure_here(path, configuration, segmenter), case_sha256=sha256)
 
 
 def measure_here(path: Path, configuration: Configuration, segmenter: Segmenter) -> Measurement:
@@ -157,12 +187,16 @@ def _loaded_late(entry: metadata.EntryPoint) -> Callable[[Path, Path, Configurat
 
 
 def _with_stages(measured: Measurement, report: dict[str, Any]) -> Measurement:
-    """The measurement with what the process reported; `start` is the rest: interpreter, imports, exit."""
+    """The measurement with what the process reported.
+
+    `load` is the time the case waited for the model, which is loaded while it is read; `start` is the rest:
+    interpreter, imports, exit.
+    """
     (case,) = report["cases"]
-    start_s = measured.total_s - report["load_s"] - case["total_s"]
+    start_s = measured.total_s - case["waited_s"] - case["total_s"]
     return replace(
         measured,
-        stage_s={"start": start_s, "load": report["load_s"], **case["stage_s"]},
+        stage_s={"start": start_s, "load": case["waited_s"], **case["stage_s"]},
         slices=case["slices"],
     )
 

@@ -10,48 +10,19 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from importlib import metadata
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
-from edge.errors import RunError, SamedgeError
+from edge.commands import Commands, fail
+from edge.errors import RunError
 
 if TYPE_CHECKING:
+    from edge.bench import Configuration
     from edge.pipeline import Options
     from edge.segmenter import Segmenter
-
-COMMANDS_GROUP = "samedge.commands"
-
-
-class Commands(TyperGroup):
-    """This package's commands and those that installed packages add; errors meant for a user end in exit code 1.
-
-    `ctx` is click's context, which Typer brings under another name from one version to the next.
-    """
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *sorted(_added_commands())]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        own = super().get_command(ctx, cmd_name)
-        if own is not None or cmd_name not in (added := _added_commands()):
-            return own
-        command = typer.main.get_command(added[cmd_name].load())
-        command.name = cmd_name
-        return command
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SamedgeError as error:
-            _fail([str(error)])
-        except KeyboardInterrupt:
-            print("interrupted; what is finished is kept, run the same command again to go on", file=sys.stderr)
-            sys.exit(130)
-
 
 app = typer.Typer(
     cls=Commands,
@@ -113,16 +84,17 @@ def predict(
     quiet: QuietOption = False,
 ) -> None:
     """Segment every case of a folder; one bad case never stops the others."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, not needed, would turn idle on a core for 0.2 s
+
     from edge.predict import plan, predict_cases
     from edge.progress import track
     from edge.report import prediction_line, run_report, write_json
 
     pending, done = plan(inputs, outputs, overwrite=overwrite)
     loaded: list[Segmenter] = []
-    options = _options(mode, volume, block)
 
     def load() -> "Segmenter":
-        loaded.append(_segmenter(model, backend, precision, threads, options))
+        loaded.append(_segmenter(model, backend, precision, threads, _options(mode, volume, block)))
         return loaded[0]
 
     predictions = []
@@ -139,7 +111,7 @@ def predict(
             write_json(report, run_report(predictions, [path.stem for path in done], loaded[0] if loaded else None))
         except RunError as error:
             failures.append(str(error))
-    _fail(failures)
+    fail(failures)
 
 
 @app.command()
@@ -159,7 +131,9 @@ def bench(
         Path | None, typer.Option(help="What official-cost runs with; random weights, as fast, if not given.")
     ] = None,
     process: Annotated[bool, typer.Option(help="A fresh process per case, as the challenge does.")] = False,
+    match: Annotated[str, typer.Option(help="Only cases whose name is like this, such as '2DBox_*'.")] = "*",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all measurements here ('-': stdout).")] = None,
+    resume: Annotated[bool, typer.Option(help="Take over what --json's file already holds, measure the rest.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per case here.")] = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -168,39 +142,39 @@ def bench(
     With --process, --compare also takes official-cost: the public baseline as it is, in PyTorch, the encoder again for
     every box of every slice, box by box (needs the export extra).
     """
-    from edge.bench import Configuration, measure_here, measure_process, with_ratios
+    from edge.bench import Configuration, Measurement, measure_all, with_ratios
+    from edge.bench_report import bench_report, measured_before, print_bench, write_bench_csv
     from edge.case import find_cases
     from edge.model_folder import DEFAULT_MODEL
     from edge.progress import track
-    from edge.report import bench_report, print_bench, write_bench_csv, write_json
+    from edge.report import write_json
 
     base = Configuration(model or DEFAULT_MODEL, backend, precision, threads, mode, volume, checkpoint=checkpoint)
     configurations = _compared(base, compare)
-    paths = find_cases(cases)
-    segmenters: dict[Configuration, Segmenter] = {}
-    for one in configurations:
-        if one.baseline:
-            if not process:
-                raise RunError(f"{one.baseline} is another program and runs in processes of its own: add --process")
-            continue
-        segmenters[one] = _segmenter(one.model, one.backend, one.precision, one.threads, _options(one.mode, one.volume))
-    engines = [segmenter.engine for segmenter in segmenters.values()]
-    if process:
-        segmenters.clear()  # their memory and threads are not to weigh on what is measured
-    steps = (
-        measure_process(path, one) if process else measure_here(path, one, segmenters[one])
-        for path in paths
-        for one in configurations
-    )
-    measurements = with_ratios(list(track(steps, len(paths) * len(configurations), quiet=quiet)))
+    file = None if json_file == Path("-") else json_file
+    if resume and file is None:
+        raise RunError("--resume goes on with a file: add --json FILE")
+    paths = [path for path in find_cases(cases) if fnmatch(path.stem, match)]
+    if not paths:
+        raise RunError(f"{cases}: no case's name is like {match!r}")
+    loaded = _bench_segmenters(configurations, process)
+    engines = [segmenter.engine for segmenter in loaded.values() if segmenter]
+    if process:  # their memory and threads are not to weigh on what is measured
+        loaded = dict.fromkeys(loaded)
+    before = measured_before(file, engines, per_process=process) if resume and file else []
+    measurements: list[Measurement] = []
+    for measured in track(measure_all(paths, loaded, before), len(paths) * len(loaded), quiet=quiet):
+        measurements = with_ratios([*measurements, measured])
+        if file:  # each time, for --resume
+            write_json(file, bench_report(measurements, engines, per_process=process))
     report = bench_report(measurements, engines, per_process=process)
-    if json_file != Path("-"):
-        print_bench(report)
-    if json_file is not None:
+    if json_file == Path("-"):
         write_json(json_file, report)
+    else:
+        print_bench(report)
     if csv_file is not None:
         write_bench_csv(csv_file, measurements)
-    _fail([f"{m.error} [{m.configuration}]" for m in measurements if m.error])
+    fail([f"{m.error} [{m.configuration}]" for m in measurements if m.error])
 
 
 @app.command()
@@ -227,7 +201,7 @@ def evaluate(
         write_csv(evaluation, csv_file)
     if json_file is not None:
         write_json(json_file, to_json(evaluation))
-    _fail([case.error for case in evaluation.cases if case.error])
+    fail([case.error for case in evaluation.cases if case.error])
 
 
 @cases_app.command("make")
@@ -285,6 +259,8 @@ def cases_check(files: Annotated[list[Path], typer.Argument(help="Case files, or
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
     if show:
+        from importlib import metadata
+
         print(f"samedge {metadata.version('samedge')}")
         raise typer.Exit
 
@@ -297,10 +273,6 @@ def _leave(done: SystemExit) -> None:
             sys.stderr.flush()
             os._exit(done.code or 0)
     raise done
-
-
-def _added_commands() -> dict[str, metadata.EntryPoint]:
-    return {entry.name: entry for entry in metadata.entry_points(group=COMMANDS_GROUP)}
 
 
 def _options(mode: str, volume: str, block: int = 8) -> "Options":
@@ -317,6 +289,20 @@ def _segmenter(
 
     arguments: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads}
     return Segmenter(model or DEFAULT_MODEL, cache=engine_cache(), options=options, **arguments)
+
+
+def _bench_segmenters(
+    configurations: Sequence["Configuration"], process: bool
+) -> "dict[Configuration, Segmenter | None]":
+    """The loaded model of each configuration; None of one that is another program."""
+    for one in configurations:
+        if one.baseline and not process:
+            raise RunError(f"{one.baseline} is another program and runs in processes of its own: add --process")
+
+    def load(one: "Configuration") -> "Segmenter":
+        return _segmenter(one.model, one.backend, one.precision, one.threads, _options(one.mode, one.volume))
+
+    return {one: None if one.baseline else load(one) for one in configurations}
 
 
 def _compared(base: Any, compare: str | None) -> list[Any]:
@@ -343,11 +329,3 @@ def _compared(base: Any, compare: str | None) -> list[Any]:
             raise RunError(f"compare takes words joined by colons, at most one of each kind ({options}), got {item!r}")
         configurations.append(replace(base, **changes))
     return list(dict.fromkeys(configurations))
-
-
-def _fail(errors: Sequence[str | None]) -> None:
-    """Name every failure on stderr and exit with 1; nothing where there is none."""
-    for error in errors:
-        print(f"error: {error}", file=sys.stderr)
-    if errors:
-        sys.exit(1)

@@ -3,14 +3,17 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.case import Case, find_cases, read_case
 from edge.errors import CaseError, RunError, SamedgeError
 from edge.npz import remove_partial_files, write_npz
-from edge.overlay import write_overlay
-from edge.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from edge.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Prediction:
     slices: int = 0
     stage_s: dict[str, float] = field(default_factory=dict)  # read, the pipeline's stages, save
     total_s: float = 0.0
+    waited_s: float = 0.0  # for the model, between reading and the rest; not part of total_s
 
 
 def plan(inputs: Path, outputs: Path, *, overwrite: bool) -> tuple[list[Path], list[Path]]:
@@ -54,30 +58,34 @@ def plan(inputs: Path, outputs: Path, *, overwrite: bool) -> tuple[list[Path], l
 
 
 def predict_cases(
-    paths: list[Path], outputs: Path, load: Callable[[], Segmenter], *, overlay: bool = False
+    paths: list[Path], outputs: Path, load: "Callable[[], Segmenter]", *, overlay: bool = False
 ) -> Iterator[Prediction]:
     """Segment case files one after the other, writing `<outputs>/<name>.npz` with key `segs`.
 
     Args:
-        load: makes the segmenter, called only once a case could be read.
+        load: makes the segmenter; called once where there is a path, in a thread of its own while the first is read.
         overlay: also write `<name>.png`.
     """
-    segmenter: Segmenter | None = None
-    for path in paths:
-        start = time.perf_counter()
-        try:
-            case = read_case(path)
-            if twin := _twin(path):
-                raise CaseError(f"{path.stem}: {path.name} and {twin.name} would write the same output; rename one")
-        except Exception as error:
-            yield _failed(path.stem, error)
-            continue
-        read_s = time.perf_counter() - start
-        segmenter = segmenter or load()
-        yield _predict_case(case, outputs, segmenter, read_s, overlay)
+    if not paths:
+        return
+    with ThreadPoolExecutor(1) as pool:
+        segmenter = pool.submit(load)
+        for path in paths:
+            start = time.perf_counter()
+            try:
+                case = read_case(path)
+                if twin := _twin(path):
+                    raise CaseError(f"{path.stem}: {path.name} and {twin.name} would write the same output; rename one")
+            except Exception as error:
+                yield _failed(path.stem, error)
+                continue
+            read = time.perf_counter()
+            loaded = segmenter.result()
+            waited_s = time.perf_counter() - read
+            yield replace(_predict_case(case, outputs, loaded, read - start, overlay), waited_s=waited_s)
 
 
-def _predict_case(case: Case, outputs: Path, segmenter: Segmenter, read_s: float, overlay: bool) -> Prediction:
+def _predict_case(case: Case, outputs: Path, segmenter: "Segmenter", read_s: float, overlay: bool) -> Prediction:
     start = time.perf_counter()
     try:
         result = segmenter.segment(case)
@@ -85,6 +93,8 @@ def _predict_case(case: Case, outputs: Path, segmenter: Segmenter, read_s: float
         write_npz(outputs / f"{case.name}.npz", {"segs": result.labels})
         end = time.perf_counter()
         if overlay:
+            from edge.overlay import write_overlay
+
             write_overlay(outputs / f"{case.name}.png", case, result.labels)
     except Exception as error:
         return _failed(case.name, error)

@@ -81,6 +81,15 @@ def test_a_fresh_import_is_light(module: str) -> None:
     assert run.stdout.split() == []
 
 
+def test_a_command_begins_before_anything_is_loaded() -> None:
+    """Not even NumPy: what a command needs it imports while the model is being loaded, or before that if it must."""
+    code = (
+        "import sys, edge.cli; print(*[name for name in ('numpy', 'cv2', 'openvino', 'rich') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
+
+
 def test_no_engine_reports_home(tmp_path: Path) -> None:
     """With edge imported, onnxruntime (telemetry on by default since 1.29) leaves no device identifier behind."""
     silenced = ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")  # each of them decides about telemetry or its place

@@ -151,6 +151,70 @@ def test_ratios_are_to_the_first_configuration_on_the_same_case() -> None:
     assert (ours["ratio"], theirs["ratio"]) == (1, 10 / 3)
 
 
+def test_a_run_goes_on_where_it_was_cut_off(samedge: Samedge, cases: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """What the file holds is taken over as it is, by the case's content; only cases that match are run."""
+    again = tmp_path / "cases"
+    again.mkdir()
+    for path in cases.iterdir():
+        (again / path.name).write_bytes(path.read_bytes())
+    options = ["--model", tiny_model, "--threads", 1, "--json", tmp_path / "bench.json", "--resume"]
+    assert samedge("bench", again, *options, "--match", "2DBox_*").returncode == 0
+    report = json.loads((tmp_path / "bench.json").read_text())
+    (image,) = report["cases"]
+    report["cases"][0]["total_s"] = 99.0
+    (tmp_path / "bench.json").write_text(json.dumps(report))
+
+    assert samedge("bench", again, *options).returncode == 0
+    found = json.loads((tmp_path / "bench.json").read_text())["cases"]
+    assert [(case["name"], case["total_s"] == 99.0) for case in found] == [("2DBox_CT_1", True), ("3DBox_MR_1", False)]
+    assert found[0] == {**image, "total_s": 99.0}
+
+    (again / "3DBox_MR_1.npz").unlink()
+    np.savez(again / "2DBox_CT_1.npz", imgs=np.zeros((9, 9, 3), np.uint8), boxes=[[1, 1, 5, 5]])
+    assert samedge("bench", again, *options).returncode == 0
+    (changed,) = json.loads((tmp_path / "bench.json").read_text())["cases"]
+    assert changed["total_s"] < 99
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("{}", [], "not what samedge bench writes"),
+        ("no JSON", [], "not what samedge bench writes"),
+        (None, ["--threads", 2], "holds times of another CPU, model, engine or kind of run"),
+        (None, ["--process"], "holds times of another CPU, model, engine or kind of run"),
+    ],
+)
+def test_times_that_do_not_compare_are_not_mixed(
+    samedge: Samedge,
+    cases: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    content: str | None,
+    options: list[object],
+    message: str,
+) -> None:
+    """Another file, another engine; the file stays as it is."""
+    file = tmp_path / "bench.json"
+    run = ["bench", cases / "2DBox_CT_1.npz", "--model", tiny_model, "--json", file]
+    if content is None:
+        assert samedge(*run, "--threads", 1).returncode == 0
+    else:
+        file.write_text(content)
+    before = file.read_text()
+    refused = samedge(*run, "--resume", *(options or ["--threads", 1]))
+    assert (refused.returncode, message in refused.stderr, file.read_text()) == (1, True, before)
+
+
+@pytest.mark.parametrize(("options", "cure"), [(["--resume"], "add --json"), (["--match", "4D*"], "no case's name")])
+def test_nothing_to_go_on_with_or_to_run_is_said(
+    samedge: Samedge, cases: Path, tiny_model: Path, options: list[str], cure: str
+) -> None:
+    """Instead of an empty table."""
+    run = samedge("bench", cases, "--model", tiny_model, *options)
+    assert (run.returncode, run.stdout, cure in run.stderr) == (1, "", True)
+
+
 def test_a_baseline_needs_a_process_of_its_own(samedge: Samedge, cases: Path, tiny_model: Path) -> None:
     """It is another program; the cure is named."""
     pytest.importorskip("torch")

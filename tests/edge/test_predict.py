@@ -1,6 +1,7 @@
 """A folder of cases to a folder of label maps: every form of case, and what is done when."""
 
 from pathlib import Path
+from threading import Event
 
 import cv2
 import numpy as np
@@ -175,6 +176,28 @@ def test_memory_errors_and_bugs_cost_one_case_only(tmp_path: Path) -> None:
         None,
         "2DBox_CT_memory: not enough memory for this case",
     ]
+
+
+def test_the_model_is_loaded_while_the_first_case_is_read(
+    tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading waits here for the loading to begin; where nothing can be read, a model that does not load is fine."""
+    path = write(tmp_path / "in", "2DBox_CT_1", IMAGE, [[0, 0, 9, 9]])
+    from edge import predict
+
+    loading = Event()
+    original = predict.read_case
+    monkeypatch.setattr(predict, "read_case", lambda path: original(path) if loading.wait(10) else None)
+
+    def load() -> Segmenter:
+        loading.set()
+        return segmenter
+
+    (done,) = predict_cases([path], tmp_path, load)
+    assert (done.status, done.waited_s < 10) == ("done", True)
+    path.write_bytes(b"")
+    (failed,) = predict_cases([path], tmp_path, lambda: Segmenter(tmp_path / "no model"))
+    assert failed.error is not None and "not a readable .npz archive" in failed.error
 
 
 def test_memory_that_runs_out_while_reading_costs_one_case_only(
