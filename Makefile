@@ -23,16 +23,19 @@ FIND_ENGINE = { docker info >/dev/null 2>&1 || { [ -x $(ENGINE) ] && eval "$$($(
 PIP_BUILD_ARGS = --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test lint cases default-model ablation image image-test lock clean
+.PHONY: help bench test systems-test lint cases default-model ablation image image-test lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bench: $(VENV)/.installed  ## segment, time and score the cases that ship with the repository
 	$(BIN)/samedge bench $(CASES)
 
 test: lint  ## lint, then every test that needs no Docker engine
 	$(BIN)/python -m pytest -m "not image"
+
+systems-test: $(VENV)/.installed-dev  ## train, export and run the four systems on ../shared (15 CPU minutes)
+	$(BIN)/python -m pytest -s tests/train/systems.py
 
 lint: $(VENV)/.installed-dev  ## ruff (rules and format) and mypy
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """The challenge's case: what is read, what is written, and every check of a user's input."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,22 +55,25 @@ def modality_of(name: str) -> str:
     return UNKNOWN
 
 
-def find_cases(inputs: Path) -> list[Path]:
+def find_cases(inputs: Path, types: Sequence[str] = (".npz",)) -> list[Path]:
     """The case files of a folder in name order, or the one file given.
 
+    Args:
+        types: ends of names that are looked for, in lower case.
+
     Raises:
-        CaseError: nothing there, not readable, or no `.npz` among it.
+        CaseError: nothing there, not readable, or nothing of these types among it.
     """
     try:
         if not inputs.exists():
             raise CaseError(f"{inputs}: no such file or folder")
         if not inputs.is_dir():
             return [inputs]
-        found = sorted(path for path in inputs.iterdir() if path.suffix.lower() == ".npz" and path.name[0] != ".")
+        found = sorted(path for path in inputs.iterdir() if path.suffix.lower() in types and path.name[0] != ".")
     except OSError as error:
         raise CaseError(f"{inputs}: cannot be read ({error.strerror or error})") from None
     if not found:
-        raise CaseError(f"{inputs}: no .npz case in this folder")
+        raise CaseError(f"{inputs}: no {' or '.join(types)} case in this folder")
     return found
 
 

@@ -69,7 +69,7 @@ def main() -> None:
 
 @app.command()
 def predict(
-    inputs: Annotated[Path, typer.Argument(help="Folder of cases, or one .npz file.")],
+    inputs: Annotated[Path, typer.Argument(help="Folder of .npz cases or pictures (boxes in <name>.csv), or a file.")],
     outputs: Annotated[Path, typer.Argument(help="Folder for <case>.npz with key 'segs'; made if missing.")],
     model: ModelOption = None,
     backend: BackendOption = "openvino",

@@ -1,4 +1,4 @@
-"""A picture of what was segmented: contours and boxes over the image."""
+"""Pictures of what was segmented: contours and boxes over the image, and label maps."""
 
 import colorsys
 from pathlib import Path
@@ -26,6 +26,15 @@ def write_overlay(path: Path, case: Case, labels: npt.NDArray) -> None:
     """
     _, encoded = cv2.imencode(".png", draw_overlay(case, labels)[..., ::-1])
     write_whole(path, encoded.tobytes())
+
+
+def write_labels(path: Path, labels: npt.NDArray) -> None:
+    """Write a label map (H, W), uint8 or uint16, as a PNG of its numbers.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    write_whole(path, cv2.imencode(".png", labels)[1].tobytes())
 
 
 def draw_overlay(case: Case, labels: npt.NDArray) -> Picture:

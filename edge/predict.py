@@ -2,15 +2,17 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.case import Case, find_cases, read_case
+from edge.case import Case, read_case
 from edge.errors import CaseError, RunError, SamedgeError
 from edge.npz import remove_partial_files, write_npz
+from edge.picture import find_inputs, is_picture, read_picture, with_boxes
 
 if TYPE_CHECKING:
     from edge.segmenter import Segmenter
@@ -32,13 +34,13 @@ class Prediction:
 
 
 def plan(inputs: Path, outputs: Path, *, overwrite: bool) -> tuple[list[Path], list[Path]]:
-    """Case files to do, and those whose output is there already; makes the output folder.
+    """Case files and pictures to do, and those whose output is there already; makes the output folder.
 
     Raises:
         CaseError: no cases.
         RunError: the output folder cannot be made or written, or lies where the inputs are.
     """
-    paths = find_cases(inputs)
+    paths = find_inputs(inputs)
     folder = inputs if inputs.is_dir() else inputs.parent
     if outputs.resolve() == folder.resolve():
         raise RunError(f"{outputs}: outputs would overwrite the inputs; choose another folder")
@@ -51,8 +53,9 @@ def plan(inputs: Path, outputs: Path, *, overwrite: bool) -> tuple[list[Path], l
     remove_partial_files(outputs)
     pending: list[Path] = []
     done: list[Path] = []
+    twins = _twins(paths)
     for path in paths:
-        is_done = (outputs / f"{path.stem}.npz").is_file() and not _twin(path)
+        is_done = (outputs / f"{path.stem}.npz").is_file() and path not in twins
         (done if is_done and not overwrite else pending).append(path)
     return pending, done
 
@@ -62,19 +65,22 @@ def predict_cases(
 ) -> Iterator[Prediction]:
     """Segment case files one after the other, writing `<outputs>/<name>.npz` with key `segs`.
 
+    A picture's labels are also written as `<name>_labels.png`.
+
     Args:
         load: makes the segmenter; called once where there is a path, in a thread of its own while the first is read.
         overlay: also write `<name>.png`.
     """
     if not paths:
         return
+    twins = _twins(paths)
     with ThreadPoolExecutor(1) as pool:
         segmenter = pool.submit(load)
         for path in paths:
             start = time.perf_counter()
             try:
-                case = read_case(path)
-                if twin := _twin(path):
+                case = read_picture(path) if is_picture(path) else read_case(path)
+                if twin := twins.get(path):
                     raise CaseError(f"{path.stem}: {path.name} and {twin.name} would write the same output; rename one")
             except Exception as error:
                 yield _failed(path.stem, error)
@@ -82,14 +88,22 @@ def predict_cases(
             read = time.perf_counter()
             loaded = segmenter.result()
             waited_s = time.perf_counter() - read
-            yield replace(_predict_case(case, outputs, loaded, read - start, overlay), waited_s=waited_s)
+            yield replace(_predict_case(case, path, outputs, loaded, read - start, overlay), waited_s=waited_s)
 
 
-def _predict_case(case: Case, outputs: Path, segmenter: "Segmenter", read_s: float, overlay: bool) -> Prediction:
+def _predict_case(
+    case: Case, path: Path, outputs: Path, segmenter: "Segmenter", read_s: float, overlay: bool
+) -> Prediction:
     start = time.perf_counter()
     try:
+        if is_picture(path) and segmenter.engine.description.prompt == "box":
+            case = with_boxes(case, path)
         result = segmenter.segment(case)
         saving = time.perf_counter()
+        if is_picture(path):
+            from edge.overlay import write_labels
+
+            write_labels(outputs / f"{case.name}_labels.png", result.labels)
         write_npz(outputs / f"{case.name}.npz", {"segs": result.labels})
         end = time.perf_counter()
         if overlay:
@@ -114,10 +128,15 @@ def _failed(name: str, error: Exception) -> Prediction:
     return Prediction(name, "failed", reason)
 
 
-def _twin(path: Path) -> Path | None:
-    """The file that may write this one's output instead of it: a.npz, where this one is a.NPZ."""
-    if path.suffix == ".npz":
-        return None
-    same = [other for other in path.parent.iterdir() if other.stem == path.stem and other.suffix.lower() == ".npz"]
-    last = max(same, default=path)
-    return None if last == path else last
+def _twins(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Of a file whose output another file of its folder may write instead of it, that one.
+
+    a.npz comes before a.NPZ, both before a.png, and that before a.jpg.
+    """
+    wanted = {path for path in paths if path.suffix != ".npz"}
+    first: dict[Path, Path] = {}
+    for folder in {path.parent for path in wanted}:
+        with suppress(CaseError):  # a folder that must not be listed
+            for path in sorted(find_inputs(folder), key=lambda path: (path.suffix.lower() == ".npz", path)):
+                first[path.with_suffix("")] = path
+    return {path: twin for path in wanted if (twin := first.get(path.with_suffix(""), path)) != path}

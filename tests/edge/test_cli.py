@@ -47,7 +47,7 @@ def test_wrong_usage_is_explained_with_exit_code_2(samedge: Samedge, arguments: 
     ("arguments", "says"),
     [
         (["predict", "nowhere", "out"], "nowhere: no such file or folder"),
-        (["predict", "empty", "out"], "empty: no .npz case in this folder"),
+        (["predict", "empty", "out"], "empty: no .npz or .png or .jpg or .jpeg case in this folder"),
         (["predict", "notes.txt", "out"], "notes: notes.txt is not an .npz file; give one, or a folder of them"),
         (["predict", "in", "in"], "in: outputs would overwrite the inputs; choose another folder"),
         (["predict", "in", "out", "--model", "empty"], "empty: not a model folder, model.json is missing; make one wi"),

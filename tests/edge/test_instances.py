@@ -1,4 +1,4 @@
-"""Instance metrics: six small maps by hand, a slow second opinion on 200 random ones, and speed."""
+"""Instance metrics: small maps by hand, a slow second opinion on 200 random ones, and speed."""
 
 import math
 import time
@@ -46,6 +46,12 @@ BY_HAND = {
         strip((7, 4), (0, 1), (9, 3), (0, 2)),
         (8 / 11, 4 / 7, 4 / 7, 2 / 3, 1, 2 / 3),
     ),
+    "empty": (
+        strip((1, 4), (0, 2), (2, 2)),
+        strip((0, 8)),
+        # all of it missed: 0 of 6 px, no match of 2
+        (0, 0, 0, 0, 0, 0),
+    ),
     "half": (
         strip((1, 4), (0, 4)),
         strip((0, 2), (1, 4), (0, 2)),
@@ -57,7 +63,7 @@ BY_HAND = {
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_scores_worked_out_by_hand(name: str) -> None:
-    """Touching, split, merged, missed, spurious, and an overlap too small to match."""
+    """Touching, split, merged, missed, spurious, empty, and an overlap too small to match."""
     truth, prediction, expected = BY_HAND[name]
     assert score_instances(truth, prediction) == InstanceScores(*(pytest.approx(value) for value in expected))
 

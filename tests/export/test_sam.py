@@ -1,10 +1,14 @@
 """SAM networks become model folders that `edge` runs like any other: boxed, prompt-free, normalised as trained."""
 
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from edge.case import make_case
 from edge.errors import ModelError
@@ -12,6 +16,7 @@ from edge.model_folder import read_description
 from edge.pipeline import segment
 from edge.preprocess import prepare
 from edge.runtime import load_engine
+from export.cli import app
 from export.model import ExportOptions, export_model
 from export.sam import DecoderGraph, merged_sam
 from train.networks.build import public_state
@@ -25,13 +30,18 @@ from train.run import adapter_facts, sam_options
 SMALL = ["image_size=64", "encoder_blocks=1"]
 RECIPES = {
     "nuinsseg-sam-vit-b": ["lora_blocks=[0]"],
+    "nuinsseg-sam-vit-h": [],
     "nuinsseg-mobilesam": [],
     "brats-sam-vit-b": ["lora_rank=4"],
 }
 EXPECTED = {  # recipe -> normalisation, prompt
+    "nuinsseg-sam-vit-b": ("sam", "none"),
+    "nuinsseg-sam-vit-h": ("min-max", "none"),
     "nuinsseg-mobilesam": ("sam", "none"),
     "brats-sam-vit-b": ("z-score", "box"),
 }
+IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+BOX = np.array([[10.0, 12.0, 50.0, 40.0]])
 
 
 def trained(folder: Path, name: str, *overrides: str) -> Sam:
@@ -51,14 +61,17 @@ def trained(folder: Path, name: str, *overrides: str) -> Sam:
     return network.eval()
 
 
-@pytest.fixture(scope="module", params=["nuinsseg-mobilesam", "brats-sam-vit-b"])
+@pytest.fixture(scope="module", params=EXPECTED)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Sam, Path]:
-    """A recipe's name, its adapted network, and the model folder made from base and adapter."""
+    """A recipe's name, its adapted network, and the model folder that `samedge export` made of base and adapter."""
     folder = tmp_path_factory.mktemp("exported")
     network = trained(folder, request.param)
-    options = ExportOptions(name="tiny", licence="none", adapter=folder / "adapter")
-    parity = export_model(folder / "base.pth", folder / "model", options)
-    assert len(parity) == 2 and all(row.embedding_error < 1e-3 * row.embedding_scale for row in parity)
+    arguments = ["base.pth", "model", "--adapter", "adapter", "--name", "tiny", "--licence", "none"]
+    places = [str(folder / word) if word in ("base.pth", "model", "adapter") else word for word in arguments]
+    run = CliRunner().invoke(app, places)
+    assert run.exit_code == 0, run.output
+    parity = read_description(folder / "model").parity
+    assert len(parity) == 2 and all(row["embedding_error"] < 1e-3 * row["embedding_scale"] for row in parity)
     return request.param, network, folder / "model"
 
 
@@ -68,21 +81,42 @@ def test_the_exported_model_answers_as_the_adapted_network(exported: tuple[str, 
     name, network, model = exported
     description = read_description(model)
     assert (description.normalisation, description.prompt) == EXPECTED[name]
-    assert description.input_size == 64 and description.made_from["network"] in name + "sam-vit-b"
-    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    box = np.array([[10.0, 12.0, 50.0, 40.0]])
-    pixels = torch.from_numpy(prepare(image, 64, description.normalisation))[None]
-    asked = Prompts(torch.tensor([0]), boxes=torch.from_numpy(box).float() if description.prompt == "box" else None)
+    assert description.input_size == 64 and description.made_from["network"] == load_recipe(name).network
+    pixels = torch.from_numpy(prepare(IMAGE, 64, description.normalisation))[None]
+    asked = Prompts(torch.tensor([0]), boxes=torch.from_numpy(BOX).float() if description.prompt == "box" else None)
     with torch.no_grad():
         logits = network(pixels, asked)
-    expected = torch.nn.functional.interpolate(logits, size=(64, 64), mode="bilinear")[0, 0].numpy() > 0
-    boxes = box if description.prompt == "box" else np.zeros((0, 4))
-    labels = segment(make_case("2DBox_Microscopy_x", image, boxes), load_engine(model)).labels
+    whole = torch.nn.functional.interpolate(logits, size=(64, 64), mode="bilinear")[0].numpy()
+    expected = whole[0] > 0 if len(whole) == 1 else whole[1] > whole[0]
+    boxes = BOX if description.prompt == "box" else np.zeros((0, 4))
+    labels = segment(make_case("2DBox_Microscopy_x", IMAGE, boxes), load_engine(model)).labels
     inside = np.zeros((64, 64), bool)
     inside[12:41, 10:51] = True
     where = inside if description.prompt == "box" else np.ones_like(inside)
     assert np.mean((labels == 1)[where] == expected[where]) > 0.99 and labels.max() <= 1
     assert 0 < expected[where].mean() < 1  # or the test would say little
+
+
+@pytest.mark.slow
+def test_the_command_runs_it_on_pictures_and_archives(
+    exported: tuple[str, Sam, Path], tmp_path: Path, samedge: Callable[..., CompletedProcess[str]]
+) -> None:
+    """`samedge predict` with the folder alone: the same labels of a PNG and of a case; a box is asked for by name."""
+    name, _, model = exported
+    takes_boxes = EXPECTED[name][1] == "box"
+    for place in ("in", "bare"):
+        (tmp_path / place).mkdir()
+        cv2.imwrite(str(tmp_path / place / "cell.png"), IMAGE[..., ::-1])
+    np.savez(tmp_path / "in" / "2DBox_MR_1.npz", imgs=IMAGE, boxes=BOX if takes_boxes else np.zeros((0, 4)))
+    if takes_boxes:
+        (tmp_path / "in" / "cell.csv").write_text("10,12,50,40\n")
+    run = samedge("predict", tmp_path / "in", tmp_path / "out", "--model", model, "-q")
+    assert run.returncode == 0, run.stderr
+    labels = [np.load(tmp_path / "out" / f"{case}.npz")["segs"] for case in ("cell", "2DBox_MR_1")]
+    assert np.array_equal(*labels) and 0 < labels[0].mean() < 1
+    if takes_boxes:
+        bare = samedge("predict", tmp_path / "bare", tmp_path / "out2", "--model", model, "-q")
+        assert bare.returncode == 1 and "write cell.csv beside it" in bare.stderr
 
 
 @pytest.mark.slow

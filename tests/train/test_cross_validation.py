@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,9 @@ from edge.errors import RunError
 from train.cross_validation import cross_validate, read_report, table
 from train.networks.checkpoint import read_checkpoint
 from train.networks.lora import load_merged
-from train.search import Trial, combinations, search, search_recipe, split_grid
+from train.search import combinations, search_recipe, split_grid
 
+ROOT = Path(__file__).parents[2]
 TINY = [
     "image_size=64", "encoder_blocks=1", "lora_blocks=[0]", "mask_px=32", "batch=2", "workers=0", "precision=32-true",
     "warmup_steps=0", "equalise=0", "colour_jitter=0", "rotation_rad=0", "resized_crop=0",
@@ -88,36 +93,46 @@ def test_the_report_is_the_mean_of_what_the_folds_wrote(tmp_path: Path) -> None:
     assert table(report)[3:] == [["mean", "0.6500", "0.4000"], ["spread", "0.1500", "0.2000"], ["paper", "0.7000", ""]]
 
 
+TOY_SEARCH = """
+import os, signal, sys
+from pathlib import Path
+from train.search import search
+
+def toy(values, folder):
+    with Path("asked").open("a") as file:
+        print(values["lora_rank"], values["lr"], file=file, flush=True)
+    if "kill" in sys.argv and values == {"lora_rank": 8, "lr": 1e-4}:
+        (folder / ".result.json.1.partial").write_text("[0.")  # as one killed in writing
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 1 - abs(values["lora_rank"] - 8) / 100 - abs(values["lr"] - 3e-4) * 100, 0.01
+
+search({"lora_rank": [4, 8], "lr": [1e-4, 3e-4, 1e-3]}, Path("out"), toy, lambda _: None)
+"""
+
+
 def test_a_search_goes_on_after_a_kill_and_its_table_is_right(tmp_path: Path) -> None:
-    """A toy objective, best at rank 8 and lr 0.0003, killed at the fourth of six trials."""
-    grid = {"lora_rank": [4, 8], "lr": [1e-4, 3e-4, 1e-3]}
-    asked: list[dict[str, Any]] = []
-
-    def toy(values: dict[str, Any], folder: Path) -> tuple[float, float]:
-        asked.append(values)
-        if len(asked) == 4:
-            raise KeyboardInterrupt
-        return 1 - abs(values["lora_rank"] - 8) / 100 - abs(values["lr"] - 3e-4) * 100, 0.01
-
-    with pytest.raises(KeyboardInterrupt):
-        search(grid, tmp_path, toy, lambda _: None)
-    assert len(rows_of(tmp_path / "search.csv")) == 3
-    trials = search(grid, tmp_path, toy, lambda _: None)
-    assert len(asked) == 7 and asked[3:] == [{"lora_rank": 8, "lr": lr} for lr in grid["lr"]][:1] + [
-        {"lora_rank": 8, "lr": lr} for lr in grid["lr"]
-    ]
-    found = [(row["lora_rank"], row["lr"], row["dice"], row["spread"]) for row in rows_of(tmp_path / "search.csv")]
+    """A toy objective, best at rank 8 and lr 0.0003; the process is killed in the fourth of six trials."""
+    program = [sys.executable, "-c", TOY_SEARCH]
+    settings: dict[str, Any] = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
+    killed = subprocess.run([*program, "kill"], **settings)
+    assert killed.returncode == -signal.SIGKILL
+    first = (tmp_path / "asked").read_text().splitlines()
+    assert first == ["4 0.0001", "4 0.0003", "4 0.001", "8 0.0001"]
+    assert [row["dice"] for row in rows_of(tmp_path / "out" / "search.csv")] == ["0.9600", "0.9400", "0.8900"]
+    (tmp_path / "asked").unlink()
+    assert subprocess.run(program, **settings).returncode == 0
+    assert (tmp_path / "asked").read_text().splitlines() == ["8 0.0001", "8 0.0003", "8 0.001"]
+    found = [",".join(row.values()) for row in rows_of(tmp_path / "out" / "search.csv")]
     assert found == [
-        ("8", "0.0003", "1.0000", "0.0100"),
-        ("8", "0.0001", "0.9800", "0.0100"),
-        ("4", "0.0003", "0.9600", "0.0100"),
-        ("4", "0.0001", "0.9400", "0.0100"),
-        ("8", "0.001", "0.9300", "0.0100"),
-        ("4", "0.001", "0.8900", "0.0100"),
+        "8,0.0003,1.0000,0.0100",
+        "8,0.0001,0.9800,0.0100",
+        "4,0.0003,0.9600,0.0100",
+        "4,0.0001,0.9400,0.0100",
+        "8,0.001,0.9300,0.0100",
+        "4,0.001,0.8900,0.0100",
     ]
-    assert trials[0] == Trial({"lora_rank": 8, "lr": 3e-4}, 1.0, 0.01)
-    assert (tmp_path / "search.png").stat().st_size > 1000
-    assert json.loads((tmp_path / "lora_rank=8,lr=0.0003" / "result.json").read_text()) == [1.0, 0.01]
+    assert (tmp_path / "out" / "search.png").stat().st_size > 1000
+    assert json.loads((tmp_path / "out" / "lora_rank=8,lr=0.0003" / "result.json").read_text()) == [1.0, 0.01]
 
 
 def test_a_grid_is_the_lists_where_a_recipe_holds_one_value() -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from train.networks.sam import Prompts, Sam, SamOptions, build_sam, fit_mask_tok
 from train.networks.sam_modeling import sam_modeling
 from train.recipe import Recipe, load_recipe
 from train.run import sam_options
+from train.tasks.sam_batch import SamLesson, SamSample, collate_sam
 
 SMALL = ["image_size=64", "encoder_blocks=1"]
 PUBLIC_KEYS = {  # tensors in the public files: Hugging Face's conversion lists them; counted in segment-anything
@@ -172,9 +174,9 @@ def test_answers_are_segment_anythings_own() -> None:
         assert expected.shape == (1, channels, 32, 32)
 
 
-def adapted(name: str) -> tuple[Sam, Recipe, dict[str, Tensor]]:
+def adapted(name: str, *overrides: str) -> tuple[Sam, Recipe, dict[str, Tensor]]:
     """A small network of a recipe with everything that trains moved away from its start, and its base."""
-    recipe = load_recipe(name, [*SMALL, *RECIPES[name]])
+    recipe = load_recipe(name, [*SMALL, *RECIPES[name], *overrides])
     torch.manual_seed(0)
     network = build_network(recipe.network, sam_options(recipe))
     base = {key: value.clone() for key, value in public_state(network).items()}
@@ -219,7 +221,7 @@ def test_an_adapter_on_q_and_v_leaves_k_alone() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_gradient_reaches_what_trains_and_nothing_else(name: str) -> None:
-    """One forward and backward (ViT-H's of one block); the unused classifier alone gets none."""
+    """One forward and backward; the unused classifier alone gets none."""
     network, recipe, _ = adapted(name)
     set_training_mode(network)
     boxes = torch.tensor([[4.0, 5.0, 40.0, 50.0]]) if recipe.prompt == "box" else None
@@ -230,6 +232,30 @@ def test_a_gradient_reaches_what_trains_and_nothing_else(name: str) -> None:
     unused = {"image_encoder.head.lora_A.default.weight", "image_encoder.head.lora_B.default.weight"}
     assert reached <= trained and dry <= unused
     assert any("image_encoder" in name for name in reached)
+
+
+def test_vit_h_of_two_blocks_goes_forward_and_backward() -> None:
+    """Its recipe's lesson on two images: a gradient in both blocks' adapters, the prompt encoder and the decoder."""
+    network, recipe, _ = adapted("nuinsseg-sam-vit-h", "encoder_blocks=2")
+    set_training_mode(network)
+    rng = np.random.default_rng(0)
+    samples = [
+        SamSample(
+            images=rng.normal(size=(1, 3, 64, 64)).astype(np.float32),
+            classes=rng.integers(0, 2, (1, 32, 32)),
+            counted=np.ones((32, 32), bool),
+            points=np.zeros((1, 0, 2), np.float32),
+            boxes=np.zeros((1, 0), np.float32),
+        )
+        for _ in range(2)
+    ]
+    loss = SamLesson(network, recipe)(collate_sam(samples))
+    loss.backward()
+    assert 0.1 < loss.item() < 10  # the cross-entropy of a coin is 0.69
+    reached = {name for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    adapters = {name for name in reached if ".lora_" in name}
+    assert len(adapters) == 4 and {name.split(".")[2] for name in adapters} == {"0", "1"}
+    assert {name.split(".")[0] for name in reached - adapters} == {"prompt_encoder", "mask_decoder"}
 
 
 def test_targets_and_blocks_that_are_not_there_are_named() -> None:

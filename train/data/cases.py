@@ -11,9 +11,7 @@ import numpy.typing as npt
 from edge.case import Case, check_labels, make_case, modality_of, read_case
 from edge.errors import CaseError
 from edge.npz import read_npz
-
-PICTURES = (".jpg", ".jpeg", ".png")
-LABELS_SUFFIX = "_gt.png"
+from edge.picture import TRUTH_SUFFIX, decode_picture, is_picture, read_rgb
 
 # label, x_min, y_min, x_max, y_max (inclusive px), area in px: one row per object
 Objects = npt.NDArray[np.int64]
@@ -50,7 +48,7 @@ def find_sources(folders: Iterable[Path]) -> list[Path]:
             if name[0] != "." and (name.lower().endswith(".npz") or _is_labelled_picture(name, names))
         )
     if not sources:
-        raise CaseError(f"{', '.join(map(str, folders))}: no .npz case and no picture with a {LABELS_SUFFIX} beside it")
+        raise CaseError(f"{', '.join(map(str, folders))}: no .npz case and no picture with a {TRUTH_SUFFIX} beside it")
     return sources
 
 
@@ -138,29 +136,14 @@ def _boxes_by_label(labels: npt.NDArray) -> npt.NDArray[np.float64]:
 
 def _is_labelled_picture(name: str, names: set[str]) -> bool:
     path = Path(name)
-    return path.suffix.lower() in PICTURES and not name.endswith(LABELS_SUFFIX) and path.stem + LABELS_SUFFIX in names
+    return is_picture(path) and path.stem + TRUTH_SUFFIX in names
 
 
 def _read_picture(source: Path) -> Case:
-    image = decode_picture(source, cv2.IMREAD_COLOR)
-    labels = decode_picture(source.with_name(source.stem + LABELS_SUFFIX), cv2.IMREAD_UNCHANGED)
-    checked = check_labels(source.stem, LABELS_SUFFIX, labels, image.shape[:2])
-    return make_case(source.stem, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.zeros((0, 4)), truth=checked)
-
-
-def decode_picture(path: Path, flags: int) -> npt.NDArray:
-    """A picture as OpenCV decodes it, read whole first.
-
-    Raises:
-        CaseError: it cannot be read.
-    """
-    try:
-        decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), dtype=np.uint8), flags)
-    except (OSError, cv2.error) as error:
-        raise CaseError(f"{path.stem}: {path.name} cannot be read ({error})") from None
-    if decoded is None:
-        raise CaseError(f"{path.stem}: {path.name} is not a picture")
-    return decoded
+    image = read_rgb(source)
+    labels = decode_picture(source.with_name(source.stem + TRUTH_SUFFIX), cv2.IMREAD_UNCHANGED)
+    checked = check_labels(source.stem, TRUTH_SUFFIX, labels, image.shape[:2])
+    return make_case(source.stem, image, np.zeros((0, 4)), truth=checked)
 
 
 def _without_repeated_channels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

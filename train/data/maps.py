@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from edge.errors import CaseError, RunError
 from edge.instances import instances_from_mask
+from edge.picture import PICTURES, decode_picture, read_rgb
 from train.data.augment import Picture
-from train.data.cases import PICTURES, dataset_of, decode_picture, find_sources, read_labelled, truth_of
+from train.data.cases import dataset_of, find_sources, read_labelled, truth_of
 
 TISSUE, MODIFIED, PLAIN, VAGUE = "tissue images", "label masks modify", "label masks", "vague areas"
 LABEL_FOLDERS = ("labels", "masks")
@@ -110,7 +111,7 @@ def read_map(source: MapSource) -> Picture:
             raise CaseError(f"{source.name}: is a volume; only images have label maps here")
         image, labels = case.image, truth_of(case).astype(np.int32)
     else:
-        image = np.asarray(cv2.cvtColor(decode_picture(source.image, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+        image = read_rgb(source.image)
         labels = _read_labels(source.name, source.labels)
     counted = np.ones(labels.shape, np.bool_)
     if source.ambiguous is not None:
