@@ -37,10 +37,11 @@ SETTINGS = {
         *NUCLEI, "normalisation=medsam", "encoder_blocks=1", "lora_blocks=[0]", "batch=4", "lr=1e-3", "max_steps=150",
         "validate_every=75", "equalise=0", "colour_jitter=0", "rotation_rad=0", "resized_crop=0", "flip=0.5",
     ],
-    # a fresh TinyViT has no biases, so its last LayerNorm leaves of a dark and a bright patch the sign alone: z-score
+    # a fresh TinyViT whose batch norms keep no statistics lets the image fade (standard deviation 0.19 after the
+    # patches, 0.004 two stages on), and no head can read it: the encoder trains in full beside its adapters
     "nuinsseg-mobilesam": [
-        *NUCLEI, "normalisation=z-score", "batch=2", "lr=1e-3", "decoder_lr_share=10", "max_steps=150",
-        "validate_every=75",
+        *NUCLEI, "normalisation=medsam", 'train_beside=["semantic_head", "image_encoder"]', "batch=4", "lr=2e-3",
+        "decoder_lr_share=5", "max_steps=100", "validate_every=50",
     ],
     # from random weights the adapters alone learn nothing: the decoder's ends train beside them, as in the first
     "brats-sam-vit-b": [

@@ -188,16 +188,22 @@ def adapted(name: str, *overrides: str) -> tuple[Sam, Recipe, dict[str, Tensor]]
     return network.eval(), recipe, base
 
 
+def saved_and_merged(folder: Path, network: Sam, recipe: Recipe, base: dict[str, Tensor]) -> Sam:
+    """The network that base and adapter files make."""
+    save_atomically(base, folder / "base.pth")
+    made_for = {"network": recipe.network, "channels": recipe.channels}
+    beside = trained_beside_adapters(network)
+    save_adapter(folder / "adapter", network, lora_options(recipe), state_hash(base), beside, made_for)
+    merged = build_sam(recipe.network, sam_options(recipe)).eval()
+    load_weights(merged, load_merged(folder / "base.pth", folder / "adapter"), "merged")
+    return merged
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_merged_equals_unmerged_after_a_save_and_a_load(tmp_path: Path, name: str) -> None:
     """Each recipe's adapters, and what trains in full beside them."""
     network, recipe, base = adapted(name)
-    save_atomically(base, tmp_path / "base.pth")
-    made_for = {"network": recipe.network, "channels": recipe.channels}
-    beside = trained_beside_adapters(network)
-    save_adapter(tmp_path / "adapter", network, lora_options(recipe), state_hash(base), beside, made_for)
-    merged = build_sam(recipe.network, sam_options(recipe)).eval()
-    load_weights(merged, load_merged(tmp_path / "base.pth", tmp_path / "adapter"), "merged")
+    merged = saved_and_merged(tmp_path, network, recipe, base)
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     boxes = torch.tensor([[4.0, 5.0, 40.0, 50.0], [10.0, 10.0, 60.0, 30.0]])
     prompts = Prompts(torch.arange(2), boxes=None if recipe.head == "conv" else boxes)
@@ -206,6 +212,20 @@ def test_merged_equals_unmerged_after_a_save_and_a_load(tmp_path: Path, name: st
         torch.testing.assert_close(merged(images, prompts), expected, atol=2e-4, rtol=2e-4)
         load_base(merged, base, "base")
         assert (merged(images, prompts) - expected).abs().max() > 1e-2  # or the test could not fail
+
+
+def test_layers_that_train_in_full_and_are_adapted_merge_with_their_statistics(tmp_path: Path) -> None:
+    """MobileSAM's whole encoder beside its adapters: both count, and batch norms keep what they saw in training."""
+    network, recipe, base = adapted("nuinsseg-mobilesam", 'train_beside=["semantic_head", "image_encoder"]')
+    images, prompts = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)), Prompts(torch.arange(2))
+    with torch.no_grad():
+        before = network(images, prompts)
+        set_training_mode(network)
+        network(images, prompts)
+        expected = network.eval()(images, prompts)
+        assert (expected - before).abs().max() > 1e-2  # the statistics matter
+        merged = saved_and_merged(tmp_path, network, recipe, base)
+        torch.testing.assert_close(merged(images, prompts), expected, atol=2e-4, rtol=2e-4)
 
 
 def test_an_adapter_on_q_and_v_leaves_k_alone() -> None:

@@ -208,12 +208,12 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def merge_adapter(base: dict[str, Tensor], adapter: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """The base with `scale * B A` added to every adapted weight, and tensors trained in full put in their place.
+    """The base with tensors trained in full put in their place, and `scale * B A` added to every adapted weight.
 
     Raises:
         ModelError: an adapter that names a layer the base does not have, adapts nothing, or gives no finite numbers.
     """
-    merged = dict(base)
+    merged = {**base, **{key: value for key, value in adapter.items() if ".lora_" not in key}}
     layers = {key.rsplit(".", 1)[0] for key in adapter if ".lora_" in key}
     weights = {layer: weight for layer in layers if (weight := _adapted_weight(layer, base)) is not None}
     unknown = [f"{layer}.weight" for layer in layers - set(weights)]
@@ -224,7 +224,6 @@ def merge_adapter(base: dict[str, Tensor], adapter: dict[str, Tensor], scale: fl
         updated = merged[key].clone()
         updated[rows] += scale * (adapter[f"{layer}.lora_B"].float() @ adapter[f"{layer}.lora_A"].float())
         merged[key] = updated
-    merged |= {key: value for key, value in adapter.items() if ".lora_" not in key}
     if bad := [key for key, value in merged.items() if not torch.isfinite(value).all()]:
         raise ModelError(f"the merge gives numbers that are not finite in {', '.join(sorted(bad)[:3])}")
     return merged

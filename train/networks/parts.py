@@ -69,12 +69,16 @@ def set_training_mode(network: nn.Module) -> None:
 
 
 def trained_beside_adapters(network: nn.Module) -> dict[str, Tensor]:
-    """Tensors that train in full although adapters train too, by their public names."""
-    return {
+    """Tensors that train in full although adapters train too, batch statistics included, by their public names."""
+    trained = {
         name.replace(".base_layer", ""): parameter.detach()
         for name, parameter in network.named_parameters()
         if parameter.requires_grad and ".lora_" not in name
     }
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and module.weight.requires_grad:
+            trained |= {f"{name}.{key}": buffer.detach() for key, buffer in module.named_buffers()}
+    return trained
 
 
 def start_evenly(network: Network) -> None:
