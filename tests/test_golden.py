@@ -121,7 +121,9 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
 def model(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The golden checkpoint exported; its bounds are loose, because of the weights."""
     folder = tmp_path_factory.mktemp("exported") / "model"
-    with reference.torch_threads(1):  # what is traced is small; on busy cores two threads wait for each other
+    # what is traced is small; on busy cores two threads wait for each other
+    with reference.torch_threads(1), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("export.model.measure_speed", lambda *_arguments: [])
         export_model(golden.checkpoint, folder, ExportOptions(bounds=Bounds(relative_error=1.0, equal_pixels=0.9)))
     return folder
 
