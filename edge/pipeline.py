@@ -53,7 +53,7 @@ class Options:
 
         `taper`: the box as an ellipsoid in it would be cut; `propagate`: each slice's mask prompts the next; `fixed`:
         the box as it is. `auto` is `propagate` in official mode, as the public baseline, and `taper` in fast mode: with
-        samedge-base mean DSC 0.640 over nine data sets of 24 public training volumes, by `propagate` 0.582.
+        samedge-base DSC of 49 public MR cases 0.560, by `propagate` 0.506, of 37 CT cases 0.641 and 0.615.
         """
         if self.volume != "auto":
             return self.volume
