@@ -81,6 +81,14 @@ def test_labels_of_an_image_stay_within_their_box_but_not_in_official_mode(engin
     assert np.array_equal(official, filled((384, 512), (100, 200, 199, 299)))
 
 
+def test_labels_of_a_volume_stay_within_the_tapered_box_but_not_when_propagated(engine: Engine) -> None:
+    """The same box as above on the one slice of its range."""
+    case = make_case("3DBox_CT_1", volume(1, 512), np.array([[100, 200, 0, 198, 298, 0]]))
+    assert np.array_equal(segment(case, engine).labels[0], filled((512, 512), (100, 200, 198, 298)))
+    propagated = segment(case, engine, Options(volume="propagate")).labels[0]
+    assert np.array_equal(propagated, filled((512, 512), (100, 200, 199, 299)))
+
+
 @pytest.mark.parametrize("mode", ["fast", "official"])
 def test_a_volume_is_walked_from_the_middle_and_widened_by_three_a_slice(engine: Engine, mode: str) -> None:
     """Slices 1 to 4 of 6, middle 2: 50 to 80 there, 47 to 83 on 1 and 3, 44 to 86 on 4, nothing on 0 and 5."""
