@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edge.engine_cache import EngineCache
 from edge.errors import ModelError, RunError
-from edge.machine import has_int8_instructions
+from edge.machine import has_fast_bf16, has_int8_instructions
 from edge.model_folder import DEFAULT_MODEL, ModelDescription, graph_files, model_hash, read_description
 from edge.openvino_import import import_openvino
 from edge.windows import cells_of, logit_maps, windows_around
@@ -59,7 +59,7 @@ def load_engine(
     Args:
         backend: one of BACKENDS.
         precision: one of PRECISIONS; `bf16` and `int8` change masks slightly. `auto` takes INT8 where the model has it,
-            it was faster where it was exported and this CPU has instructions for it; else bf16 where the CPU computes
+            it was faster where it was exported and this CPU has instructions for it; else bf16 where the CPU is faster
             in it, else f32.
         threads: of the engine; None: the cores this process may use.
         cache: folder of `edge.engine_cache` for OpenVINO's prepared graphs; None: prepared anew each time.
@@ -75,12 +75,18 @@ def load_engine(
     threads = threads or available_cores()
     description = read_description(folder)
     has_int8 = bool(description.int8_graphs.get(backend)) and description.int8.get("faster") is True
-    if precision == "auto" and has_int8 and has_int8_instructions():
-        precision = "int8"
+    if precision == "auto":
+        precision = _fastest(backend, has_int8)
     files = graph_files(folder, description, backend, int8=precision == "int8")
     if backend == "openvino":
         return OpenVinoEngine(description, files, precision, threads, cache)
     return OnnxRuntimeEngine(description, files, precision, threads)
+
+
+def _fastest(backend: str, has_int8: bool) -> str:
+    if has_int8 and has_int8_instructions():
+        return "int8"
+    return "bf16" if backend == "openvino" and has_fast_bf16() else "f32"
 
 
 def available_cores() -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 MIN_BYTES = 65536
+MAX_SIDE = 16  # whose offsets a byte holds
 TOLERANCE = 1e-5  # of sines
 
 Floats = npt.NDArray[np.float32]
@@ -29,7 +30,7 @@ class OffsetTable:
     """(..., T, T) = table (..., T) gathered on its last axis by index (T, T)."""
 
     table: Floats
-    index: npt.NDArray[np.int32]
+    index: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ def offset_table(constant: npt.NDArray) -> OffsetTable | None:
     if constant.ndim < 3 or constant.nbytes < MIN_BYTES or constant.shape[-1] != constant.shape[-2]:
         return None
     side = round(constant.shape[-1] ** 0.5)
-    if side * side != constant.shape[-1]:
+    if side * side != constant.shape[-1] or side > MAX_SIDE:
         return None
     rows, columns = np.divmod(np.arange(side * side), side)
     index = abs(rows[:, None] - rows) * side + abs(columns[:, None] - columns)
     table = np.ascontiguousarray(constant[..., 0, :])
-    return OffsetTable(table, index.astype(np.int32)) if np.array_equal(table[..., index], constant) else None
+    return OffsetTable(table, index.astype(np.uint8)) if np.array_equal(table[..., index], constant) else None
 
 
 def angle_sums(constant: npt.NDArray) -> AngleSums | None:
@@ -80,7 +81,8 @@ def compact_openvino(model: Any) -> None:
         if node.get_type_name() != "Constant" or node.get_element_type().to_string() != "f32":
             continue
         if (offsets := offset_table(node.data)) is not None:
-            new = ops.gather(ops.constant(offsets.table), ops.constant(offsets.index), offsets.table.ndim - 1)
+            index = ops.convert(ops.constant(offsets.index), "i32")
+            new = ops.gather(ops.constant(offsets.table), index, offsets.table.ndim - 1)
         elif (angles := angle_sums(node.data)) is not None:
             row_sine, row_cosine, column_sine, column_cosine = (ops.constant(part) for part in vars(angles).values())
             sine = ops.add(ops.multiply(row_sine, column_cosine), ops.multiply(row_cosine, column_sine))
@@ -98,10 +100,11 @@ def expand_openvino(model: Any) -> None:
     for node in model.get_ops():
         if node.get_type_name() != "Gather":
             continue
-        table = node.input_value(0).get_node()
+        table, index = (node.input_value(place).get_node() for place in (0, 1))
         while table.get_type_name() == "Convert":  # of a table stored in float16
             table = table.input_value(0).get_node()
-        index = node.input_value(1).get_node()
+        while index.get_type_name() == "Convert":
+            index = index.input_value(0).get_node()
         if {table.get_type_name(), index.get_type_name()} == {"Constant"} and index.data.ndim == 2:
             whole = table.data.astype(np.float32)[..., index.data]
             node.output(0).replace(ops.constant(np.ascontiguousarray(whole)).output(0))
@@ -109,7 +112,7 @@ def expand_openvino(model: Any) -> None:
 
 def compact_onnx(model: "ModelProto") -> None:
     """Replace such constants of an ONNX model, in place."""
-    from onnx import helper, numpy_helper
+    from onnx import TensorProto, helper, numpy_helper
 
     for tensor in list(model.graph.initializer):
         constant, name = numpy_helper.to_array(tensor), tensor.name
@@ -118,7 +121,8 @@ def compact_onnx(model: "ModelProto") -> None:
         if (offsets := offset_table(constant)) is not None:
             parts: dict[str, npt.NDArray] = {"table": offsets.table, "index": offsets.index}
             nodes: list[tuple[str, list[str], str, dict[str, Any]]] = [
-                ("Gather", ["table", "index"], "", {"axis": offsets.table.ndim - 1})
+                ("Cast", ["index"], "offset", {"to": TensorProto.INT32}),
+                ("Gather", ["table", "offset"], "", {"axis": offsets.table.ndim - 1}),
             ]
         elif (angles := angle_sums(constant)) is not None:
             parts = {**vars(angles), "shape": np.array(constant.shape, np.int64)}
@@ -149,14 +153,24 @@ def compact_onnx(model: "ModelProto") -> None:
 
 
 def shorten_xml(path: Path) -> None:
-    """Rewrite an OpenVINO graph without what a reader works out by itself: layout, and the shapes between nodes.
+    """Rewrite an OpenVINO graph without what a reader works out by itself: layout, shapes and types between nodes.
 
-    A third less: 0.8 of 2.1 MB for the three graphs of a model with INT8.
+    Names of constants go too, and of what passes between nodes; those of inputs, answers and operations stay. Nearly
+    half: 0.9 of 2.1 MB for the three graphs of a model with INT8.
     """
     tree = ElementTree.parse(path)
+    kinds = {layer.get("id"): layer.get("type") for layer in tree.iter("layer")}
+    answers = {edge.get("from-layer") for edge in tree.iter("edge") if kinds[edge.get("to-layer")] == "Result"}
     for element in tree.iter():
         element.text = element.tail = None
-        if element.tag in ("input", "output"):
-            for port in element:
-                port[:] = [child for child in port if child.tag != "dim"]
+        if element.tag != "layer":
+            continue
+        if element.get("type") == "Const":
+            element.set("name", f"c{element.get('id')}")
+        for port in element.iterfind("*/port"):
+            port[:] = [child for child in port if child.tag != "dim"]
+            if element.get("type") != "Parameter" and element.get("id") not in answers:
+                port.attrib.pop("names", None)
+        for port in element.iterfind("input/port"):
+            port.attrib.pop("precision", None)  # its source's
     tree.write(path, encoding="utf-8", xml_declaration=True)

@@ -105,7 +105,7 @@ class InferenceDecoder(nn.Module):
         attention = layer.cross_attn_image_to_token
         scores = self.write(queries + tokens, placed)
         # from `placed`, so that the product with the norm's weight is used once and fuses with the addition
-        written = placed + _write(attention, scores, queries) - self.position + (norm.bias + attention.out_proj.bias)
+        written = placed + (_write(attention, scores, queries) + (norm.bias + attention.out_proj.bias)) - self.position
         return queries, _plain_norm(written, layer.norm4)
 
     def _mask_weights(self, tokens: Tensor, queries: Tensor, normed: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge.errors import ModelError
-from edge.machine import has_int8_instructions
+from edge.machine import has_fast_bf16, has_int8_instructions
 from edge.model_folder import DESCRIPTION
 from edge.runtime import load_engine
 
@@ -29,13 +29,14 @@ def describe(folder: Path, **changes: Any) -> None:
 
 
 def test_auto_takes_int8_where_the_cpu_is_made_for_it(int8_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else bf16 or f32; ONNX Runtime, for which the folder has none, computes in f32."""
+    """Else f32, as bf16 would be slower; ONNX Runtime, for which the folder has none, computes in f32."""
     monkeypatch.setattr("edge.runtime.has_int8_instructions", lambda: True)
+    monkeypatch.setattr("edge.runtime.has_fast_bf16", lambda: False)
     assert load_engine(int8_model, precision="auto").precision == "int8"
     assert load_engine(int8_model, precision="f32").precision == "f32"
     assert load_engine(int8_model, backend="onnxruntime", precision="auto").precision == "f32"
     monkeypatch.setattr("edge.runtime.has_int8_instructions", lambda: False)
-    assert load_engine(int8_model, precision="auto").precision in ("bf16", "f32")
+    assert load_engine(int8_model, precision="auto").precision == "f32"
     assert load_engine(int8_model, precision="int8").precision == "int8"
 
 
@@ -66,3 +67,19 @@ def test_int8_instructions_are_seen_in_the_cpu_flags(
     """As Linux names them."""
     monkeypatch.setattr("edge.machine._cpuinfo", lambda: {"flags": flags})
     assert has_int8_instructions() is expected
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "expected"),
+    [
+        ("GenuineIntel", "avx512f avx512_bf16", False),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16", True),
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx512f", False),
+        ("", "", False),
+    ],
+)
+def test_bf16_is_for_amx_and_amd(monkeypatch: pytest.MonkeyPatch, vendor: str, flags: str, expected: bool) -> None:
+    """Elsewhere it takes longer than float32, where it runs at all."""
+    monkeypatch.setattr("edge.machine._cpuinfo", lambda: {"vendor_id": vendor, "flags": flags})
+    assert has_fast_bf16() is expected
