@@ -208,6 +208,8 @@ def _check_ranges(name: str, recipe: Recipe) -> None:
             raise RunError(f"{name}: {key} must be above 0, got {getattr(recipe, key)}")
     if recipe.region_px != 256 and (recipe.region_px % 56 or not 0 < recipe.region_px < 256):
         raise RunError(f"{name}: region_px must be 256 or a multiple of 56 below it, got {recipe.region_px}")
+    if recipe.ellipse_steps and (recipe.task != "boxes" or recipe.trainable not in ("all", "decoder")):
+        raise RunError(f"{name}: ellipse_steps need task boxes and trainable all or decoder")
     if unknown := sorted(set(recipe.loss_weights) - set(recipe.loss.split("+"))):
         raise RunError(f"{name}: loss_weights names {', '.join(unknown)}, which {recipe.loss} does not have")
     _check_sam(name, recipe)

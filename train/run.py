@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +20,6 @@ from train.display import Advance, Say, lines, silent
 from train.loop import StepReport, fit
 from train.networks.build import Network, build_network, load_base, public_state
 from train.networks.checkpoint import read_checkpoint, save_atomically
-from train.networks.litemedsam import LiteMedSAM
 from train.networks.lora import save_adapter, state_hash
 from train.networks.parts import choose_trainable, lora_options, start_evenly, trained_beside_adapters
 from train.networks.sam import SamOptions
@@ -29,12 +28,12 @@ from train.recipe import Recipe, load_recipe, to_toml
 from train.records import check_wandb
 from train.state import LAST
 from train.tasks.build import make_task
-from train.tasks.ellipses import learn_ellipses
+from train.tasks.ellipses import EllipseTask, ellipse_recipe
 from train.tasks.task import DataFacts
 from train.validate import Validation
 
-RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES = (
-    "recipe.toml", "run.json", "best.pth", "adapter", "base.pth", "best_cases.csv",
+RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES, ELLIPSES = (
+    "recipe.toml", "run.json", "best.pth", "adapter", "base.pth", "best_cases.csv", "ellipses",
 )  # fmt: skip
 PACKAGES = ("torch", "lightning", "peft", "monai", "safetensors", "segment-anything")  # said in RUN, edge's are too
 
@@ -115,8 +114,8 @@ def train(
     else:
         if fabric.is_global_zero:
             _start_folder(out, settings, plan, task.facts, base_hash)
-        if isinstance(network, LiteMedSAM):
-            learn_ellipses(network, settings, advance)
+        if settings.ellipse_steps:
+            _learn_ellipses(fabric, network, settings, out / ELLIPSES, advance)
     if settings.compile:
         network.image_encoder.compile()
 
@@ -125,9 +124,7 @@ def train(
         if validation is not None:
             write_cases(out / BEST_CASES, validation)
 
-    def report(step: StepReport) -> None:
-        advance("training", step.step, step.steps, _note(step))
-
+    report = _reporting("training", advance)
     progress = fit(fabric, network, settings, task, out, keep=keep, resume=resume, report=report)
     result = out / (ADAPTER if settings.trainable.startswith("lora") else BEST)
     return Outcome(plan, progress.step, progress.best if task.validates else None, result)
@@ -173,6 +170,19 @@ def _network(recipe: Recipe, base: Path | None, kept: Path | None) -> tuple[Netw
     torch.manual_seed(recipe.seed)  # of the adapters' first numbers
     choose_trainable(network, recipe)
     return network, base_hash
+
+
+def _learn_ellipses(fabric: Fabric, network: Network, recipe: Recipe, out: Path, advance: Advance) -> None:
+    """What a box is, before any image; a killed run begins it again, it takes minutes."""
+    first = ellipse_recipe(recipe)
+    choose_trainable(network, first)
+    out.mkdir(exist_ok=True)
+    fit(fabric, network, first, EllipseTask(first), out, keep=silent, report=_reporting("ellipses", advance))
+    choose_trainable(network, recipe)
+
+
+def _reporting(what: str, advance: Advance) -> Callable[[StepReport], None]:
+    return lambda step: advance(what, step.step, step.steps, _note(step))
 
 
 def _start_folder(out: Path, recipe: Recipe, plan: Plan, facts: DataFacts, base_hash: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from train.losses import LOSSES, iou_loss, map_loss, mask_loss, mean_over_images
-from train.tasks.ellipses import ellipse_lesson, inscribed_ellipses
+from train.tasks.ellipses import ellipse_batch, inscribed_ellipses
 
 BOX = torch.tensor([[2.0, 2.0, 5.0, 5.0]])
 
@@ -112,8 +112,9 @@ def test_lessons_repeat_and_cover_all_field_sizes() -> None:
     """A step's lesson is always the same; boxes lie on their field, in the 256 frame."""
     sides = set()
     for step in range(12):
-        embeddings, boxes, corners, ellipses = ellipse_lesson(step, seed=5)
-        assert torch.equal(boxes, ellipse_lesson(step, seed=5)[1])
+        batch = ellipse_batch(step, seed=5)
+        embeddings, boxes, corners, ellipses = batch.images, batch.boxes, batch.corners, batch.masks
+        assert torch.equal(boxes, ellipse_batch(step, seed=5).boxes)
         side = ellipses.shape[-1]
         sides.add(side)
         assert embeddings.shape[-1] * 4 == side

@@ -50,6 +50,7 @@ def test_overrides_replace_and_keep_their_type() -> None:
         ("region_px=100", "multiple of 56"),
         ("ema=1.0", "ema must be at least 0 and below 1"),
         ("lr=-1", "lr must be above 0"),
+        ("ellipse_steps=1", "ellipse_steps need task boxes and trainable all or decoder"),
         ("batch", "must be key=value"),
     ],
 )

@@ -164,6 +164,7 @@ def test_all_parameters_train_from_nothing_and_the_loss_falls(tmp_path: Path, da
     assert sum(value.numel() for value in read_checkpoint(outcome.result).values()) > PARAMETERS
     losses = [loss for _, loss in losses_of(tmp_path / "run")]
     assert min(losses[2:]) < losses[0]
+    assert len(losses_of(tmp_path / "run" / "ellipses")) == 1
     assert lines and "samples/s" in lines[-1]
 
 

@@ -57,8 +57,11 @@ class BoxLesson(nn.Module):
         self._iou_weight = recipe.iou_weight
 
     def forward(self, batch: Batch) -> Tensor:
-        embeddings = self.network.image_encoder(batch.images)
-        corners = None if batch.images.shape[-1] == FRAME_PX else batch.corners
+        return self.loss_of(self.network.image_encoder(batch.images), batch)
+
+    def loss_of(self, embeddings: Tensor, batch: Batch) -> Tensor:
+        """What the decoder's answers on embeddings (B, C, h, w) of a batch's images cost."""
+        corners = None if batch.masks.shape[-1] == FRAME_PX else batch.corners
         logits, predicted_iou = self.network.decode(embeddings, batch.boxes, batch.image_of_box, corners)
         logits, masks = logits.float(), batch.masks.float()
         losses = self._mask_loss(logits, masks, batch.boxes - batch.corners.repeat(1, 2)[batch.image_of_box])

@@ -5,25 +5,81 @@ yet makes each of those steps expensive; without it a step costs a fifth.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from edge.geometry import MODEL_SIZE
-from train.display import Advance, silent
-from train.losses import mask_loss
+from train.data.samples import Batch
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
 from train.recipe import Recipe
+from train.tasks.boxes import BoxLesson
+from train.tasks.task import DataFacts
+from train.validate import Validation
 
 SIDES = {56: 48, 112: 12, 256: 4}  # side of the field in px -> boxes a step: about the same work each
 SMALLEST_BOX_PX = 4
 WARMUP_STEPS = 100
-REPORTED_STEPS = 50  # that the DSC shown is the mean of
 
 
-def ellipse_lesson(step: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Embeddings (N, 256, h, h) of noise, boxes (N, 4), corners (N, 2), ellipses (N, 4h, 4h): a function of the step.
+def ellipse_recipe(recipe: Recipe) -> Recipe:
+    """How a recipe's `ellipse_steps` train: its decoder alone, at its rate, falling to 0.
+
+    The fall takes the DSC from 0.83 to 0.90 within 200 steps, where the full rate stood still.
+    """
+    return replace(
+        recipe, trainable="decoder", train_beside=(), batch=1, epoch_samples=recipe.ellipse_steps, epochs=1,
+        max_steps=recipe.ellipse_steps, decoder_lr_share=1.0, warmup_steps=WARMUP_STEPS, schedule="cosine", ema=0.0,
+        workers=0, validate_every=0, validate_at_start=False, early_stop=0, wandb="",
+    )  # fmt: skip
+
+
+class EllipseTask:
+    """A `train.tasks.task.Task` whose samples are whole batches, each of fields of one size."""
+
+    facts = DataFacts({}, 0)
+    validates = False
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def samples(self, epoch: int) -> "Ellipses":
+        return Ellipses(self._recipe, epoch)
+
+    @staticmethod
+    def collate(samples: list[Batch]) -> Batch:
+        (batch,) = samples
+        return batch
+
+    def lesson(self, network: LiteMedSAM) -> "EllipseLesson":
+        return EllipseLesson(network, self._recipe)
+
+    def validate(self, network: LiteMedSAM) -> Validation:
+        raise NotImplementedError("ellipses are not validated")
+
+
+class EllipseLesson(BoxLesson):
+    """From a batch that holds embeddings to its loss."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.loss_of(batch.images, batch)
+
+
+class Ellipses(Dataset):
+    """The batches of an epoch, by position."""
+
+    def __init__(self, recipe: Recipe, epoch: int) -> None:
+        self._seed, self._first = recipe.seed, epoch * recipe.epoch_samples
+
+    def __getitem__(self, position: int) -> Batch:
+        return ellipse_batch(self._first + position, self._seed)
+
+
+def ellipse_batch(step: int, seed: int) -> Batch:
+    """Fields of noise for embeddings (N, 256, h, h), a box on each, ellipses (N, 4h, 4h): a function of the step.
 
     Two steps of three are on 56-px fields anywhere in the frame; sizes are even in their logarithm up to the field's.
     """
@@ -38,44 +94,13 @@ def ellipse_lesson(step: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor
     low = torch.rand(count, 2, generator=generator) * (side - size)
     boxes = torch.cat([low, low + size - 1], dim=1)
     embeddings = torch.randn(count, EMBEDDING_WIDTH, cells, cells, generator=generator)
-    return embeddings, boxes + corners.repeat(1, 2), corners, inscribed_ellipses(boxes, side)
+    placed = boxes + corners.repeat(1, 2)
+    return Batch(embeddings, placed, torch.arange(count), corners, inscribed_ellipses(boxes, side))
 
 
 def inscribed_ellipses(boxes: Tensor, side: int) -> Tensor:
-    """The ellipses (N, side, side), 0 or 1, that touch the outer edges of boxes (N, 4) of inclusive pixels."""
+    """The ellipses (N, side, side) bool that touch the outer edges of boxes (N, 4) of inclusive pixels."""
     low, high = boxes[:, :2, None], boxes[:, 2:, None] + 1
     places = torch.arange(side, device=boxes.device) + 0.5
     distance = ((places - (low + high) / 2) / ((high - low) / 2)).square()  # (N, 2, side): along x, along y
-    return (distance[:, 0, None, :] + distance[:, 1, :, None] <= 1).float()
-
-
-def learn_ellipses(network: LiteMedSAM, recipe: Recipe, advance: Advance = silent) -> float:
-    """Teach the decoder ellipses for `ellipse_steps`; returns the last tenth's DSC, 0 where there is no step.
-
-    The same in every process, as it depends on the recipe alone.
-    """
-    if not recipe.ellipse_steps:
-        return 0.0
-    device = next(network.parameters()).device
-    parts = torch.nn.ModuleList([network.mask_decoder, network.prompt_encoder])
-    optimizer = torch.optim.AdamW([p for p in parts.parameters() if p.requires_grad], lr=recipe.lr, weight_decay=0.01)
-    loss_of, scores = mask_loss(recipe.loss), []
-    for step in range(recipe.ellipse_steps):
-        for group in optimizer.param_groups:
-            # falling to 0: from DSC 0.83 to 0.90 within 200 steps, where the full rate stood still
-            group["lr"] = recipe.lr * min((step + 1) / WARMUP_STEPS, 1 - step / recipe.ellipse_steps)
-        embeddings, boxes, corners, ellipses = (tensor.to(device) for tensor in ellipse_lesson(step, recipe.seed))
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision.startswith("bf16")):
-            logits, _ = network.decode(embeddings, boxes, torch.arange(len(boxes), device=device), corners)
-        logits = logits.float()
-        loss_of(logits, ellipses, boxes - corners.repeat(1, 2)).mean().backward()
-        torch.nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        answered = logits > 0
-        overlap = 2 * (answered * ellipses).sum() / (answered.sum() + ellipses.sum())
-        scores.append(float(overlap))
-        recent = scores[-REPORTED_STEPS:]
-        advance("ellipses", step + 1, recipe.ellipse_steps, f"DSC {sum(recent) / len(recent):.3f}")
-    last = scores[-max(1, len(scores) // 10) :]
-    return sum(last) / len(last)
+    return distance[:, 0, None, :] + distance[:, 1, :, None] <= 1
