@@ -110,7 +110,7 @@ class Recipe:
     save_every: int = 500  # steps; a killed run resumes from there
     validate_every: int = 0  # steps; 0: once an epoch
     validate_at_start: bool = False  # too, so that curves begin where training did
-    validation_cases: int = 33  # evenly over the modalities; 0: no validation
+    validation_cases: int = 33  # evenly over modalities or subjects; 0: no validation
     validation_slices: int = 5  # of a volume, around its middle
     hold_out: float = 0.05  # of the cases, when no validation folder is given
     early_stop: int = 0  # validations without improvement before the run ends; 0: never

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
 
 Array = npt.NDArray[np.float32]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def read_validation(sources: Sequence[Path], count: int, slices: int) -> list[Ca
         if len(case.boxes):
             by_modality.setdefault(case.modality, []).append(_cut(case, slices) if case.is_volume else case)
     each = max(1, count // max(1, len(by_modality)))
-    return [case for _, cases in sorted(by_modality.items()) for case in _spread(cases, each)]
+    return [case for _, cases in sorted(by_modality.items()) for case in spread(cases, each)]
 
 
 def validate(network: LiteMedSAM, cases: Sequence[Case]) -> Validation:
@@ -109,16 +111,16 @@ def summarize(rows: Sequence[CaseRow]) -> Validation:
     return Validation(mean_scores(rows)["dice"], by_group, len(rows), tuple(rows))
 
 
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """Up to `count` of them, evenly from the first to the last."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place] for place in places]
+
+
 def mean_scores(rows: Sequence[CaseRow]) -> dict[str, float]:
     """Each score's mean over the rows, NaN left out."""
     names = list(dict.fromkeys(name for row in rows for name in row.scores))
     return {name: mean_without_nan([row.scores[name] for row in rows if name in row.scores]) for name in names}
-
-
-def _spread(cases: list[Case], count: int) -> list[Case]:
-    if len(cases) <= count:
-        return cases
-    return [cases[place] for place in np.linspace(0, len(cases) - 1, count).round().astype(int)]
 
 
 def _cut(case: Case, slices: int) -> Case:

@@ -17,13 +17,13 @@ from train.tasks.sequences import SequenceTask
 SHAPE = (20, 24, 9)  # x, y, z in RAS
 
 
-def write_subject(folder: Path, name: str, sequences: list[str], *, flipped: bool = False) -> None:
-    """Brain at x 4 to 15, y 6 to 21; tumour on z 3 to 6, of 4, 12, 6 and 2 px."""
+def write_subject(folder: Path, name: str, sequences: list[str], *, flipped: bool = False, slices: int = 4) -> None:
+    """Brain at x 4 to 15, y 6 to 21; tumour on z 3 to 6 or the first of these, of 4, 12, 6 and 2 px."""
     folder.mkdir(parents=True, exist_ok=True)
     brain = np.zeros(SHAPE, np.float32)
     brain[4:16, 6:22, 1:8] = 50
     tumour = np.zeros(SHAPE, np.uint8)
-    for z, (width, height) in {3: (2, 2), 4: (3, 4), 5: (2, 3), 6: (1, 2)}.items():
+    for z, (width, height) in list({3: (2, 2), 4: (3, 4), 5: (2, 3), 6: (1, 2)}.items())[:slices]:
         tumour[6 : 6 + width, 8 : 8 + height, z] = 4
     affine = np.eye(4)
     for number, sequence in enumerate(sequences):
@@ -125,3 +125,22 @@ def test_sequences_are_z_scored_and_their_answers_averaged(tmp_path: Path) -> No
         torch.tensor([0.5, 2.5])[:, None, None, None].expand(-1, 1, 32, 32), batch.classes, batch.counted
     )
     assert SamLesson(Answers(), recipe())(batch).item() == pytest.approx(expected.mean().item())  # type: ignore[arg-type]
+
+
+def test_validation_is_even_over_subjects(tmp_path: Path) -> None:
+    """Asked for six slices of subjects that have four, one and four: two, one and two."""
+    for name, count in (("a", 4), ("b", 1), ("c", 4)):
+        write_subject(tmp_path, name, ["t1"], slices=count)
+    subjects = find_subjects([tmp_path])
+    task = SequenceTask(recipe("validation_cases=6"), subjects, subjects, tmp_path / "cache")
+
+    class Nothing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.device = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: torch.Tensor, prompts: object) -> torch.Tensor:
+            return torch.full((len(images), 1, 8, 8), -1.0)
+
+    rows = task.validate(Nothing()).rows  # type: ignore[arg-type]
+    assert [row.name for row in rows] == ["a-003", "a-006", "b-003", "c-003", "c-006"]

@@ -13,6 +13,7 @@ from train.tasks.boxes import make_box_task
 from train.tasks.maps import MapTask
 from train.tasks.sequences import SequenceTask
 from train.tasks.task import Task
+from train.validate import spread
 
 
 def make_task(
@@ -54,7 +55,7 @@ def make_task(
         fold = fold or hold_out([source.name for source in sources], recipe)
         checked = [source for source in sources if source.name in fold.validation]
         sources = [source for source in sources if source.name in fold.training]
-    return MapTask(recipe, sources, _spread(checked, recipe.validation_cases))
+    return MapTask(recipe, sources, spread(checked, recipe.validation_cases))
 
 
 def usable_maps(recipe: Recipe, data: Sequence[Path], say: Say) -> list[MapSource]:
@@ -77,9 +78,3 @@ def hold_out(names: Sequence[str], recipe: Recipe) -> Fold:
     share = recipe.hold_out if recipe.validation_cases else 0.0
     held = frozenset(name for name in names if zlib.crc32(name.encode()) < share * 2**32)
     return Fold(frozenset(names) - held, held)
-
-
-def _spread(sources: list[MapSource], count: int) -> list[MapSource]:
-    """At most `count`, evenly over the list."""
-    step = max(1, len(sources) / count) if count else 1
-    return [sources[int(place * step)] for place in range(min(count, len(sources)))]

@@ -19,11 +19,11 @@ from train.recipe import Recipe
 from train.tasks.maps import MapOptions, as_validated, into_frame, map_options, prompts_for, to_image
 from train.tasks.sam_batch import SamBatch, SamLesson, SamSample, answer_targets, collate_sam, loss_of
 from train.tasks.task import DataFacts
-from train.validate import CaseRow, Validation, summarize
+from train.validate import CaseRow, Validation, spread, summarize
 
 
 class SequenceTask:
-    """A `train.tasks.task.Task`. Validates on all tumour slices, or evenly on `validation_cases` of them."""
+    """A `train.tasks.task.Task`. Validates on up to `validation_cases` tumour slices, evenly over subjects."""
 
     def __init__(
         self,
@@ -39,8 +39,9 @@ class SequenceTask:
         self._draws = choose_slices(prepared, recipe.slices)
         self._size = common_size(prepared)
         held = prepare_slices(validation, cache, say) if recipe.validation_cases else []
-        step = max(1, len(held) / max(1, recipe.validation_cases))
-        self._held = [held[int(place * step)] for place in range(min(len(held), recipe.validation_cases))]
+        by_subject = [[part for part in held if part.subject == subject.name] for subject in validation]
+        each = max(1, recipe.validation_cases // max(1, len(validation)))
+        self._held = [part for parts in by_subject for part in spread(parts, each)]
         files = [path for subject in training for path in (*subject.sequences.values(), subject.truth)]
         names = sorted({subject.name for subject in validation})
         self.facts = DataFacts(
