@@ -28,7 +28,7 @@ class ModelDescription:
     normalisation: str = "min-max"  # of the resized image before padding, one of preprocess.NORMALISATIONS
     prompt: str = "box"  # one of PROMPTS
     int8_graphs: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # like `graphs`, stages in INT8 only
-    int8: dict[str, Any] = field(default_factory=dict)  # how the INT8 graphs were made, what they lose, their speed
+    int8: dict[str, Any] = field(default_factory=dict)  # backend -> how its INT8 graphs were made, what they lose
     precision: str = "f32"  # of the computation that `graphs` describe
     weights: str = "f32"  # as stored
     made_from: dict[str, Any] = field(default_factory=dict)  # base checkpoint, its SHA-256, versions

@@ -74,7 +74,8 @@ def load_engine(
         raise RunError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     threads = threads or available_cores()
     description = read_description(folder)
-    has_int8 = bool(description.int8_graphs.get(backend)) and description.int8.get("faster") is True
+    facts = description.int8.get(backend)
+    has_int8 = bool(description.int8_graphs.get(backend)) and isinstance(facts, dict) and facts.get("faster") is True
     if precision == "auto":
         precision = _fastest(backend, has_int8)
     files = graph_files(folder, description, backend, int8=precision == "int8")

@@ -29,6 +29,9 @@ def export(
     calibration: Annotated[
         Path | None, typer.Option(help="Labelled cases (.npz, or pictures with _gt.png) to make INT8 graphs with.")
     ] = None,
+    int8: Annotated[
+        Literal["openvino", "onnxruntime", "both"], typer.Option(help="Which engine gets INT8 graphs.")
+    ] = "openvino",
     calibration_slices: Annotated[int, typer.Option(min=1, help="Slices to calibrate with.")] = 100,
     holdout: Annotated[
         Path | None, typer.Option(help="Labelled cases to measure INT8 on; a quarter of --calibration if not given.")
@@ -43,6 +46,7 @@ def export(
     """Export a checkpoint to OpenVINO and ONNX, and compare both with torch."""
     from edge.errors import RunError
     from edge.model_folder import read_description
+    from edge.runtime import BACKENDS
 
     try:
         from export.int8 import Int8Options
@@ -52,8 +56,11 @@ def export(
 
     given = {"relative_error": max_error, "equal_pixels": min_equal}
     bounds = replace(BOUNDS[weights], **{field: value for field, value in given.items() if value is not None})
-    int8 = None if calibration is None else Int8Options(calibration, calibration_slices, max_dsc_drop, holdout)
-    options = ExportOptions(name, weights, licence, training_data, bounds, adapter, int8)
+    backends = BACKENDS if int8 == "both" else (int8,)
+    quantized = None
+    if calibration is not None:
+        quantized = Int8Options(calibration, calibration_slices, max_dsc_drop, holdout, backends=backends)
+    options = ExportOptions(name, weights, licence, training_data, bounds, adapter, quantized)
     parity = export_model(checkpoint, out, options, lambda step: None if quiet else typer.echo(f"{step} ...", err=True))
     if quiet:
         return
@@ -82,15 +89,15 @@ def _print_engines(description: "ModelDescription", parity: "list[Parity]") -> N
     if speed:
         print(f"on {description.speed['cpu']} ({', '.join(description.speed['flags'])})")
     print_rows(rows)
-    if description.int8:
-        _print_int8(description.int8)
+    for backend, facts in description.int8.items():
+        _print_int8(backend, facts)
 
 
 def _times(row: dict[str, Any]) -> list[str]:
     return [f"{row['ms_per_slice']:.1f}", *(f"{ms:.2f}" for ms in row["ms_per_box"].values())]
 
 
-def _print_int8(int8: dict[str, Any]) -> None:
+def _print_int8(backend: str, int8: dict[str, Any]) -> None:
     from edge.report import print_rows
 
     rows = [["modality", "slices", "dsc f32", "int8", "drop"]]
@@ -98,6 +105,6 @@ def _print_int8(int8: dict[str, Any]) -> None:
         numbers = (100 * row["f32"], 100 * row["int8"], row["drop_points"])
         rows.append([row["modality"], str(row["slices"]), *(f"{number:.2f}" for number in numbers)])
     print_rows(rows)
-    print(f"in float: {', '.join(int8['in_float'])}")
+    print(f"INT8 for {backend}, in float: {', '.join(int8['in_float'])}")
     if not int8["faster"]:
-        print("INT8 is not the fastest on this machine; --precision auto takes float")
+        print("it is not the fastest on this machine; --precision auto takes float")

@@ -1,6 +1,6 @@
 """The INT8 graphs of a model folder: made, checked against the floor, made again with more in float, or refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from edge.errors import ModelError
 from edge.model_folder import ModelDescription, file_hash, write_description
 from export.calibration import calibration_inputs, choose_cases, divide
 from export.drop import Drop, drop_table, measure_drop, within_floor
-from export.quantize import most_sensitive, quantize_openvino
+from export.quantize import Inputs, most_sensitive, quantize_onnx, quantize_openvino
 from train.data.cases import find_sources
 
 ATTEMPTS = 3  # plain, then with one more of the most sensitive groups in float each time
@@ -24,38 +24,64 @@ class Int8Options:
     max_dsc_drop: float = 0.5  # points of 100 that the mean over modalities may lose
     held_out: Path | None = None  # other cases to measure on; None: those of `calibration` that are held out
     cases_per_modality: int = 5  # to measure on, one slice each
+    backends: tuple[str, ...] = ("openvino",)  # that get INT8 graphs
 
 
 def add_int8(
     folder: Path, description: ModelDescription, options: Int8Options, progress: Callable[[str], None]
 ) -> ModelDescription:
-    """Write the encoder's INT8 graph into a finished model folder, and the description that names it.
+    """Write the encoder's INT8 graphs into a finished model folder, and the description that names them.
 
     Raises:
         CaseError: the calibration cases cannot be used.
-        ModelError: INT8 loses more than allowed even with its most sensitive layers in float; shows the table.
+        ModelError: INT8 loses more than allowed, for OpenVINO even with its most sensitive layers in float; shows the
+            table.
     """
     inputs = calibration_inputs(divide(options.calibration)[0], options.slices)
     measured_on = held_out_cases(options, options.cases_per_modality)
-    graph, quantized = folder / "encoder.xml", folder / "encoder_int8.xml"
-    in_float: list[str] = []
-    while True:
-        progress(f"INT8, {len(inputs)} slices" + (f", in float: {', '.join(in_float)}" if in_float else ""))
-        quantize_openvino(graph, quantized, inputs, in_float)
-        files = [quantized.name, quantized.with_suffix(".bin").name]
-        described = replace(
-            description,
-            int8_graphs={"openvino": {"encoder": files}},
-            sha256={**description.sha256, **{file: file_hash(folder / file) for file in files}},
-        )
-        write_description(folder, described)
-        progress(f"DSC drop on {len(measured_on)} held-out slices")
-        rows = measure_drop(folder, measured_on)
-        if within_floor(rows, options.max_dsc_drop):
-            return replace(described, int8=_facts(options, len(inputs), in_float, rows))
-        if len(in_float) + 1 == ATTEMPTS:
-            raise ModelError(_refusal(rows, options.max_dsc_drop, in_float))
-        in_float.append(most_sensitive(graph, quantized, inputs, in_float))
+    for backend in options.backends:
+        in_float: list[str] = []
+        while True:
+            progress(f"INT8 for {backend}, {len(inputs)} slices{_named(in_float)}")
+            files = QUANTIZERS[backend](folder, inputs, in_float)
+            described = replace(
+                description,
+                int8_graphs={**description.int8_graphs, backend: {"encoder": files}},
+                sha256={**description.sha256, **{file: file_hash(folder / file) for file in files}},
+            )
+            write_description(folder, described)
+            progress(f"DSC drop on {len(measured_on)} held-out slices")
+            rows = measure_drop(folder, measured_on, backend)
+            if within_floor(rows, options.max_dsc_drop):
+                facts = _facts(options, len(inputs), in_float, rows)
+                description = replace(described, int8={**description.int8, backend: facts})
+                break
+            if backend != "openvino" or len(in_float) + 1 == ATTEMPTS:
+                raise ModelError(_refusal(backend, rows, options.max_dsc_drop, in_float))
+            in_float.append(most_sensitive(folder / "encoder.xml", folder / "encoder_int8.xml", inputs, in_float))
+    return description
+
+
+def _quantize_for_openvino(folder: Path, inputs: Inputs, in_float: Sequence[str]) -> list[str]:
+    quantized = folder / "encoder_int8.xml"
+    quantize_openvino(folder / "encoder.xml", quantized, inputs, in_float)
+    return [quantized.name, quantized.with_suffix(".bin").name]
+
+
+def _quantize_for_onnxruntime(folder: Path, inputs: Inputs, _in_float: Sequence[str]) -> list[str]:
+    quantized = folder / "encoder_int8.onnx"
+    quantize_onnx(folder / "encoder.onnx", quantized, inputs)
+    return [quantized.name]
+
+
+QUANTIZERS: dict[str, Callable[[Path, Inputs, Sequence[str]], list[str]]] = {
+    "openvino": _quantize_for_openvino,
+    "onnxruntime": _quantize_for_onnxruntime,
+}
+
+
+def _named(in_float: Sequence[str]) -> str:
+    return f", in float: {', '.join(in_float)}" if in_float else ""
 
 
 def held_out_cases(options: Int8Options, per_modality: int) -> list[Path]:
@@ -73,9 +99,9 @@ def _facts(options: Int8Options, slices: int, in_float: list[str], rows: list[Dr
     }
 
 
-def _refusal(rows: list[Drop], allowed: float, in_float: list[str]) -> str:
+def _refusal(backend: str, rows: list[Drop], allowed: float, in_float: list[str]) -> str:
     table = "\n".join("  ".join(f"{text:>11s}" for text in row) for row in drop_table(rows))
     return (
-        f"INT8 loses more than the {allowed:g} DSC points allowed, also with {', '.join(in_float)} in float; "
+        f"INT8 for {backend} loses more than the {allowed:g} DSC points allowed{_named(in_float)}; "
         f"calibrate on more cases like those it fails on, allow more (--max-dsc-drop) or export without it\n{table}"
     )

@@ -140,11 +140,12 @@ def _fill(
 
 
 def _with_measurements(description: ModelDescription, parity: list[Parity], speeds: list[Speed]) -> ModelDescription:
-    """The description with its tables, and whether INT8 is the fastest of OpenVINO's graphs on this machine."""
-    int8 = dict(description.int8)
-    if int8:
-        ms = {speed.engine: speed.ms_per_slice for speed in speeds if speed.engine.startswith("openvino")}
-        int8["faster"] = min(ms, key=lambda engine: ms[engine]) == "openvino int8"
+    """The description with its tables, and whether INT8 is the fastest of each backend's graphs on this machine."""
+    ms = {speed.engine: speed.ms_per_slice for speed in speeds}
+    int8 = {}
+    for backend, facts in description.int8.items():
+        own = {engine: ms[engine] for engine in ms if engine.startswith(backend)}
+        int8[backend] = {**facts, "faster": min(own, key=lambda engine: own[engine]) == f"{backend} int8"}
     machine = {"cpu": describe_machine()["cpu"], "flags": describe_machine()["flags"], "cores": available_cores()}
     return replace(
         description,

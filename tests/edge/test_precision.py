@@ -17,7 +17,7 @@ from edge.runtime import load_engine
 def int8_model(tiny_model: Path, tmp_path: Path) -> Path:
     """The tiny model, whose float encoder is called an INT8 one as well."""
     folder = Path(shutil.copytree(tiny_model, tmp_path / "int8"))
-    describe(folder, int8={"faster": True})
+    describe(folder, int8={"openvino": {"faster": True}})
     return folder
 
 
@@ -46,7 +46,7 @@ def test_auto_leaves_int8_alone_where_export_found_it_slower(
 ) -> None:
     """Or did not measure it."""
     monkeypatch.setattr("edge.runtime.has_int8_instructions", lambda: True)
-    describe(int8_model, int8=facts)
+    describe(int8_model, int8={"openvino": facts})
     assert load_engine(int8_model, precision="auto").precision in ("bf16", "f32")
 
 

@@ -43,7 +43,7 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(int8, "divide", lambda _folder: ([], []))
         monkeypatch.setattr(int8, "calibration_inputs", lambda _sources, count: [None] * count)
         monkeypatch.setattr(int8, "quantize_openvino", quantize)
-        monkeypatch.setattr(int8, "measure_drop", lambda _folder, _sources: losses[len(attempts) - 1])
+        monkeypatch.setattr(int8, "measure_drop", lambda _folder, _sources, _backend: losses[len(attempts) - 1])
         monkeypatch.setattr(int8, "most_sensitive", lambda _g, _q, _i, known: ORDER[len(known)])
         description = ModelDescription("m", 256, (256, 64, 64), {}, {"encoder.xml": "kept"})
         return add_int8(tmp_path, description, Int8Options(tmp_path, 7), lambda _line: None), attempts
@@ -55,8 +55,9 @@ def test_what_loses_too_much_is_made_again_with_the_most_sensitive_in_float(add:
     """One group more each time; the description names them, the table and the last files' hashes."""
     description, attempts = add(drops(2, 2), drops(0.9, 0.3), drops(0.2, 0.4))
     assert attempts == [[], ["neck"], ["neck", "stage 0"]]
-    assert description.int8["in_float"][-2:] == ["neck", "stage 0"]
-    assert [round(row["drop_points"], 9) for row in description.int8["dsc"]] == [0.2, 0.4, 0.3]
+    facts = description.int8["openvino"]
+    assert facts["in_float"][-2:] == ["neck", "stage 0"]
+    assert [round(row["drop_points"], 9) for row in facts["dsc"]] == [0.2, 0.4, 0.3]
     files = description.int8_graphs["openvino"]["encoder"]
     hashes = {file: file_hash(tmp_path / file) for file in files}
     assert description.sha256 == {"encoder.xml": "kept", **hashes}
@@ -65,10 +66,12 @@ def test_what_loses_too_much_is_made_again_with_the_most_sensitive_in_float(add:
 def test_a_first_attempt_within_the_floor_is_taken(add: Any) -> None:
     """Nothing more than the attention and the decoder in float."""
     description, attempts = add(drops(0.1, 0.1))
-    assert attempts == [[]] and description.int8["in_float"] == ["attention products", "mask decoder"]
+    assert attempts == [[]] and description.int8["openvino"]["in_float"] == ["attention products", "mask decoder"]
 
 
 def test_it_is_refused_with_the_table_when_float_does_not_help(add: Any) -> None:
     """Three attempts, then the error says what was lost where, and the ways out."""
-    with pytest.raises(ModelError, match=r"(?s)0.5 DSC points.*neck, stage 0.*--max-dsc-drop.*US .*80.00 +77.00 +3.00"):
+    with pytest.raises(
+        ModelError, match=r"(?s)openvino.*0.5 DSC points.*neck, stage 0.*--max-dsc.*US .*80.00 +77.00 +3"
+    ):
         add(*[drops(3, 3)] * 3)
