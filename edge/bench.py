@@ -35,6 +35,7 @@ class Configuration:
     threads: int | None = None  # None: the cores this process may use
     mode: str = "fast"
     volume: str = "auto"
+    region: bool = False
     baseline: str | None = None  # another program instead, by its entry point in BASELINES_GROUP
     checkpoint: Path | None = None  # what a baseline runs with; None: its own default
 
@@ -43,7 +44,7 @@ class Configuration:
         if self.baseline:
             return self.baseline
         unusual = [word for word in (self.mode, self.volume) if word not in ("fast", "auto")]
-        return " ".join([self.backend, self.precision, *unusual])
+        return " ".join([self.backend, self.precision, *unusual, *(["region"] if self.region else [])])
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ def _command(path: Path, outputs: Path, report: Path, configuration: Configurati
         return baselines()[configuration.baseline](path, outputs, configuration)
     given = {key: getattr(configuration, key) for key in ("model", "backend", "precision", "threads", "mode", "volume")}
     options = [f"--{key}={value}" for key, value in given.items() if value is not None]
+    options += ["--region"] if configuration.region else []
     return [sys.executable, "-m", "edge", "predict", str(path), str(outputs), "-q", f"--report={report}", *options]
 
 
@@ -198,6 +200,7 @@ def _with_stages(measured: Measurement, report: dict[str, Any]) -> Measurement:
         measured,
         stage_s={"start": start_s, "load": case["waited_s"], **case["stage_s"]},
         slices=case["slices"],
+        peak_mib=report["peak_mib"],  # the kernel's books for a child begin with the memory of its parent
     )
 
 

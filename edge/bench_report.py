@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,26 +11,27 @@ from edge.bench import SCORES, Measurement, summarize
 from edge.errors import RunError
 from edge.machine import describe_machine
 from edge.npz import write_whole
-from edge.report import count, describe_engine, now, print_rows
-from edge.runtime import Engine
+from edge.report import count, now, print_rows
 
 TIMED = ("read", "preprocess", "encode", "decode", "restore+merge", "save")
 START = ("start", "load")  # before TIMED, of a process of its own: interpreter, imports and exit; the model
 
 
-def bench_report(measurements: list[Measurement], engines: Sequence[Engine], *, per_process: bool) -> dict[str, Any]:
-    """Everything `samedge bench` measured, and on what."""
+def bench_report(
+    measurements: list[Measurement], engines: list[dict[str, Any]], *, per_process: bool
+) -> dict[str, Any]:
+    """Everything `samedge bench` measured, and on what; `engines` from `edge.report.describe_engine`."""
     return {
         "created": now(),
         "machine": describe_machine(),
-        "engines": [describe_engine(engine) for engine in engines],
+        "engines": engines,
         "per_process": per_process,
         "cases": [asdict(measurement) for measurement in measurements],
         "summary": summarize(measurements),
     }
 
 
-def measured_before(path: Path, engines: Sequence[Engine], *, per_process: bool) -> list[Measurement]:
+def measured_before(path: Path, engines: list[dict[str, Any]], *, per_process: bool) -> list[Measurement]:
     """What an earlier run wrote to a JSON file and need not be measured again; nothing where there is no file.
 
     Raises:
@@ -47,7 +47,7 @@ def measured_before(path: Path, engines: Sequence[Engine], *, per_process: bool)
         found = report["machine"]["cpu"], report["per_process"], report["engines"]
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{path}: not what samedge bench writes; give another --json file") from None
-    if found != (describe_machine()["cpu"], per_process, [describe_engine(engine) for engine in engines]):
+    if found != (describe_machine()["cpu"], per_process, engines):
         raise RunError(f"{path}: holds times of another CPU, model, engine or kind of run; give another --json file")
     return [measurement for measurement in measurements if not measurement.error]
 

@@ -52,6 +52,9 @@ VolumeOption = Annotated[
         "of the slice before; fixed, the box as it is; auto, taper in fast mode and propagate in official."
     ),
 ]
+RegionOption = Annotated[
+    bool, typer.Option("--region", help="In 3D, encode only what a slice's boxes can reach: faster, other masks.")
+]
 BlockOption = Annotated[int, typer.Option(min=1, help="Boxes decoded at once; fewer need less memory.")]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
 
@@ -77,6 +80,7 @@ def predict(
     threads: ThreadsOption = None,
     mode: ModeOption = "fast",
     volume: VolumeOption = "auto",
+    region: RegionOption = False,
     block: BlockOption = 8,
     overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
     overlay: Annotated[bool, typer.Option(help="Also write <case>.png with contours and boxes.")] = False,
@@ -94,7 +98,7 @@ def predict(
     loaded: list[Segmenter] = []
 
     def load() -> "Segmenter":
-        loaded.append(_segmenter(model, backend, precision, threads, _options(mode, volume, block)))
+        loaded.append(_segmenter(model, backend, precision, threads, _options(mode, volume, region, block)))
         return loaded[0]
 
     predictions = []
@@ -123,9 +127,12 @@ def bench(
     threads: ThreadsOption = None,
     mode: ModeOption = "fast",
     volume: VolumeOption = "auto",
+    region: RegionOption = False,
     compare: Annotated[
         str | None,
-        typer.Option(help="Several in turn, such as openvino:f32,openvino:bf16:official; official-cost: see below."),
+        typer.Option(
+            help="In turn, such as openvino:f32,openvino:bf16:official,openvino:region; official-cost: see below."
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="What official-cost runs with; random weights, as fast, if not given.")
@@ -147,9 +154,11 @@ def bench(
     from edge.case import find_cases
     from edge.model_folder import DEFAULT_MODEL
     from edge.progress import track
-    from edge.report import write_json
+    from edge.report import describe_engine, write_json
 
-    base = Configuration(model or DEFAULT_MODEL, backend, precision, threads, mode, volume, checkpoint=checkpoint)
+    base = Configuration(
+        model or DEFAULT_MODEL, backend, precision, threads, mode, volume, region, checkpoint=checkpoint
+    )
     configurations = _compared(base, compare)
     file = None if json_file == Path("-") else json_file
     if resume and file is None:
@@ -158,7 +167,7 @@ def bench(
     if not paths:
         raise RunError(f"{cases}: no case's name is like {match!r}")
     loaded = _bench_segmenters(configurations, process)
-    engines = [segmenter.engine for segmenter in loaded.values() if segmenter]
+    engines = [describe_engine(segmenter.engine) for segmenter in loaded.values() if segmenter]
     if process:  # their memory and threads are not to weigh on what is measured
         loaded = dict.fromkeys(loaded)
     before = measured_before(file, engines, per_process=process) if resume and file else []
@@ -275,10 +284,10 @@ def _leave(done: SystemExit) -> None:
     raise done
 
 
-def _options(mode: str, volume: str, block: int = 8) -> "Options":
+def _options(mode: str, volume: str, region: bool, block: int = 8) -> "Options":
     from edge.pipeline import Options
 
-    return Options(mode=mode, volume=volume, block=block)
+    return Options(mode=mode, volume=volume, region=region, block=block)
 
 
 def _segmenter(
@@ -300,7 +309,9 @@ def _bench_segmenters(
             raise RunError(f"{one.baseline} is another program and runs in processes of its own: add --process")
 
     def load(one: "Configuration") -> "Segmenter":
-        return _segmenter(one.model, one.backend, one.precision, one.threads, _options(one.mode, one.volume))
+        return _segmenter(
+            one.model, one.backend, one.precision, one.threads, _options(one.mode, one.volume, one.region)
+        )
 
     return {one: None if one.baseline else load(one) for one in configurations}
 
@@ -318,6 +329,7 @@ def _compared(base: Any, compare: str | None) -> list[Any]:
         "precision": PRECISIONS,
         "mode": MODES,
         "volume": VOLUME_POLICIES,
+        "region": ["region"],
         "baseline": list(baselines()),
     }
     configurations = []
@@ -327,5 +339,5 @@ def _compared(base: Any, compare: str | None) -> list[Any]:
         if len(changes) != len(words):
             options = "; ".join(" or ".join(values) for values in known.values())
             raise RunError(f"compare takes words joined by colons, at most one of each kind ({options}), got {item!r}")
-        configurations.append(replace(base, **changes))
+        configurations.append(replace(base, **{**changes, "region": base.region or "region" in changes}))
     return list(dict.fromkeys(configurations))

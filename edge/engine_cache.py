@@ -11,7 +11,7 @@ made anew. A folder that cannot be written serves what it holds; without one, gr
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class EngineCache:
         self.folder = folder
 
     def compile_graph(
-        self, core: Any, graph: Path, settings: Mapping[str, Any], identity: str, *, batch: int | None = None
+        self, core: Any, graph: Path, settings: Mapping[str, Any], identity: str, *, shape: Sequence[int] | None = None
     ) -> Any:
         """The compiled model of a graph on the CPU, from the cache where it holds it.
 
@@ -44,17 +44,17 @@ class EngineCache:
             graph: `.xml` file with its weights in the `.bin` beside it.
             settings: OpenVINO's properties.
             identity: names the graph's and its weights' content, and the engine's version.
-            batch: fixes the first dimension of every input; None leaves it as it is.
+            shape: what the free dimensions of every input become; None leaves them free.
         """
         if self.folder is None:
-            return core.compile_model(_read_graph(core, graph, batch), "CPU", dict(settings))
+            return core.compile_model(_read_graph(core, graph, shape), "CPU", dict(settings))
         weightless = {**settings, "CACHE_MODE": "OPTIMIZE_SIZE"}
-        path = self.folder / f"{_key(identity, batch, weightless)}{SUFFIX}"
+        path = self.folder / f"{_key(identity, shape, weightless)}{SUFFIX}"
         entry = _read_entry(path)
         if entry is not None:
             with suppress(RuntimeError):  # what OpenVINO raises for an entry that it does not take
                 return core.import_model(entry, "CPU", {**weightless, "WEIGHTS_PATH": str(graph.with_suffix(".bin"))})
-        compiled = core.compile_model(_read_graph(core, graph, batch), "CPU", weightless)
+        compiled = core.compile_model(_read_graph(core, graph, shape), "CPU", weightless)
         self._keep(path, compiled)
         return compiled
 
@@ -78,15 +78,19 @@ def _remove_oldest(folder: Path) -> None:
             path.unlink()
 
 
-def _read_graph(core: Any, graph: Path, batch: int | None) -> Any:
+def _read_graph(core: Any, graph: Path, shape: Sequence[int] | None) -> Any:
     model = core.read_model(str(graph))
-    if batch is not None:
-        model.reshape({port: [batch, *list(port.partial_shape)[1:]] for port in model.inputs})
+    if shape is not None:
+        model.reshape({port: _filled(port.partial_shape, shape) for port in model.inputs})
     return model
 
 
-def _key(identity: str, batch: int | None, settings: Mapping[str, Any]) -> str:
-    facts = json.dumps([identity, batch, sorted(settings.items()), cpu_identity()])
+def _filled(partial_shape: Any, shape: Sequence[int]) -> list[Any]:
+    return [wanted if length.is_dynamic else length for length, wanted in zip(partial_shape, shape, strict=False)]
+
+
+def _key(identity: str, shape: Sequence[int] | None, settings: Mapping[str, Any]) -> str:
+    facts = json.dumps([identity, shape, sorted(settings.items()), cpu_identity()])
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 

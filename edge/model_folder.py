@@ -27,6 +27,7 @@ class ModelDescription:
     sha256: dict[str, str]  # every file of the folder -> its hash
     normalisation: str = "min-max"  # of the resized image before padding, one of preprocess.NORMALISATIONS
     prompt: str = "box"  # one of PROMPTS
+    regions: bool = False  # the OpenVINO encoders take any side, see edge.region
     int8_graphs: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # like `graphs`, stages in INT8 only
     int8: dict[str, Any] = field(default_factory=dict)  # backend -> how its INT8 graphs were made, what they lose
     precision: str = "f32"  # of the computation that `graphs` describe

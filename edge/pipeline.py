@@ -1,7 +1,7 @@
 """The way of a case through the stages, in order, each timed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from edge.case import Case
 from edge.decode import ModelBoxes, NextPrompt, SliceRanges, decode_each, decode_propagating
-from edge.encode import encode_slices
+from edge.encode import Embedding, encode_slices
 from edge.errors import RunError
 from edge.geometry import Frame, box_around
 from edge.merge import label_dtype, merge, nested_boxes
 from edge.preprocess import prepare, resize_to_frame
+from edge.region import encode_regions, regions_of_slices
 from edge.restore import Logits, LogitWindow, positive_window, restored_mask
 from edge.runtime import Engine
 
@@ -25,6 +26,7 @@ VOLUME_POLICIES = ("auto", "taper", "propagate", "fixed")
 REACH_PX = 16  # how far beyond its prompt `fast` looks for a mask that no box bounds, in model pixels
 STAGES = ("preprocess", "encode", "decode", "restore+merge")
 
+Embeddings = Iterator[tuple[int, Embedding]]
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -37,6 +39,7 @@ class Options:
     volume: str = "auto"  # what prompts the slices of a 3D box, one of VOLUME_POLICIES; see `policy`
     block: int = 8  # boxes decoded at once; bounds memory (about 40 MiB a box), changes nothing else
     batch: int = 1  # slices encoded at once
+    region: bool = False  # in a volume, encode only what the boxes of a slice can reach (edge.region)
     embedding_budget_mib: int = 512  # of embeddings kept for a second visit (4 MiB a slice)
 
     def __post_init__(self) -> None:
@@ -101,10 +104,18 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     window_of = watch.timed("restore+merge", positive_window)
     merge_slice = watch.timed("restore+merge", partial(merge, **rules))
 
-    embeddings = partial(
-        encode_slices, encode, prepare_slice, batch=options.batch, budget_bytes=options.embedding_budget_mib * 2**20
-    )
     to_model = partial(frame.boxes_to_model, truncate=official)
+    budget_bytes = options.embedding_budget_mib * 2**20
+    embeddings: Callable[..., Embeddings] = partial(
+        encode_slices, encode, prepare_slice, batch=options.batch, budget_bytes=budget_bytes
+    )
+    if options.region and case.is_volume and takes_boxes:
+        _check_regions(engine)
+        regions = regions_of_slices(to_model(flat_boxes), ranges, frame.size)
+        cells = engine.description.embedding_shape[-1]
+        embeddings = partial(
+            encode_regions, encode, prepare_slice, regions=regions, cells=cells, budget_bytes=budget_bytes
+        )
     if policy == "propagate":
         order = ranges.ascending_order() + ranges.descending_order()
         next_prompt = watch.timed("decode", _next_prompt(frame, label_value=official))
@@ -133,6 +144,14 @@ def _reach(frame: Frame, *, bounded: bool) -> float:
     of the model for interpolation, so nothing changes.
     """
     return 1.5 * max(1.0, frame.scale) + 1 if bounded else REACH_PX
+
+
+def _check_regions(engine: Engine) -> None:
+    if not engine.takes_regions:
+        raise RunError(
+            f"region: {engine.description.name} in {engine.backend} encodes whole slices only; export it again for "
+            "openvino, or leave --region out"
+        )
 
 
 def _around_everything(case: Case) -> npt.NDArray[np.float64]:

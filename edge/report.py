@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.machine import describe_machine
+from edge.machine import describe_machine, peak_memory_mib
 from edge.npz import write_whole
 from edge.predict import Prediction
 
@@ -37,6 +37,7 @@ def run_report(predictions: list[Prediction], skipped: list[str], segmenter: "Se
         "engine": describe_engine(segmenter.engine) if segmenter else None,
         "options": asdict(segmenter.options) if segmenter else None,
         "load_s": segmenter.load_s if segmenter else 0.0,
+        "peak_mib": peak_memory_mib(),
         "cases": [asdict(prediction) for prediction in predictions]
         + [{"name": n, "status": "skipped"} for n in skipped],
     }

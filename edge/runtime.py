@@ -34,6 +34,7 @@ class Engine(Protocol):
     backend: str  # with its version, such as "openvino 2026.4.1"
     precision: str  # what really runs: f32, bf16 or int8 (what is not quantized then in bf16 where the CPU has it)
     threads: int
+    takes_regions: bool  # whether `encode` takes regions of `edge.region` too
 
     def encode(self, images: Array) -> Array:
         """Embeddings (B, C, h, w), owned by the caller, of network inputs (B, 3, S, S) in [0, 1]."""
@@ -128,26 +129,21 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
-        graphs = EngineCache(cache)
-        identity = f"{model_hash(description)} {self.backend}"
-
+        self.takes_regions = description.regions
+        self._files = files
+        self._compile = partial(EngineCache(cache).compile_graph, core, settings=settings)
         self._requests: dict[str, Any] = {}
-
-        def load(stage: str) -> None:
-            path, batch = files[stage], 1 if stage == "encoder" else None
-            with _as_model_error(path):
-                compiled = graphs.compile_graph(core, path, settings, f"{identity} {path.name}", batch=batch)
-                ports = {port.any_name: _dimensions(port.partial_shape) for port in compiled.inputs}
-                _check_ports(path, stage, ports, description)
-            self._requests[stage] = compiled.create_infer_request()
-            if stage == "decoder":  # its first run takes 0.07 s longer, here while the encoder is still prepared
-                self.decode(np.zeros((1, *description.embedding_shape), np.float32), ONE_BOX, reach_px=0)
-
-        with ThreadPoolExecutor(len(files)) as pool:  # each graph is prepared on one core
-            list(pool.map(load, files))
+        with ThreadPoolExecutor(1) as pool:  # each graph is prepared on one core
+            decoder = pool.submit(self._prepare_decoder)
+            self._load("encoder", description.input_size)
+            decoder.result()
 
     def encode(self, images: Array) -> Array:
-        embeddings = [self._run("encoder", {"images": image[None]}) for image in images]
+        side = images.shape[-1]
+        stage = "encoder" if side == self.description.input_size else f"encoder {side}"
+        if stage not in self._requests:
+            self._load(stage, side)
+        embeddings = [self._run(stage, {"images": image[None]}) for image in images]
         return embeddings[0] if len(embeddings) == 1 else np.concatenate(embeddings)
 
     def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
@@ -160,9 +156,27 @@ class OpenVinoEngine:
         # the request's output buffer is written again by the next call, so outputs are copied out of it, not shared
         return self._requests[stage].infer(contiguous, share_inputs=True, share_outputs=False)[0]
 
+    def _prepare_decoder(self) -> None:
+        """Load it, and run it once while the encoder is still loaded: the first run takes 0.07 s longer."""
+        self._load("decoder", None)
+        self.decode(np.zeros((1, *self.description.embedding_shape), np.float32), ONE_BOX, reach_px=0)
+
+    def _load(self, stage: str, side: int | None) -> None:
+        """Prepare the graph of a stage, an encoder's for one image of `side` px."""
+        kind = stage.split()[0]
+        path = self._files[kind]
+        identity = f"{model_hash(self.description)} {self.backend} {path.name}"
+        with _as_model_error(path):
+            compiled = self._compile(path, identity=identity, shape=None if side is None else (1, 3, side, side))
+            ports = {port.any_name: _dimensions(port.partial_shape) for port in compiled.inputs}
+            _check_ports(path, kind, ports, self.description, side)
+            self._requests[stage] = compiled.create_infer_request()
+
 
 class OnnxRuntimeEngine:
     """ONNX Runtime on the CPU, in float32 or with INT8 graphs."""
+
+    takes_regions = False
 
     def __init__(self, description: ModelDescription, files: dict[str, Path], precision: str, threads: int) -> None:
         try:
@@ -224,8 +238,10 @@ def _as_model_error(path: Path) -> Iterator[None]:
         raise ModelError(f"{path}: the engine cannot load it ({reason})") from None
 
 
-def _check_ports(path: Path, stage: str, found: dict[str, Any], description: ModelDescription) -> None:
-    size = description.input_size
+def _check_ports(
+    path: Path, stage: str, found: dict[str, Any], description: ModelDescription, side: int | None = None
+) -> None:
+    size = side or description.input_size
     expected: dict[str, list[int | None]] = (
         {"images": [None, 3, size, size]}
         if stage == "encoder"

@@ -68,8 +68,8 @@ def write_openvino(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> 
     }
     paths = {}
     for stage, (module, example, answer) in stages.items():
-        counts = {name: 1 if name in ("images", "embedding") else -1 for name in example}
-        shapes = [(name, [counts[name], *value.shape[1:]]) for name, value in example.items()]
+        free = {"images": [1, 3, -1, -1], "boxes": [-1, 4], "cells": [-1]}  # an image's side is fixed before compiling
+        shapes = [(name, free.get(name, list(value.shape))) for name, value in example.items()]
         with _quiet():
             model = openvino.convert_model(module, example_input=example, input=shapes)
         model.outputs[0].set_names({answer})

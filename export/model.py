@@ -110,6 +110,7 @@ def _fill(
         name=options.name or checkpoint.stem,
         input_size=FRAME_PX,
         embedding_shape=(256, FRAME_PX // 4, FRAME_PX // 4),
+        regions=True,
         graphs={
             "openvino": {stage: _files(path) for stage, path in openvino_graphs.items()},
             "onnxruntime": {stage: _files(path) for stage, path in onnx_graphs.items()},

@@ -50,6 +50,7 @@ class TorchEngine:
 
     backend = f"torch {torch.__version__}"
     precision = "f32"
+    takes_regions = True
 
     def __init__(self, network: LiteMedSAM) -> None:
         grid = FRAME_PX // STRIDE

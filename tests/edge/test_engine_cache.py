@@ -43,14 +43,14 @@ def graph(tiny_model: Path) -> Path:
 
 
 def load(
-    folder: Path | None, graph: Path, identity: str = "model", batch: int | None = 1, **settings: Any
+    folder: Path | None, graph: Path, identity: str = "model", shape: Any = (1, 3, 256, 256), **settings: Any
 ) -> list[str]:
     """What the core did to load the graph; checks that it answers."""
     core = Core()
-    compiled = EngineCache(folder).compile_graph(core, graph, {**SETTINGS, **settings}, identity, batch=batch)
+    compiled = EngineCache(folder).compile_graph(core, graph, {**SETTINGS, **settings}, identity, shape=shape)
     expected = IMAGE.reshape(1, 3, 64, 4, 64, 4).mean(axis=(3, 5))
     np.testing.assert_allclose(compiled(IMAGE)[0], expected, atol=1e-6)
-    assert compiled.inputs[0].partial_shape.is_static == (batch is not None)
+    assert compiled.inputs[0].partial_shape.is_static == (shape is not None)
     return core.calls
 
 
@@ -71,9 +71,9 @@ def test_without_a_folder_nothing_is_kept(graph: Path) -> None:
     assert load(None, graph) == load(None, graph) == ["compile"]
 
 
-@pytest.mark.parametrize("change", [{"identity": "other"}, {"batch": None}, {"INFERENCE_NUM_THREADS": 2}])
+@pytest.mark.parametrize("change", [{"identity": "other"}, {"shape": None}, {"INFERENCE_NUM_THREADS": 2}])
 def test_what_differs_in_anything_finds_no_entry(graph: Path, tmp_path: Path, change: dict[str, Any]) -> None:
-    """Another model or engine version, batch, setting."""
+    """Another model or engine version, shape, setting."""
     assert load(tmp_path, graph) == ["compile"]
     assert load(tmp_path, graph, **change) == ["compile"]
     assert len(entries(tmp_path)) == 2

@@ -129,6 +129,17 @@ def test_engines_answer_as_the_network_for_other_numbers_of_images_and_boxes(
         assert np.abs(found - logits[:count]).max() < 1e-4 * np.abs(logits).max()
 
 
+@pytest.mark.parametrize("side", [112, 168])
+def test_regions_are_encoded_as_the_network_encodes_them(exported: Any, network: LiteMedSAM, side: int) -> None:
+    """One graph for whole frames and for both sides of a region."""
+    engine = load_engine(exported.folder)
+    region = IMAGE[..., 8 : 8 + side, 20 : 20 + side]
+    with torch.no_grad():
+        expected = network.image_encoder(torch.from_numpy(region)).numpy()
+    assert engine.takes_regions
+    assert np.abs(engine.encode(region) - expected).max() < 1e-4 * np.abs(expected).max()
+
+
 def test_no_written_file_names_this_machine(exported: Any) -> None:
     """No path of the repository, of the home folder or of the Python that traced, in any byte."""
     repository = Path(__file__).parents[2]
