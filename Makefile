@@ -53,7 +53,7 @@ default-model: $(VENV)/.installed-dev  ## train the shipped weights further on D
 	$(BIN)/python -c "from pathlib import Path; from train.networks.checkpoint import halve; \
 		halve(Path('$(RUN)/best.pth'), Path('$(RUN)/samedge-base.pth'))"
 	$(BIN)/samedge export $(RUN)/samedge-base.pth $(MODEL) --weights f16 --calibration $(DATA)/train --holdout $(DATA)/val \
-		--licence "research use only; see README.md" --training-data "public images listed in README.md"
+		--holdout-cases 100 --licence "research use only; see README.md" --training-data "public images listed in README.md"
 	cp $(RUN)/samedge-base.pth $(BASE)
 	mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S)
 

@@ -36,6 +36,7 @@ def export(
     holdout: Annotated[
         Path | None, typer.Option(help="Labelled cases to measure INT8 on; a quarter of --calibration if not given.")
     ] = None,
+    holdout_cases: Annotated[int, typer.Option(min=1, help="Of each modality, a slice of each.")] = 5,
     max_dsc_drop: Annotated[float, typer.Option(help="DSC points INT8 may lose, mean over modalities.")] = 0.5,
     max_error: Annotated[
         float | None, typer.Option(help="Largest difference from torch over largest value; 0.001, or 0.01 for f16.")
@@ -59,7 +60,7 @@ def export(
     backends = BACKENDS if int8 == "both" else (int8,)
     quantized = None
     if calibration is not None:
-        quantized = Int8Options(calibration, calibration_slices, max_dsc_drop, holdout, backends=backends)
+        quantized = Int8Options(calibration, calibration_slices, max_dsc_drop, holdout, holdout_cases, backends)
     options = ExportOptions(name, weights, licence, training_data, bounds, adapter, quantized)
     parity = export_model(checkpoint, out, options, lambda step: None if quiet else typer.echo(f"{step} ...", err=True))
     if quiet:
