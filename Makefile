@@ -34,7 +34,7 @@ bench: $(VENV)/.installed  ## segment, time and score the cases that ship with t
 test: lint  ## lint, then every test that needs no Docker engine
 	$(BIN)/python -m pytest -m "not image"
 
-systems-test: $(VENV)/.installed-dev  ## train, export and run the four systems on ../shared (15 CPU minutes)
+systems-test: $(VENV)/.installed-dev  ## train, export and run the four systems on ../shared (25 CPU minutes)
 	$(BIN)/python -m pytest -s tests/train/systems.py
 
 lint: $(VENV)/.installed-dev  ## ruff (rules and format) and mypy

@@ -1,6 +1,6 @@
 """The systems from end to end on real data, through the commands alone: train by folds, report, export, predict.
 
-`make systems-test`, not part of `make test`: about 15 CPU minutes. The networks start from random weights, see 256 px
+`make systems-test`, not part of `make test`: about 25 CPU minutes. The networks start from random weights, see 256 px
 and, of SAM's encoder, have one block; what is asked of them is that they learn, not that they are good.
 """
 
