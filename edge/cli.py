@@ -328,7 +328,7 @@ def _compared(base: Any, compare: str | None) -> list[Any]:
         "backend": BACKENDS,
         "precision": PRECISIONS,
         "mode": MODES,
-        "volume": VOLUME_POLICIES,
+        "volume": VOLUME_POLICIES[1:],  # auto is a precision here
         "region": ["region"],
         "baseline": list(baselines()),
     }

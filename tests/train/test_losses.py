@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from train.losses import LOSSES, iou_loss, map_loss, mask_loss, mean_over_images
-from train.tasks.ellipses import ellipse_batch, inscribed_ellipses
+from train.networks.litemedsam import LiteMedSAM
+from train.networks.parts import choose_trainable
+from train.recipe import load_recipe
+from train.tasks.ellipses import ellipse_batch, ellipse_recipe, inscribed_ellipses
 
 BOX = torch.tensor([[2.0, 2.0, 5.0, 5.0]])
 
@@ -121,3 +124,14 @@ def test_lessons_repeat_and_cover_all_field_sizes() -> None:
         assert (boxes >= corners.repeat(1, 2)).all() and (boxes <= corners.repeat(1, 2) + side).all()
         assert (ellipses.sum(dim=(1, 2)) > 0).all()
     assert sides == {56, 112, 256}
+
+
+def test_ellipses_teach_decoder_and_prompt_encoder_and_leave_the_encoder_alone() -> None:
+    """All that a box passes through, the embeddings of its corners included, as in the training that follows."""
+    recipe, network = load_recipe("litemedsam-base"), LiteMedSAM()
+    choose_trainable(network, ellipse_recipe(recipe))
+    taught = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    choose_trainable(network, recipe)
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert taught == {name for name in trained if not name.startswith("image_encoder")}
+    assert {f"prompt_encoder.point_embeddings.{corner}.weight" for corner in (2, 3)} <= taught
