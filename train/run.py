@@ -176,7 +176,8 @@ def _learn_ellipses(fabric: Fabric, network: Network, recipe: Recipe, out: Path,
     """What a box is, before any image; a killed run begins it again, it takes minutes."""
     first = ellipse_recipe(recipe)
     choose_trainable(network, first)
-    out.mkdir(exist_ok=True)
+    if fabric.is_global_zero:
+        out.mkdir(exist_ok=True)
     fit(fabric, network, first, EllipseTask(first), out, keep=silent, report=_reporting("ellipses", advance))
     choose_trainable(network, recipe)
 

@@ -30,13 +30,13 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_engines_are_compared_case_by_case(samedge: Samedge, cases: Path, tiny_model: Path, tmp_path: Path) -> None:
     """The table names CPU, model, engines and threads; JSON and CSV hold the same cases with all stages and scores."""
-    compare = ["--compare", "openvino:f32,onnxruntime:f32", "--threads", 1]
+    compare = ["--compare", "openvino:f32,onnxruntime:auto", "--threads", 1]
     files = ["--json", tmp_path / "bench.json", "--csv", tmp_path / "bench.csv"]
     run = samedge("bench", cases, "--model", tiny_model, *compare, *files)
     assert (run.returncode, run.stderr) == (0, "")
 
     report = json.loads((tmp_path / "bench.json").read_text())
-    titles = ["openvino f32", "onnxruntime f32"]
+    titles = ["openvino f32", "onnxruntime auto"]
     assert [(case["name"], case["configuration"]) for case in report["cases"]] == [
         (name, title) for name in ("2DBox_CT_1", "3DBox_MR_1") for title in titles
     ]
