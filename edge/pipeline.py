@@ -149,8 +149,8 @@ def _reach(frame: Frame, *, bounded: bool) -> float:
 def _check_regions(engine: Engine) -> None:
     if not engine.takes_regions:
         raise RunError(
-            f"region: {engine.description.name} in {engine.backend} encodes whole slices only; export it again for "
-            "openvino, or leave --region out"
+            f"region: {engine.description.name} in {engine.backend} encodes whole slices only; use --backend openvino "
+            "and a model that this version exported, or leave --region out"
         )
 
 

@@ -36,7 +36,9 @@ def export(
     holdout: Annotated[
         Path | None, typer.Option(help="Labelled cases to measure INT8 on; a quarter of --calibration if not given.")
     ] = None,
-    holdout_cases: Annotated[int, typer.Option(min=1, help="Of each modality, a slice of each.")] = 5,
+    holdout_cases: Annotated[
+        int, typer.Option(min=1, help="Held-out cases per modality to measure on, a slice each.")
+    ] = 5,
     max_dsc_drop: Annotated[float, typer.Option(help="DSC points INT8 may lose, mean over modalities.")] = 0.5,
     max_error: Annotated[
         float | None, typer.Option(help="Largest difference from torch over largest value; 0.001, or 0.01 for f16.")

@@ -10,7 +10,7 @@ import pytest
 from edge.errors import ModelError
 from edge.machine import has_fast_bf16, has_int8_instructions
 from edge.model_folder import DESCRIPTION
-from edge.runtime import load_engine
+from edge.runtime import _fastest, load_engine
 
 
 @pytest.fixture
@@ -83,3 +83,11 @@ def test_bf16_is_for_amx_and_amd(monkeypatch: pytest.MonkeyPatch, vendor: str, f
     """Elsewhere it takes longer than float32, where it runs at all."""
     monkeypatch.setattr("edge.machine._cpuinfo", lambda: {"vendor_id": vendor, "flags": flags})
     assert has_fast_bf16() is expected
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_takes_bf16_where_it_is_fast_and_openvino_runs(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+    """Without INT8; ONNX Runtime has no bf16 on a CPU."""
+    monkeypatch.setattr("edge.runtime.has_fast_bf16", lambda: fast)
+    assert _fastest("openvino", has_int8=False) == ("bf16" if fast else "f32")
+    assert _fastest("onnxruntime", has_int8=False) == "f32"

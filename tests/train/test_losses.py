@@ -1,5 +1,7 @@
 """Losses with answers worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from train.losses import LOSSES, iou_loss, map_loss, mask_loss, mean_over_images
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.parts import choose_trainable
 from train.recipe import load_recipe
-from train.tasks.ellipses import ellipse_batch, ellipse_recipe, inscribed_ellipses
+from train.tasks.ellipses import EllipseLesson, Ellipses, ellipse_batch, ellipse_recipe, inscribed_ellipses
 
 BOX = torch.tensor([[2.0, 2.0, 5.0, 5.0]])
 
@@ -135,3 +137,28 @@ def test_ellipses_teach_decoder_and_prompt_encoder_and_leave_the_encoder_alone()
     trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert taught == {name for name in trained if not name.startswith("image_encoder")}
     assert {f"prompt_encoder.point_embeddings.{corner}.weight" for corner in (2, 3)} <= taught
+
+
+def test_a_regions_loss_is_of_the_box_within_the_region() -> None:
+    """Logits and mask lie on the region, boxes in the frame: the same box on another corner costs the same."""
+
+    class Decoder(torch.nn.Module):
+        def decode(self, embeddings: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
+            return embeddings[:, 0].repeat_interleave(4, 1).repeat_interleave(4, 2), torch.zeros(len(embeddings))
+
+    batch = ellipse_batch(1, seed=5)
+    lesson = EllipseLesson(Decoder(), load_recipe("litemedsam-base"))  # type: ignore[arg-type]
+    own = batch.boxes - batch.corners.repeat(1, 2)
+    moved = replace(batch, boxes=own, corners=torch.zeros_like(batch.corners))
+    assert batch.corners.any() and lesson(batch).item() == pytest.approx(lesson(moved).item(), rel=1e-6)
+    logits = batch.images[:, 0].repeat_interleave(4, 1).repeat_interleave(4, 2)
+    masks = mask_loss("dice+box-bce")(logits, batch.masks.float(), own)
+    iou = iou_loss(torch.zeros(len(logits)), logits, batch.masks)
+    assert lesson(batch).item() == pytest.approx((masks + 0.1 * iou).mean().item(), rel=1e-6)
+
+
+def test_a_later_epoch_of_ellipses_goes_on_where_the_one_before_ended() -> None:
+    """With several processes the steps are dealt out over as many epochs."""
+    recipe = ellipse_recipe(load_recipe("litemedsam-base", ["ellipse_steps=4"]))
+    assert torch.equal(Ellipses(recipe, 1)[0].boxes, ellipse_batch(4, recipe.seed).boxes)
+    assert not torch.equal(Ellipses(recipe, 1)[0].boxes, Ellipses(recipe, 0)[0].boxes)
