@@ -60,6 +60,7 @@ class Recipe:
     only: tuple[str, ...] = ()  # data sets; empty: all
     cache_px: int = 256  # longest side kept
     slices_per_volume: int = 24
+    cache_exact: bool = True  # grey slices are kept to the bit; false: as JPEG, to be carried
     # sampling
     sampling: str = "balanced"  # one of sampler.POLICIES
     shares: dict[str, float] = field(default_factory=lambda: dict(BALANCED_SHARES))

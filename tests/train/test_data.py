@@ -1,5 +1,7 @@
 """Labelled folders become slices, slices a cache, and what is broken is named and left out."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,8 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from edge.case import make_case, write_case
-from edge.errors import CaseError
-from train.data.cache import CacheOptions, prepare_cache
+from edge.errors import CaseError, RunError
+from train.data.cache import INDEX, CacheOptions, is_cache, open_cache, prepare_cache
 from train.data.cases import dataset_of, find_objects, find_sources, read_labelled, read_slices
 
 
@@ -127,11 +129,12 @@ def test_a_broken_case_is_named_and_the_others_are_taken(tmp_path: Path) -> None
 
 
 def test_a_half_written_cache_is_completed_and_a_whole_one_is_read(tmp_path: Path) -> None:
-    """Without its index, a shard is made again; with it, the source is not opened any more."""
+    """Without their indices, a shard is made again; with them, the source is not opened any more."""
     data = tmp_path / "data"
     data.mkdir()
     write_picture(data, "2DBox_US_A_1", *picture())
     first = prepare_cache([data], tmp_path / "cache")
+    (first.folder / INDEX).unlink()
     (first.folder / "shard-00000.json").unlink()
     (first.folder / "shard-00000.bin").write_bytes(b"half")
     again = prepare_cache([data], tmp_path / "cache")
@@ -161,8 +164,48 @@ def test_data_sets_can_be_left_out(tmp_path: Path) -> None:
     data.mkdir()
     write_picture(data, "2DBox_US_A_1", *picture())
     write_picture(data, "2DBox_US_B_1", *picture(1))
-    cache = prepare_cache([data], tmp_path / "cache", leave_out=["A"])
+    cache = prepare_cache([data], tmp_path / "cache").without(["A"])
     assert [entry.case for entry in cache.entries] == ["2DBox_US_B_1"]
+
+
+def test_prepared_data_needs_neither_its_sources_nor_its_place(tmp_path: Path) -> None:
+    """Moved elsewhere with the sources gone, it is the same cache; of another format or cut, it is refused."""
+    data = tmp_path / "data"
+    data.mkdir()
+    write_picture(data, "2DBox_US_A_1", *picture())
+    write_volume(data, "3DBox_CT_B_1", [2, 3])
+    made = prepare_cache([data], tmp_path / "cache", CacheOptions(side_px=40))
+    shutil.rmtree(data)
+    carried = made.folder.rename(tmp_path / "carried")
+    found = open_cache(carried)
+    assert replace(found, folder=made.folder) == made and is_cache(carried) and not is_cache(tmp_path)
+    assert found.read(0).labels.shape == (33, 40)
+    (carried / "shard-00000.bin").write_bytes(b"")
+    with pytest.raises(RunError, match="damaged"):
+        found.read(0)
+    (carried / "shard-00000.json").write_text("[]")
+    with pytest.raises(RunError, match=r"carried: prepared data that cannot be read .*prepare it again"):
+        open_cache(carried)
+    (carried / INDEX).write_text('{"format": 1}')
+    with pytest.raises(RunError, match="another version"):
+        open_cache(carried)
+
+
+def test_grey_slices_that_need_not_be_exact_take_less_room(tmp_path: Path) -> None:
+    """Within JPEG's error; labels stay exact."""
+    (tmp_path / "data").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (3, 96, 96), dtype=np.uint8)
+    image = np.stack([cv2.GaussianBlur(part, (9, 9), 3) for part in noise])
+    truth = np.zeros(image.shape, dtype=np.uint8)
+    truth[1, 20:50, 30:70] = 3
+    write_case(tmp_path / "data" / "3DBox_CT_A_1.npz", make_case("3DBox_CT_A_1", image, np.zeros((0, 6)), truth=truth))
+    exact, close = (
+        prepare_cache([tmp_path / "data"], tmp_path / "cache", CacheOptions(exact=exact)) for exact in (True, False)
+    )
+    assert np.array_equal(exact.read(0).image, image[1])
+    assert close.entries[0].image[1] < 0.6 * exact.entries[0].image[1]
+    assert 0 < np.abs(close.read(0).image.astype(int) - image[1]).max() < 12
+    assert np.array_equal(close.read(0).labels, truth[1])
 
 
 def test_a_held_out_case_never_changes_sides(tmp_path: Path) -> None:

@@ -235,6 +235,22 @@ def test_an_estimate_is_scaled_from_two_images_to_the_batch(
     assert plan.estimate.memory_mib == pytest.approx(800 + 2 * 4 * 118_784 / 2**20)
 
 
+def test_prepared_data_carried_elsewhere_trains_alike(tmp_path: Path, data: Path, base: Path) -> None:
+    """Its folder as the data: the same losses; other options, other data beside it, or nothing to validate: errors."""
+    overrides = [*SMALL, "max_steps=2"]
+    train("litemedsam-lora", [data], tmp_path / "here", base=base, cache=tmp_path / "cache", overrides=overrides)
+    carried = next((tmp_path / "cache").iterdir()).rename(tmp_path / "carried")
+    train("litemedsam-lora", [carried], tmp_path / "there", base=base, cache=tmp_path / "none", overrides=overrides)
+    assert losses_of(tmp_path / "there") == losses_of(tmp_path / "here") and not (tmp_path / "none").exists()
+    for folders, more, message in (
+        ([carried], ["cache_px=64"], "add cache_px=256 slices_per_volume=24 cache_exact=true"),
+        ([carried, data], [], "goes with no other --data"),
+        ([carried], ["validation_cases=1"], "give --val or validation_cases=0"),
+    ):
+        with pytest.raises(RunError, match=message):
+            train("litemedsam-lora", folders, tmp_path / "no", base=base, overrides=[*SMALL, *more])
+
+
 def test_processes_that_prepare_samples_give_the_same_batches(data: Path, cache: Path) -> None:
     """Two of them, or none."""
     task = make_task(load_recipe("litemedsam-lora", SMALL), [data], None, cache, None, silent)

@@ -1,14 +1,15 @@
 """Prepared training data: every labelled slice, small, compressed, in a few files that are read at random.
 
 A cache is a folder named after what went into it. It is written shard by shard, a shard's `.json` last and whole, so an
-interrupted preparation goes on where it stopped and a half-written shard is never read.
+interrupted preparation goes on where it stopped and a half-written shard is never read. `cache.json` comes last of all:
+a folder that has it needs its sources no more, and can be carried to the machine that trains.
 """
 
 import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,11 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import CaseError, RunError
+from edge.npz import write_whole
 from train.data.cases import Slice, dataset_of, find_objects, find_sources, read_slices
 
-FORMAT = 1
+FORMAT = 2
+INDEX = "cache.json"
 SOURCES_PER_SHARD = 64
-JPEG_QUALITY = 95  # of colour images; grey ones and label maps are PNG, so exact
+JPEG_QUALITY = 95  # of colour images, and of grey ones that need not be exact; label maps are PNG
 MIN_AREA_PX = 6  # of an object in the cached slice; smaller ones have no shape to learn
 
 
@@ -33,6 +36,7 @@ class CacheOptions:
 
     side_px: int = 256  # longest side; smaller slices stay as they are
     slices_per_volume: int = 24  # evenly spread over the labelled ones
+    exact: bool = True  # grey slices as PNG; else as JPEG, 0.6 of its size
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Cache:
     entries: list[Entry]
     broken: list[str] = field(default_factory=list)  # one line per case that was left out
     content_hash: str = ""  # of what went in: names, sizes, dates, options
+    options: CacheOptions = CacheOptions()
 
     def read(self, position: int) -> Slice:
         """The slice at a position of `entries`."""
@@ -67,6 +72,10 @@ class Cache:
         if image.ndim == 3:
             image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         return Slice(entry.case, entry.index, image, labels)
+
+    def without(self, datasets: Container[str]) -> "Cache":
+        """This cache without the cases of some data sets."""
+        return replace(self, entries=[entry for entry in self.entries if dataset_of(entry.case) not in datasets])
 
     def split(self, share: float) -> tuple["Cache", list[str]]:
         """This cache without a share of its cases, and their names; a case's name decides its side."""
@@ -80,14 +89,12 @@ def prepare_cache(
     parent: Path,
     options: CacheOptions | None = None,
     *,
-    leave_out: Iterable[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Cache:
     """The cache of these folders, made now as far as it is not there yet.
 
     Args:
         parent: where caches lie; this one becomes a folder of it.
-        leave_out: data sets (third word of a case's name) that are not taken.
         progress: called with shards done and shards in all.
 
     Raises:
@@ -95,27 +102,55 @@ def prepare_cache(
         RunError: the cache cannot be written.
     """
     options = options or CacheOptions()
-    dropped = set(leave_out)
-    sources = [source for source in find_sources(folders) if dataset_of(source.stem) not in dropped]
+    sources = find_sources(folders)
     content_hash = _content_hash(sources, options)
     folder = parent / content_hash[:12]
+    if is_cache(folder):
+        return open_cache(folder)
     groups = [sources[start : start + SOURCES_PER_SHARD] for start in range(0, len(sources), SOURCES_PER_SHARD)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing leave the interpreter lock
             shards = []
             for number, group in enumerate(groups):
-                shards.append(_shard(pool, folder, f"shard-{number:05d}", group, options))
+                shards.append(_shard(pool, folder, _shard_name(number), group, options))
                 progress(number + 1, len(groups))
+        if not any(shard["entries"] for shard in shards):
+            broken = [line for shard in shards for line in shard["broken"]]
+            raise CaseError(f"{', '.join(map(str, folders))}: no usable case; {broken[0] if broken else 'no object'}")
+        index = {"format": FORMAT, "options": asdict(options), "content_hash": content_hash, "shards": len(shards)}
+        write_whole(folder / INDEX, json.dumps(index).encode())
     except OSError as error:
         raise RunError(f"{folder}: the cache cannot be written ({error.strerror or error})") from None
-    entries = [Entry(**entry) for shard in shards for entry in shard["entries"]]
-    broken = [line for shard in shards for line in shard["broken"]]
-    if not entries:
-        raise CaseError(
-            f"{', '.join(map(str, folders))}: no usable case; {broken[0] if broken else 'all were left out'}"
-        )
-    return Cache(folder, entries, broken, content_hash)
+    return open_cache(folder)
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a folder holds a whole cache."""
+    return (folder / INDEX).is_file()
+
+
+def open_cache(folder: Path) -> Cache:
+    """A whole cache, wherever it lies; what it was made from is not looked for.
+
+    Raises:
+        RunError: it cannot be read, or another version made it.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        if index["format"] != FORMAT:
+            raise RunError(f"{folder}: prepared by another version of samedge; prepare the data again")
+        names = [_shard_name(number) for number in range(index["shards"])]
+        shards = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+        entries = [Entry(**entry, shard=name) for name, shard in shards.items() for entry in shard["entries"]]
+        broken = [line for shard in shards.values() for line in shard["broken"]]
+        return Cache(folder, entries, broken, index["content_hash"], CacheOptions(**index["options"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder}: prepared data that cannot be read ({error}); prepare it again") from None
+
+
+def _shard_name(number: int) -> str:
+    return f"shard-{number:05d}"
 
 
 def _content_hash(sources: Sequence[Path], options: CacheOptions) -> str:
@@ -144,26 +179,26 @@ def _shard(
                 file.write(image)
                 file.write(labels)
                 spans = {"image": (place, len(image)), "labels": (place + len(image), len(labels))}
-                entries.append({**entry, "shard": name, **spans})
+                entries.append({**entry, **spans})
         file.flush()
         os.fsync(file.fileno())
     partial.replace(folder / f"{name}.bin")
     shard = {"entries": entries, "broken": broken}
     partial.write_text(json.dumps(shard), encoding="utf-8")
     partial.replace(index)
-    return json.loads(index.read_text(encoding="utf-8"))
+    return shard
 
 
 def _pack_source(source: Path, options: CacheOptions) -> tuple[list[tuple[dict[str, Any], bytes, bytes]], str | None]:
     try:
         slices = read_slices(source, options.slices_per_volume)
-        return [packed for part in slices if (packed := _pack(part, options.side_px)) is not None], None
+        return [packed for part in slices if (packed := _pack(part, options)) is not None], None
     except CaseError as error:
         return [], str(error)
 
 
-def _pack(part: Slice, side_px: int) -> tuple[dict[str, Any], bytes, bytes] | None:
-    scale = min(1.0, side_px / max(part.labels.shape))
+def _pack(part: Slice, options: CacheOptions) -> tuple[dict[str, Any], bytes, bytes] | None:
+    scale = min(1.0, options.side_px / max(part.labels.shape))
     image: npt.NDArray = part.image
     labels = part.labels
     if scale < 1:
@@ -176,19 +211,19 @@ def _pack(part: Slice, side_px: int) -> tuple[dict[str, Any], bytes, bytes] | No
         return None
     shape = tuple(labels.shape)
     entry = {"case": part.case, "index": part.index, "shape": shape, "scale": scale, "objects": objects.tolist()}
-    return entry, _compress(image), _compress(labels)
+    return entry, _compress(image, options.exact), _compress(labels)
 
 
-def _compress(array: npt.NDArray) -> bytes:
-    if array.ndim == 3:
-        picture = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
-        return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-    return cv2.imencode(".png", array)[1].tobytes()
+def _compress(array: npt.NDArray, exact: bool = True) -> bytes:
+    if array.ndim == 2 and exact:
+        return cv2.imencode(".png", array)[1].tobytes()
+    picture = cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if array.ndim == 3 else array
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
 def _unpack(descriptor: int, span: tuple[int, int]) -> npt.NDArray:
     packed = os.pread(descriptor, span[1], span[0])
-    decoded = cv2.imdecode(np.frombuffer(packed, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded = cv2.imdecode(np.frombuffer(packed, dtype=np.uint8), cv2.IMREAD_UNCHANGED) if packed else None
     if decoded is None:
         raise RunError("a file of the prepared data is damaged; delete the cache folder, it is made again")
     return decoded

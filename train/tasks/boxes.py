@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from edge.case import Case, modality_of
 from edge.errors import RunError
-from train.data.cache import Cache, CacheOptions, prepare_cache
+from train.data.cache import Cache, CacheOptions, is_cache, open_cache, prepare_cache
 from train.data.cases import dataset_of, find_sources
 from train.data.sampler import Draws
 from train.data.samples import Batch, Sample, SampleOptions, Samples, collate
@@ -85,7 +85,7 @@ def sample_options(recipe: Recipe) -> SampleOptions:
 def make_box_task(
     recipe: Recipe, data: Sequence[Path], validation: Path | None, cache: Path, say: Say, advance: Advance
 ) -> BoxTask:
-    """The task on folders of cases.
+    """The task on folders of cases, or on one folder of prepared data (a cache, carried here or not).
 
     Args:
         validation: folder of labelled cases; None: the recipe's `hold_out` share of `data`.
@@ -93,36 +93,58 @@ def make_box_task(
 
     Raises:
         CaseError: no usable data.
-        RunError: a data set in `only` or `leave_out` that no case is of, or the cache cannot be written.
+        RunError: a data set in `only` or `leave_out` that no case is of; the cache cannot be written or read, was
+            prepared with other options than the recipe's, or has no cases beside it to validate on.
     """
-    options = CacheOptions(recipe.cache_px, recipe.slices_per_volume)
-    prepared = prepare_cache(
-        data,
-        cache,
-        options,
-        leave_out=_left_out(recipe, data),
-        progress=lambda done, total: advance("preparing data", done, total, ""),
-    )
+    options = CacheOptions(recipe.cache_px, recipe.slices_per_volume, recipe.cache_exact)
+    wanted = recipe.validation_cases
+    if carried := next((folder for folder in data if is_cache(folder)), None):
+        prepared = _open_carried(carried, data, options)
+    else:
+        prepared = prepare_cache(
+            data, cache, options, progress=lambda done, total: advance("preparing data", done, total, "")
+        )
+    say(f"prepared data: {prepared.folder}")
     for line in prepared.broken:
         say(f"left out: {line}")
-    wanted = recipe.validation_cases
+    prepared = prepared.without(_left_out(recipe, prepared))
     if validation is not None:
         chosen = find_sources([validation])
+    elif carried and wanted:
+        raise RunError(f"{carried}: prepared data has no cases to validate on; give --val or validation_cases=0")
     else:
         prepared, held = prepared.split(recipe.hold_out if wanted else 0.0)
-        sources = {source.stem: source for source in find_sources(data)}
+        sources = {source.stem: source for source in find_sources(data)} if held else {}
         chosen = [sources[name] for name in held]
     return BoxTask(recipe, prepared, read_validation(chosen, wanted, recipe.validation_slices) if wanted else [])
 
 
-def _left_out(recipe: Recipe, data: Sequence[Path]) -> set[str]:
+def _open_carried(folder: Path, data: Sequence[Path], options: CacheOptions) -> Cache:
+    """Prepared data as the only data.
+
+    Raises:
+        RunError: other data beside it, or other options.
+    """
+    if len(data) > 1:
+        raise RunError(f"{folder}: prepared data goes with no other --data; prepare the folders together")
+    cache = open_cache(folder)
+    if cache.options != options:
+        was = f"cache_px={cache.options.side_px} slices_per_volume={cache.options.slices_per_volume}"
+        raise RunError(f"{folder}: add {was} cache_exact={str(cache.options.exact).lower()}, as the data was prepared")
+    return cache
+
+
+def _left_out(recipe: Recipe, cache: Cache) -> set[str]:
     """Data sets that are not taken.
 
     Raises:
-        RunError: a name in `only` or `leave_out` that no case has.
+        RunError: a name in `only` or `leave_out` that no case has, or none is left.
     """
-    present = {dataset_of(source.stem) for source in find_sources(data)}
+    present = {dataset_of(entry.case) for entry in cache.entries}
     for key, names in (("only", recipe.only), ("leave_out", recipe.leave_out)):
         if unknown := sorted(set(names) - present):
             raise RunError(f"{key}: no case of {', '.join(unknown)}; there are {', '.join(sorted(present))}")
-    return set(recipe.leave_out) | (present - set(recipe.only) if recipe.only else set())
+    left_out = set(recipe.leave_out) | (present - set(recipe.only) if recipe.only else set())
+    if left_out == present:
+        raise RunError("only and leave_out leave no data set")
+    return left_out
