@@ -32,7 +32,7 @@ bench: $(VENV)/.installed  ## segment, time and score the cases that ship with t
 	$(BIN)/samedge bench $(CASES)
 
 test: lint  ## lint, then every test that needs no Docker engine
-	$(BIN)/python -m pytest -m "not image"
+	$(BIN)/python -m pytest -m "not image" -n logical --maxprocesses 4 --dist loadfile
 
 systems-test: $(VENV)/.installed-dev  ## train, export and run the four systems on ../shared (25 CPU minutes)
 	$(BIN)/python -m pytest -s tests/train/systems.py

@@ -50,7 +50,7 @@ def train(
         from train.run import Outcome
         from train.run import train as run
     except ImportError as error:
-        raise RunError(f"samedge train needs {error.name}: pip install 'samedge[train]'") from None
+        raise RunError(f"samedge train needs {error.name or error}: pip install 'samedge[train]'") from None
 
     if not data or (out is None and not dry_run):
         raise typer.BadParameter("--data DIR and --out DIR are needed")

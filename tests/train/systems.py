@@ -25,9 +25,9 @@ SEED = int(os.environ.get("SEED", "2027"))  # of weights and folds; the settings
 RISE = 0.2  # of validation Dice over its start, in each fold
 TRIAL = [
     f"seed={SEED}", "image_size=256", "precision=32-true", "schedule=constant", "warmup_steps=20", "workers=0",
-    "validate_at_start=true", "validation_cases=1000",
+    "validate_at_start=true",
 ]  # fmt: skip
-NUCLEI = ['only=["NuInsSegOesoWarp", "DSB2018"]']
+NUCLEI = ['only=["NuInsSegOesoWarp", "DSB2018"]', "validation_cases=1000"]
 OUTSIDE_THE_TRANSFORMER = [
     "prompt_encoder", "mask_decoder.iou_token", "mask_decoder.mask_tokens", "mask_decoder.output_upscaling",
     "mask_decoder.output_hypernetworks_mlps", "mask_decoder.iou_prediction_head",
@@ -47,7 +47,7 @@ SETTINGS = {
     "brats-sam-vit-b": [
         "encoder_blocks=1", f"train_beside={json.dumps(OUTSIDE_THE_TRANSFORMER)}",
         'lora_decoder_targets=["q_proj", "v_proj"]', "slices=random", "batch=2", "lr=1e-3", "max_steps=100",
-        "validate_every=50",
+        "validate_every=50", "validation_cases=24",  # 4 slices a subject: the two real ones have most of the slices
     ],
 }  # fmt: skip
 SEQUENCES = {"t1n": (1.0, -60.0), "t1c": (0.9, 50.0), "t2f": (-0.5, 110.0), "t2w": (-0.7, 70.0)}  # contrast, tumour
