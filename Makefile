@@ -23,7 +23,7 @@ FIND_ENGINE = { docker info >/dev/null 2>&1 || { [ -x $(ENGINE) ] && eval "$$($(
 PIP_BUILD_ARGS = --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test systems-test lint cases default-model ablation image image-test lock clean
+.PHONY: help bench test test-networks test-rest systems-test lint cases default-model ablation image image-test lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +31,14 @@ help:  ## this list
 bench: $(VENV)/.installed  ## segment, time and score the cases that ship with the repository
 	$(BIN)/samedge bench $(CASES)
 
-test: lint  ## lint, then every test that needs no Docker engine
-	$(BIN)/python -m pytest -m "not image" -n logical --maxprocesses 4 --dist loadfile
+test: lint  ## lint, then every test that needs no Docker engine, in two processes
+	$(MAKE) --jobs 2 --output-sync test-networks test-rest
+
+test-networks:
+	$(BIN)/python -m pytest -m "not image" tests/train tests/export
+
+test-rest:
+	$(BIN)/python -m pytest -m "not image" --ignore tests/train --ignore tests/export
 
 systems-test: $(VENV)/.installed-dev  ## train, export and run the four systems on ../shared (25 CPU minutes)
 	$(BIN)/python -m pytest -s tests/train/systems.py
