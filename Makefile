@@ -23,7 +23,7 @@ FIND_ENGINE = { docker info >/dev/null 2>&1 || { [ -x $(ENGINE) ] && eval "$$($(
 PIP_BUILD_ARGS = --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-networks test-rest systems-test lint cases default-model ablation image image-test lock clean
+.PHONY: help bench test test-train test-edge test-export systems-test lint cases default-model ablation image image-test lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,13 +31,13 @@ help:  ## this list
 bench: $(VENV)/.installed  ## segment, time and score the cases that ship with the repository
 	$(BIN)/samedge bench $(CASES)
 
-test: lint  ## lint, then every test that needs no Docker engine, in two processes
-	$(MAKE) --jobs 2 --output-sync test-networks test-rest
+test: lint  ## lint, then every test that needs no Docker engine, in two processes at a time
+	$(MAKE) --jobs 2 --output-sync test-train test-edge test-export
 
-test-networks:
-	$(BIN)/python -m pytest -m "not image" tests/train tests/export
+test-train test-export: test-%:
+	$(BIN)/python -m pytest -m "not image" tests/$*
 
-test-rest:
+test-edge:
 	$(BIN)/python -m pytest -m "not image" --ignore tests/train --ignore tests/export
 
 systems-test: $(VENV)/.installed-dev  ## train, export and run the four systems on ../shared (25 CPU minutes)

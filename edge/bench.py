@@ -22,6 +22,7 @@ from edge.score import score_case
 from edge.segmenter import Segmenter
 
 SCORES = ("dsc", "nsd_official", "nsd")
+REGIONS = {"region": True, "whole-slices": False}  # words of `--compare`, options of predict
 BASELINES_GROUP = "samedge.baselines"  # entry points: (case, folder for its result, Configuration) -> command line
 
 
@@ -35,7 +36,7 @@ class Configuration:
     threads: int | None = None  # None: the cores this process may use
     mode: str = "fast"
     volume: str = "auto"
-    region: bool = False
+    region: bool | None = None
     baseline: str | None = None  # another program instead, by its entry point in BASELINES_GROUP
     checkpoint: Path | None = None  # what a baseline runs with; None: its own default
 
@@ -44,7 +45,8 @@ class Configuration:
         if self.baseline:
             return self.baseline
         unusual = [word for word in (self.mode, self.volume) if word not in ("fast", "auto")]
-        return " ".join([self.backend, self.precision, *unusual, *(["region"] if self.region else [])])
+        unusual += [word for word, region in REGIONS.items() if region == self.region]
+        return " ".join([self.backend, self.precision, *unusual])
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _command(path: Path, outputs: Path, report: Path, configuration: Configurati
         return baselines()[configuration.baseline](path, outputs, configuration)
     given = {key: getattr(configuration, key) for key in ("model", "backend", "precision", "threads", "mode", "volume")}
     options = [f"--{key}={value}" for key, value in given.items() if value is not None]
-    options += ["--region"] if configuration.region else []
+    options += [f"--{word}" for word, region in REGIONS.items() if region == configuration.region]
     return [sys.executable, "-m", "edge", "predict", str(path), str(outputs), "-q", f"--report={report}", *options]
 
 

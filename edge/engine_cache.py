@@ -21,7 +21,7 @@ from edge.machine import cpu_identity
 from edge.npz import remove_partial_files, write_whole
 from edge.openvino_import import import_openvino
 
-MAX_ENTRIES = 16  # two graphs for each of eight models, precisions or numbers of threads
+MAX_ENTRIES = 16  # four graphs (two for regions) for each of four models, precisions or numbers of threads
 MAX_ENTRY_BYTES = 64 * 2**20
 DIGEST_BYTES = 32  # the SHA-256 that an entry begins with
 SUFFIX = ".graph"

@@ -39,7 +39,7 @@ class Options:
     volume: str = "auto"  # what prompts the slices of a 3D box, one of VOLUME_POLICIES; see `policy`
     block: int = 8  # boxes decoded at once; bounds memory (about 40 MiB a box), changes nothing else
     batch: int = 1  # slices encoded at once
-    region: bool = False  # in a volume, encode only what the boxes of a slice can reach (edge.region)
+    region: bool | None = None  # in a volume, encode only what the boxes of a slice can reach; None: see `by_region`
     embedding_budget_mib: int = 512  # of embeddings kept for a second visit (4 MiB a slice)
 
     def __post_init__(self) -> None:
@@ -109,8 +109,7 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     embeddings: Callable[..., Embeddings] = partial(
         encode_slices, encode, prepare_slice, batch=options.batch, budget_bytes=budget_bytes
     )
-    if options.region and case.is_volume and takes_boxes:
-        _check_regions(engine)
+    if case.is_volume and takes_boxes and by_region(options, engine):
         regions = regions_of_slices(to_model(flat_boxes), ranges, frame.size)
         cells = engine.description.embedding_shape[-1]
         embeddings = partial(
@@ -146,12 +145,23 @@ def _reach(frame: Frame, *, bounded: bool) -> float:
     return 1.5 * max(1.0, frame.scale) + 1 if bounded else REACH_PX
 
 
-def _check_regions(engine: Engine) -> None:
-    if not engine.takes_regions:
+def by_region(options: Options, engine: Engine) -> bool:
+    """Whether only that part of a volume's slices is encoded that their boxes can reach (`edge.region`).
+
+    Where it is not asked for, it is so in fast mode with `taper`, whose labels stay within boxes known beforehand, if
+    the engine can.
+
+    Raises:
+        RunError: it is asked for, and the engine encodes whole slices only.
+    """
+    if options.region and not engine.takes_regions:
         raise RunError(
             f"region: {engine.description.name} in {engine.backend} encodes whole slices only; use --backend openvino "
             "and a model that this version exported, or leave --region out"
         )
+    if options.region is not None:
+        return options.region
+    return options.mode == "fast" and options.policy == "taper" and engine.takes_regions
 
 
 def _around_everything(case: Case) -> npt.NDArray[np.float64]:

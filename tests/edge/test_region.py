@@ -14,7 +14,7 @@ from edge.case import make_case
 from edge.decode import SliceRanges
 from edge.errors import RunError
 from edge.model_folder import file_hash, read_description, write_description
-from edge.pipeline import Options, segment
+from edge.pipeline import Options, by_region, segment
 from edge.region import Region, encode_regions, region_around, regions_of_slices
 from edge.runtime import load_engine
 
@@ -96,7 +96,7 @@ def test_a_volume_goes_through_in_regions(engine: Any, policy: str) -> None:
     """The labels of a model that fills its box do not change; the encoder saw 112 px on each of four slices."""
     image = np.random.default_rng(0).integers(0, 256, (5, 256, 256), dtype=np.uint8)
     case = make_case("3DBox_CT_1", image, np.array([[100, 110, 0, 130, 140, 2], [90, 100, 2, 120, 140, 3]]))
-    expected = segment(case, engine, Options(volume=policy)).labels
+    expected = segment(case, engine, Options(volume=policy, region=False)).labels
     sides = []
     encode = engine.encode
     engine.encode = lambda images: sides.append(images.shape) or encode(images)
@@ -116,6 +116,25 @@ def test_an_image_is_encoded_whole(engine: Any) -> None:
     case = make_case("2DBox_CT_1", np.zeros((256, 256, 3), np.uint8), np.array([[100, 110, 130, 140]]))
     engine.takes_regions = False
     assert segment(case, engine, Options(region=True)).labels.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "takes_regions", "expected"),
+    [
+        (Options(), True, True),
+        (Options(), False, False),
+        (Options(volume="propagate"), True, False),
+        (Options(mode="official", volume="taper"), True, False),
+        (Options(region=False), True, False),
+        (Options(volume="fixed", region=True), True, True),
+    ],
+)
+def test_regions_are_taken_unasked_where_boxes_bound_the_labels(
+    engine: Any, options: Options, takes_regions: bool, expected: bool
+) -> None:
+    """Fast mode with taper, on an engine that can; asked for or refused, as asked."""
+    engine.takes_regions = takes_regions
+    assert by_region(options, engine) is expected
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
