@@ -17,6 +17,7 @@ CASES = sorted((ROOT / "cases").glob("*.npz"))
 FEW = [case for case in CASES if "PET" in case.name or "US" in case.name]  # one volume, one image
 IMAGE = os.environ.get("IMAGE", "samedge")
 MAX_IMAGE_BYTES = 700e6
+COMMON = ["--precision", "f32", "--whole-slices"]  # to both engines
 HOSTILE = ["--read-only", "--network=none", "--user=12345:12345", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
 
 
@@ -41,8 +42,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected_f32(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in float32, which both engines have."""
-    return predict_outside(tmp_path_factory.mktemp("expected_f32"), "--precision", "f32")
+    """The same in what both engines have: float32 and whole slices."""
+    return predict_outside(tmp_path_factory.mktemp("expected_f32"), *COMMON)
 
 
 def predict_outside(outputs: Path, *options: str) -> Path:
@@ -109,7 +110,7 @@ def test_a_locked_down_container(
 ) -> None:
     """Read-only root, no network, an unknown user, no capabilities: fine with both engines."""
     inputs = copy_cases(FEW, tmp_path / "inputs")
-    code, errors = predict(inputs, outputs, *HOSTILE, arguments=("--backend", backend, "--precision", "f32"))
+    code, errors = predict(inputs, outputs, *HOSTILE, arguments=("--backend", backend, *COMMON))
     assert code == 0, errors
     assert "telemetry" not in errors and "Traceback" not in errors
     check_same(outputs, expected_f32, FEW, tipped)
