@@ -34,10 +34,10 @@ bench: $(VENV)/.installed  ## segment, time and score the cases that ship with t
 test: lint  ## lint, then every test that needs no Docker engine, in two processes at a time
 	$(MAKE) --jobs 2 --output-sync test-train test-edge test-export
 
-test-train test-export: test-%:
+test-train test-export: test-%: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not image" tests/$*
 
-test-edge:
+test-edge: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not image" --ignore tests/train --ignore tests/export
 
 systems-test: $(VENV)/.installed-dev  ## train, export and run the four systems on ../shared (25 CPU minutes)
