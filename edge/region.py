@@ -3,7 +3,7 @@
 The encoder's windows are never shifted and know of each other through 3x3 convolutions alone, so a region is encoded by
 itself at 0.18 (112 px) or 0.45 (168 px) of the whole frame's time. Its cells stay at their place; the others get the
 region's mean, so that the decoder need not know. DSC with `--volume taper` against whole slices, in points: 16 public
-MR volumes -0.03, 7 PET +0.05, 7 CT -0.21 (two nodules -0.9, the others +0.1). With `propagate`, where no box bounds a
+MR volumes -0.03, 7 PET +0.05, 12 CT -0.15 (two nodules -0.9, the others 0.0). With `propagate`, where no box bounds a
 mask, 8 MR +0.3, 3 CT -0.4, 1 PET -0.6.
 """
 
