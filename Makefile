@@ -58,7 +58,7 @@ default-model: $(VENV)/.installed-dev  ## train the shipped weights further on D
 		--data $(DATA)/train --val $(DATA)/val --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
 	$(BIN)/python -c "from pathlib import Path; from train.networks.checkpoint import halve; \
 		halve(Path('$(RUN)/best.pth'), Path('$(RUN)/samedge-base.pth'))"
-	$(BIN)/samedge export $(RUN)/samedge-base.pth $(MODEL) --weights f16 --calibration $(DATA)/train --holdout $(DATA)/val \
+	$(BIN)/samedge export $(RUN)/samedge-base.pth $(MODEL) --crops --weights f16 --calibration $(DATA)/train --holdout $(DATA)/val \
 		--holdout-cases 100 --licence "research use only; see README.md" --training-data "public images listed in README.md"
 	cp $(RUN)/samedge-base.pth $(BASE)
 	mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S)

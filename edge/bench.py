@@ -22,7 +22,6 @@ from edge.score import score_case
 from edge.segmenter import Segmenter
 
 SCORES = ("dsc", "nsd_official", "nsd")
-REGIONS = {"region": True, "whole-slices": False}  # words of `--compare`, options of predict
 BASELINES_GROUP = "samedge.baselines"  # entry points: (case, folder for its result, Configuration) -> command line
 
 
@@ -36,7 +35,7 @@ class Configuration:
     threads: int | None = None  # None: the cores this process may use
     mode: str = "fast"
     volume: str = "auto"
-    region: bool | None = None
+    encode: str = "auto"
     baseline: str | None = None  # another program instead, by its entry point in BASELINES_GROUP
     checkpoint: Path | None = None  # what a baseline runs with; None: its own default
 
@@ -44,8 +43,7 @@ class Configuration:
     def title(self) -> str:
         if self.baseline:
             return self.baseline
-        unusual = [word for word in (self.mode, self.volume) if word not in ("fast", "auto")]
-        unusual += [word for word, region in REGIONS.items() if region == self.region]
+        unusual = [word for word in (self.mode, self.volume, self.encode) if word not in ("fast", "auto")]
         return " ".join([self.backend, self.precision, *unusual])
 
 
@@ -174,9 +172,9 @@ def summarize(measurements: list[Measurement]) -> list[dict[str, Any]]:
 def _command(path: Path, outputs: Path, report: Path, configuration: Configuration) -> list[str]:
     if configuration.baseline:
         return baselines()[configuration.baseline](path, outputs, configuration)
-    given = {key: getattr(configuration, key) for key in ("model", "backend", "precision", "threads", "mode", "volume")}
+    keys = ("model", "backend", "precision", "threads", "mode", "volume", "encode")
+    given = {key: getattr(configuration, key) for key in keys}
     options = [f"--{key}={value}" for key, value in given.items() if value is not None]
-    options += [f"--{word}" for word, region in REGIONS.items() if region == configuration.region]
     return [sys.executable, "-m", "edge", "predict", str(path), str(outputs), "-q", f"--report={report}", *options]
 
 

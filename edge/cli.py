@@ -52,13 +52,11 @@ VolumeOption = Annotated[
         "of the slice before; fixed, the box as it is; auto, taper in fast mode and propagate in official."
     ),
 ]
-RegionOption = Annotated[
-    bool | None,
+EncodeOption = Annotated[
+    Literal["auto", "crops", "regions", "slices"],
     typer.Option(
-        "--region/--whole-slices",
-        help="In 3D, encode only what a slice's boxes can reach, in half of the time with slightly other masks; what "
-        "fast mode does with taper and OpenVINO.",
-        show_default=False,
+        help="What is encoded: crops, a square around each box, for models trained on them; regions, in 3D what a "
+        "slice's boxes can reach; slices, all of it; auto, the first of these that model, engine and mode allow."
     ),
 ]
 BlockOption = Annotated[int, typer.Option(min=1, help="Boxes decoded at once; fewer need less memory.")]
@@ -86,7 +84,7 @@ def predict(
     threads: ThreadsOption = None,
     mode: ModeOption = "fast",
     volume: VolumeOption = "auto",
-    region: RegionOption = None,
+    encode: EncodeOption = "auto",
     block: BlockOption = 8,
     overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
     overlay: Annotated[bool, typer.Option(help="Also write <case>.png with contours and boxes.")] = False,
@@ -104,7 +102,7 @@ def predict(
     loaded: list[Segmenter] = []
 
     def load() -> "Segmenter":
-        loaded.append(_segmenter(model, backend, precision, threads, _options(mode, volume, region, block)))
+        loaded.append(_segmenter(model, backend, precision, threads, _options(mode, volume, encode, block)))
         return loaded[0]
 
     predictions = []
@@ -133,11 +131,11 @@ def bench(
     threads: ThreadsOption = None,
     mode: ModeOption = "fast",
     volume: VolumeOption = "auto",
-    region: RegionOption = None,
+    encode: EncodeOption = "auto",
     compare: Annotated[
         str | None,
         typer.Option(
-            help="In turn, such as openvino:f32,openvino:bf16:official,openvino:region; official-cost: see below."
+            help="In turn, such as openvino:f32,openvino:bf16:official,openvino:slices; official-cost: see below."
         ),
     ] = None,
     checkpoint: Annotated[
@@ -163,7 +161,7 @@ def bench(
     from edge.report import describe_engine, write_json
 
     base = Configuration(
-        model or DEFAULT_MODEL, backend, precision, threads, mode, volume, region, checkpoint=checkpoint
+        model or DEFAULT_MODEL, backend, precision, threads, mode, volume, encode, checkpoint=checkpoint
     )
     configurations = _compared(base, compare)
     file = None if json_file == Path("-") else json_file
@@ -290,10 +288,10 @@ def _leave(done: SystemExit) -> None:
     raise done
 
 
-def _options(mode: str, volume: str, region: bool | None, block: int = 8) -> "Options":
+def _options(mode: str, volume: str, encode: str, block: int = 8) -> "Options":
     from edge.pipeline import Options
 
-    return Options(mode=mode, volume=volume, region=region, block=block)
+    return Options(mode=mode, volume=volume, encode=encode, block=block)
 
 
 def _segmenter(
@@ -315,17 +313,16 @@ def _bench_segmenters(
             raise RunError(f"{one.baseline} is another program and runs in processes of its own: add --process")
 
     def load(one: "Configuration") -> "Segmenter":
-        return _segmenter(
-            one.model, one.backend, one.precision, one.threads, _options(one.mode, one.volume, one.region)
-        )
+        options = _options(one.mode, one.volume, one.encode)
+        return _segmenter(one.model, one.backend, one.precision, one.threads, options)
 
     return {one: None if one.baseline else load(one) for one in configurations}
 
 
 def _compared(base: Any, compare: str | None) -> list[Any]:
     """The base configuration, or each of `compare`'s, such as `openvino:bf16,openvino:f32:official:fixed`."""
-    from edge.bench import REGIONS, baselines
-    from edge.pipeline import MODES, VOLUME_POLICIES
+    from edge.bench import baselines
+    from edge.pipeline import ENCODED, MODES, VOLUME_POLICIES
     from edge.runtime import BACKENDS, PRECISIONS
 
     if compare is None:
@@ -335,7 +332,7 @@ def _compared(base: Any, compare: str | None) -> list[Any]:
         "precision": PRECISIONS,
         "mode": MODES,
         "volume": VOLUME_POLICIES[1:],  # auto is a precision here
-        "region": list(REGIONS),
+        "encode": ENCODED[1:],
         "baseline": list(baselines()),
     }
     configurations = []
@@ -345,6 +342,5 @@ def _compared(base: Any, compare: str | None) -> list[Any]:
         if len(changes) != len(words):
             options = "; ".join(" or ".join(values) for values in known.values())
             raise RunError(f"compare takes words joined by colons, at most one of each kind ({options}), got {item!r}")
-        region = REGIONS[changes.pop("region")] if "region" in changes else base.region
-        configurations.append(replace(base, **changes, region=region))
+        configurations.append(replace(base, **changes))
     return list(dict.fromkeys(configurations))

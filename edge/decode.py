@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge.crop import Crop, crop_around
 from edge.encode import Embedding
 from edge.restore import Logits
 
@@ -46,7 +47,7 @@ class SliceRanges:
 
     def boxes_per_slice(self) -> dict[int, int]:
         """How many boxes cover each covered slice."""
-        return {z: int(np.count_nonzero((self.first <= z) & (z <= self.last))) for z in self.covered_order()}
+        return {z: len(_rows_on(self, z)) for z in self.covered_order()}
 
     def tapered(self, boxes: npt.NDArray[np.float64], z: int) -> npt.NDArray[np.float64]:
         """Boxes (N, 4) of the middle slices as they are on slice z if each holds an ellipsoid.
@@ -59,6 +60,14 @@ class SliceRanges:
         low, high = boxes[:, :2], boxes[:, 2:]
         centre, radius = (low + high) / 2, share * (high - low) / 2
         return np.concatenate([centre - radius, centre + radius], axis=1)
+
+
+def reach_within_boxes(scale: float) -> float:
+    """How far from a box logits are needed where labels stay within their boxes, in model pixels, `scale` of the image.
+
+    One more pixel of the original on each side is all that is looked at, and one of the model for interpolation.
+    """
+    return 1.5 * max(1.0, scale) + 1
 
 
 def decode_each(
@@ -79,8 +88,7 @@ def decode_each(
         Slice index, box row, logits (S, S).
     """
     for z, embedding in embeddings:
-        rows = np.flatnonzero((ranges.first <= z) & (z <= ranges.last))
-        for row, logits in _decode_rows(decode, embedding, boxes_on(z), rows, block):
+        for row, logits in _decode_rows(decode, embedding, boxes_on(z), _rows_on(ranges, z), block):
             yield z, row, logits
 
 
@@ -117,6 +125,41 @@ def decode_propagating(
         for row, logits in _decode_rows(decode, embedding, downward.copy(), rows, block):
             downward[row] = _or_own(next_prompt(logits, row), boxes[row])
             yield z, row, logits
+
+
+def decode_crops(
+    encode: Callable[[npt.NDArray[np.float32]], Embedding],
+    decode: Callable[[Embedding, ModelBoxes, float], Logits],
+    prepare_crop: Callable[[int, Crop], npt.NDArray[np.float32]],
+    boxes_on: Callable[[int], npt.NDArray[np.float64]],
+    ranges: SliceRanges,
+    block: int,
+) -> Iterator[tuple[int, int, Logits, Crop]]:
+    """Every box on each slice of its range, each in a crop of its own (`edge.crop`).
+
+    Args:
+        prepare_crop: slice index and crop to network input (3, s, s).
+        boxes_on: slice index to boxes (N, 4) in px of the image.
+        block: boxes encoded and decoded at once, of one slice or several.
+
+    Yields:
+        Slice index, box row, logits (s, s), the crop they are of.
+    """
+    pairs = [(z, row) for z in ranges.covered_order() for row in _rows_on(ranges, z).tolist()]
+    for start in range(0, len(pairs), block):
+        chosen = pairs[start : start + block]
+        boxes = np.array([boxes_on(z)[row] for z, row in chosen])
+        crops = [crop_around(box) for box in boxes]
+        embeddings = encode(np.stack([prepare_crop(z, crop) for (z, _), crop in zip(chosen, crops, strict=True)]))
+        prompts = np.concatenate([crop.boxes_to_model(box[None]) for crop, box in zip(crops, boxes, strict=True)])
+        reach_px = reach_within_boxes(max(crop.scale for crop in crops))
+        for (z, row), logits, crop in zip(chosen, decode(embeddings, prompts, reach_px), crops, strict=True):
+            yield z, row, logits, crop
+
+
+def _rows_on(ranges: SliceRanges, z: int) -> npt.NDArray[np.intp]:
+    """Rows of the boxes that cover a slice."""
+    return np.flatnonzero((ranges.first <= z) & (z <= ranges.last))
 
 
 def _decode_rows(

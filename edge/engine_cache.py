@@ -21,8 +21,9 @@ from edge.machine import cpu_identity
 from edge.npz import remove_partial_files, write_whole
 from edge.openvino_import import import_openvino
 
-MAX_ENTRIES = 16  # four graphs (two for regions) for each of four models, precisions or numbers of threads
+MAX_ENTRIES = 24  # six graphs (two for regions, two for crops) for each of four models, precisions, thread counts
 MAX_ENTRY_BYTES = 64 * 2**20
+Shapes = Mapping[str, Sequence[int]]
 DIGEST_BYTES = 32  # the SHA-256 that an entry begins with
 SUFFIX = ".graph"
 
@@ -35,7 +36,7 @@ class EngineCache:
         self.folder = folder
 
     def compile_graph(
-        self, core: Any, graph: Path, settings: Mapping[str, Any], identity: str, *, shape: Sequence[int] | None = None
+        self, core: Any, graph: Path, settings: Mapping[str, Any], identity: str, *, shapes: Shapes | None = None
     ) -> Any:
         """The compiled model of a graph on the CPU, from the cache where it holds it.
 
@@ -44,17 +45,17 @@ class EngineCache:
             graph: `.xml` file with its weights in the `.bin` beside it.
             settings: OpenVINO's properties.
             identity: names the graph's and its weights' content, and the engine's version.
-            shape: what the free dimensions of every input become; None leaves them free.
+            shapes: name of an input -> what its free dimensions become, -1 to leave one free.
         """
         if self.folder is None:
-            return core.compile_model(_read_graph(core, graph, shape), "CPU", dict(settings))
+            return core.compile_model(_read_graph(core, graph, shapes), "CPU", dict(settings))
         weightless = {**settings, "CACHE_MODE": "OPTIMIZE_SIZE"}
-        path = self.folder / f"{_key(identity, shape, weightless)}{SUFFIX}"
+        path = self.folder / f"{_key(identity, shapes, weightless)}{SUFFIX}"
         entry = _read_entry(path)
         if entry is not None:
             with suppress(RuntimeError):  # what OpenVINO raises for an entry that it does not take
                 return core.import_model(entry, "CPU", {**weightless, "WEIGHTS_PATH": str(graph.with_suffix(".bin"))})
-        compiled = core.compile_model(_read_graph(core, graph, shape), "CPU", weightless)
+        compiled = core.compile_model(_read_graph(core, graph, shapes), "CPU", weightless)
         self._keep(path, compiled)
         return compiled
 
@@ -78,19 +79,20 @@ def _remove_oldest(folder: Path) -> None:
             path.unlink()
 
 
-def _read_graph(core: Any, graph: Path, shape: Sequence[int] | None) -> Any:
+def _read_graph(core: Any, graph: Path, shapes: Shapes | None) -> Any:
     model = core.read_model(str(graph))
-    if shape is not None:
-        model.reshape({port: _filled(port.partial_shape, shape) for port in model.inputs})
+    if shapes:
+        ports = [port for port in model.inputs if port.any_name in shapes]
+        model.reshape({port: _filled(port.partial_shape, shapes[port.any_name]) for port in ports})
     return model
 
 
 def _filled(partial_shape: Any, shape: Sequence[int]) -> list[Any]:
-    return [wanted if length.is_dynamic else length for length, wanted in zip(partial_shape, shape, strict=False)]
+    return [wanted if length.is_dynamic else length for length, wanted in zip(partial_shape, shape, strict=True)]
 
 
-def _key(identity: str, shape: Sequence[int] | None, settings: Mapping[str, Any]) -> str:
-    facts = json.dumps([identity, shape, sorted(settings.items()), cpu_identity()])
+def _key(identity: str, shapes: Shapes | None, settings: Mapping[str, Any]) -> str:
+    facts = json.dumps([identity, sorted((shapes or {}).items()), sorted(settings.items()), cpu_identity()])
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 

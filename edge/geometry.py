@@ -39,11 +39,11 @@ class Frame:
 
     def rows_to_model(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Sampling positions on the model grid for rows of the original (bilinear, `align_corners=False`)."""
-        return _sampling_positions(rows, self.inner_height, self.height)
+        return sampling_positions(rows, self.inner_height, self.height)
 
     def columns_to_model(self, columns: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Sampling positions on the model grid for columns of the original."""
-        return _sampling_positions(columns, self.inner_width, self.width)
+        return sampling_positions(columns, self.inner_width, self.width)
 
 
 def mask_extent(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
@@ -66,6 +66,7 @@ def box_around(mask: npt.NDArray[np.bool_], size: int = MODEL_SIZE) -> npt.NDArr
     return np.clip(np.array(corners, dtype=np.float32), 0, size)
 
 
-def _sampling_positions(index: npt.NDArray[np.int64], model_length: int, length: int) -> npt.NDArray[np.float32]:
+def sampling_positions(index: npt.NDArray[np.int64], model_length: int, length: int) -> npt.NDArray[np.float32]:
+    """Where pixels of a line of `length` lie on one of `model_length` (bilinear, `align_corners=False`)."""
     ratio = np.float32(model_length / length)
     return np.maximum((index.astype(np.float32) + np.float32(0.5)) * ratio - np.float32(0.5), 0)

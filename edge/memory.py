@@ -44,7 +44,7 @@ class MemoryGuard:
         """
         if self.limit_mib is None:
             return options
-        needed = ENCODER_MIB * options.batch + REGIONS_MIB * (case.is_volume and options.region is not False)
+        needed = ENCODER_MIB * options.batch + REGIONS_MIB * (case.is_volume and options.encode != "slices")
         free = USABLE * self.limit_mib - self.loaded_mib - needed - _case_mib(case)
         block = min(options.block, max(1, int(free / 2 / BLOCK_MIB)))
         budget = min(options.embedding_budget_mib, max(0, int(free - block * BLOCK_MIB)))

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edge.geometry import Frame
 from edge.restore import Logits, LogitWindow, restore_rows
 
 STRIP_ROWS = 64  # restored logits exist for this many rows at a time: in cache, and never a full-size float array
@@ -38,7 +37,6 @@ def nested_boxes(boxes: npt.NDArray[np.float64]) -> Nested:
 
 def merge(
     windows: Iterable[LogitWindow],
-    frame: Frame,
     out: npt.NDArray,
     *,
     nested: Nested = (),
@@ -58,9 +56,10 @@ def merge(
         last_wins: later boxes overwrite earlier ones wherever they are positive, as the public baseline does.
     """
     in_order = sorted(windows, key=lambda window: window.label)
-    for start in range(0, frame.height, STRIP_ROWS):
-        stop = min(start + STRIP_ROWS, frame.height)
-        parts = [_Part(window.label, *restore_rows(window, frame, start, stop)) for window in in_order]
+    height, width = out.shape
+    for start in range(0, height, STRIP_ROWS):
+        stop = min(start + STRIP_ROWS, height)
+        parts = [_Part(window.label, *restore_rows(window, width, start, stop)) for window in in_order]
         if within is not None:
             parts = [_cut(part, within[part.label - 1]) for part in parts]
         parts = [part for part in parts if part.logits.size]

@@ -13,6 +13,7 @@ FORMAT = 1
 DEFAULT_MODEL = Path(__file__).parent / "default_model"
 DESCRIPTION = "model.json"
 STAGES = ("encoder", "decoder")
+CROP = "crop_"  # before a stage: its graph for crops, where an engine needs one of its own
 PROMPTS = ("box", "none")  # none: the model finds by itself what it was trained for, and boxes are passed over
 
 
@@ -28,6 +29,7 @@ class ModelDescription:
     normalisation: str = "min-max"  # of the resized image before padding, one of preprocess.NORMALISATIONS
     prompt: str = "box"  # one of PROMPTS
     regions: bool = False  # the OpenVINO encoders take any side, see edge.region
+    crops: bool = False  # trained on what edge.crop cuts, so given it wherever a box bounds the labels
     int8_graphs: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # like `graphs`, stages in INT8 only
     int8: dict[str, Any] = field(default_factory=dict)  # backend -> how its INT8 graphs were made, what they lose
     precision: str = "f32"  # of the computation that `graphs` describe
@@ -85,7 +87,7 @@ def graph_files(folder: Path, description: ModelDescription, backend: str, *, in
         ModelError: the folder has no (INT8) graphs for the backend, or a file is missing or has been changed.
     """
     graphs = description.graphs.get(backend)
-    if graphs is None or set(graphs) != set(STAGES):
+    if graphs is None or {stage.removeprefix(CROP) for stage in graphs} != set(STAGES):
         raise ModelError(f"{folder}: no {backend} graphs in this model, it has {', '.join(sorted(description.graphs))}")
     if int8:
         if not description.int8_graphs.get(backend):
@@ -121,6 +123,8 @@ def _check_types(path: Path, description: ModelDescription) -> None:
         value = getattr(description, key)
         if not isinstance(value, kind):
             raise ModelError(f"{path}: {key} must be of type {kind.__name__}, got {value!r}")
+    if len(description.embedding_shape) != 3:
+        raise ModelError(f"{path}: embedding_shape must be three numbers (C, h, w), got {description.embedding_shape}")
     for graphs in (description.graphs, description.int8_graphs):
         for backend, stages in graphs.items():
             if not isinstance(stages, dict) or not all(_are_names(files) for files in stages.values()):

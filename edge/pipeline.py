@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import ParamSpec, TypeVar
 
 import cv2
@@ -11,7 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.case import Case
-from edge.decode import ModelBoxes, NextPrompt, SliceRanges, decode_each, decode_propagating
+from edge.crop import Crop
+from edge.decode import (
+    ModelBoxes,
+    NextPrompt,
+    SliceRanges,
+    decode_crops,
+    decode_each,
+    decode_propagating,
+    reach_within_boxes,
+)
 from edge.encode import Embedding, encode_slices
 from edge.errors import RunError
 from edge.geometry import Frame, box_around
@@ -23,6 +32,7 @@ from edge.runtime import Engine
 
 MODES = ("fast", "official")
 VOLUME_POLICIES = ("auto", "taper", "propagate", "fixed")
+ENCODED = ("auto", "crops", "regions", "slices")
 REACH_PX = 16  # how far beyond its prompt `fast` looks for a mask that no box bounds, in model pixels
 STAGES = ("preprocess", "encode", "decode", "restore+merge")
 
@@ -37,13 +47,14 @@ class Options:
 
     mode: str = "fast"  # or "official": the masks of the public baseline, its quirks included
     volume: str = "auto"  # what prompts the slices of a 3D box, one of VOLUME_POLICIES; see `policy`
+    encode: str = "auto"  # what of a slice is encoded, one of ENCODED; see `part_encoded`
     block: int = 8  # boxes decoded at once; bounds memory (about 40 MiB a box), changes nothing else
     batch: int = 1  # slices encoded at once
-    region: bool | None = None  # in a volume, encode only what the boxes of a slice can reach; None: see `by_region`
     embedding_budget_mib: int = 512  # of embeddings kept for a second visit (4 MiB a slice)
 
     def __post_init__(self) -> None:
-        for name, value, known in (("mode", self.mode, MODES), ("volume", self.volume, VOLUME_POLICIES)):
+        for name, known in (("mode", MODES), ("volume", VOLUME_POLICIES), ("encode", ENCODED)):
+            value = getattr(self, name)
             if value not in known:
                 raise RunError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         for name in ("block", "batch"):
@@ -83,85 +94,128 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     options = options or Options()
     takes_boxes = engine.description.prompt == "box"
     case = case if takes_boxes else replace(case, boxes=_around_everything(case))
-    watch = _Stopwatch()
     slices = case.image if case.is_volume else case.image[None]
     boxes = case.boxes if case.is_volume else _on_slice_zero(case.boxes)
-    frame = Frame(slices.shape[1], slices.shape[2], engine.description.input_size)
     ranges = SliceRanges.from_boxes(boxes)
     labels = np.zeros(slices.shape[:3], label_dtype(len(boxes)))
-    official = options.mode == "official"
     flat_boxes = boxes[:, [0, 1, 3, 4]]
     policy = options.policy if case.is_volume and takes_boxes else "fixed"
     boxes_on = partial(ranges.tapered, flat_boxes) if policy == "taper" else lambda _: flat_boxes
-    bounded = not official and (policy == "taper" or not case.is_volume)  # else a slice's boxes say too little
-    rules = {"last_wins": True} if official else {"nested": nested_boxes(flat_boxes)}
+    # whether labels stay within boxes known beforehand; else a slice's boxes say too little
+    bounded = options.mode == "fast" and (policy == "taper" or not case.is_volume)
+    part = part_encoded(options, engine, bounded=bounded, volume=case.is_volume and takes_boxes)
+    rules = {"last_wins": True} if options.mode == "official" else {"nested": nested_boxes(flat_boxes)}
 
-    normalise = engine.description.normalisation
-    prepare_slice = watch.timed("preprocess", lambda z: prepare(slices[z], frame.size, normalise))
-    encode = watch.timed("encode", engine.encode)
-    reach_px = None if official else _reach(frame, bounded=bounded)
-    decode = watch.timed("decode", lambda embedding, prompts: engine.decode(embedding, prompts, reach_px))
+    watch = _Stopwatch()
     window_of = watch.timed("restore+merge", positive_window)
     merge_slice = watch.timed("restore+merge", partial(merge, **rules))
-
-    to_model = partial(frame.boxes_to_model, truncate=official)
-    budget_bytes = options.embedding_budget_mib * 2**20
-    embeddings: Callable[..., Embeddings] = partial(
-        encode_slices, encode, prepare_slice, batch=options.batch, budget_bytes=budget_bytes
-    )
-    if case.is_volume and takes_boxes and by_region(options, engine):
-        regions = regions_of_slices(to_model(flat_boxes), ranges, frame.size)
-        cells = engine.description.embedding_shape[-1]
-        embeddings = partial(
-            encode_regions, encode, prepare_slice, regions=regions, cells=cells, budget_bytes=budget_bytes
-        )
-    if policy == "propagate":
-        order = ranges.ascending_order() + ranges.descending_order()
-        next_prompt = watch.timed("decode", _next_prompt(frame, label_value=official))
-        prompts = to_model(flat_boxes)
-        decoded = decode_propagating(decode, embeddings(order), prompts, ranges, options.block, next_prompt)
-    else:
-        slices_once = embeddings(ranges.covered_order())
-        decoded = decode_each(decode, slices_once, lambda z: to_model(boxes_on(z)), ranges, options.block)
-
+    walk = _Walk(slices, flat_boxes, ranges, boxes_on, bounded, policy)
+    decoded = _crops(walk, engine, options, watch) if part == "crops" else _frames(walk, engine, options, watch, part)
     missing = ranges.boxes_per_slice()
     windows: dict[int, list[LogitWindow]] = {z: [] for z in missing}
-    for z, row, logits in decoded:
+    for z, row, logits, frame in decoded:
         window = window_of(logits, row + 1, frame)
         if window is not None:
             windows[z].append(window)
         missing[z] -= 1
         if missing[z] == 0:
-            merge_slice(windows.pop(z), frame, labels[z], within=boxes_on(z) if bounded else None)
+            merge_slice(windows.pop(z), labels[z], within=boxes_on(z) if bounded else None)
     return Segmentation(case.name, labels.reshape(case.shape), len(missing), len(boxes), watch.seconds())
 
 
-def _reach(frame: Frame, *, bounded: bool) -> float:
-    """How far from a box logits are needed, in model pixels.
+@dataclass(frozen=True)
+class _Walk:
+    """Which boxes prompt which slices."""
 
-    Where labels stay within their boxes, one more pixel of the original on each side is all that is looked at, and one
-    of the model for interpolation, so nothing changes.
-    """
-    return 1.5 * max(1.0, frame.scale) + 1 if bounded else REACH_PX
+    slices: npt.NDArray[np.uint8]  # (D, H, W[, 3])
+    flat_boxes: npt.NDArray[np.float64]  # (N, 4), as given
+    ranges: SliceRanges
+    boxes_on: Callable[[int], npt.NDArray[np.float64]]  # slice -> boxes (N, 4) on it
+    bounded: bool  # labels stay within `boxes_on`
+    policy: str
 
 
-def by_region(options: Options, engine: Engine) -> bool:
-    """Whether only that part of a volume's slices is encoded that their boxes can reach (`edge.region`).
+def _frames(
+    walk: _Walk, engine: Engine, options: Options, watch: "_Stopwatch", part: str
+) -> Iterator[tuple[int, int, Logits, Frame]]:
+    """Slice, box row, logits and frame, through whole slices or regions of them."""
+    slices, ranges, official = walk.slices, walk.ranges, options.mode == "official"
+    frame = Frame(slices.shape[1], slices.shape[2], engine.description.input_size)
+    normalise = engine.description.normalisation
+    prepare_slice = watch.timed("preprocess", lambda z: prepare(slices[z], frame.size, normalise))
+    encode = watch.timed("encode", engine.encode)
+    reach_px = None if official else reach_within_boxes(frame.scale) if walk.bounded else REACH_PX
+    decode = watch.timed("decode", lambda embedding, prompts: engine.decode(embedding, prompts, reach_px))
 
-    Where it is not asked for, it is so in fast mode with `taper`, whose labels stay within boxes known beforehand, if
-    the engine can.
+    to_model = partial(frame.boxes_to_model, truncate=official)
+    prompts = to_model(walk.flat_boxes)
+    budget_bytes = options.embedding_budget_mib * 2**20
+    embeddings: Callable[..., Embeddings] = partial(
+        encode_slices, encode, prepare_slice, batch=options.batch, budget_bytes=budget_bytes
+    )
+    if part == "regions":
+        regions = regions_of_slices(prompts, ranges, frame.size)
+        cells = engine.description.embedding_shape[-1]
+        embeddings = partial(
+            encode_regions, encode, prepare_slice, regions=regions, cells=cells, budget_bytes=budget_bytes
+        )
+    if walk.policy == "propagate":
+        order = ranges.ascending_order() + ranges.descending_order()
+        next_prompt = watch.timed("decode", _next_prompt(frame, label_value=official))
+        decoded = decode_propagating(decode, embeddings(order), prompts, ranges, options.block, next_prompt)
+    else:
+        slices_once = embeddings(ranges.covered_order())
+        decoded = decode_each(decode, slices_once, lambda z: to_model(walk.boxes_on(z)), ranges, options.block)
+    return ((z, row, logits, frame) for z, row, logits in decoded)
+
+
+def _crops(
+    walk: _Walk, engine: Engine, options: Options, watch: "_Stopwatch"
+) -> Iterator[tuple[int, int, Logits, Crop]]:
+    """Slice, box row, logits and crop."""
+
+    @lru_cache(maxsize=options.block)
+    def range_of(z: int) -> tuple[int, int]:
+        return int(walk.slices[z].min()), int(walk.slices[z].max())
+
+    return decode_crops(
+        watch.timed("encode", engine.encode),
+        watch.timed("decode", engine.decode),
+        watch.timed("preprocess", lambda z, crop: crop.prepare(walk.slices[z], *range_of(z))),
+        walk.boxes_on,
+        walk.ranges,
+        options.block,
+    )
+
+
+def part_encoded(options: Options, engine: Engine, *, bounded: bool, volume: bool) -> str:
+    """What of each slice is encoded: `crops` around each box, `regions` around all, or whole `slices`.
+
+    Where nothing is asked for: crops if the model was trained on them, regions if the engine can, each only where they
+    hold all that is looked for; else whole slices.
+
+    Args:
+        bounded: labels stay within boxes known beforehand.
+        volume: and not a picture; those have no regions.
 
     Raises:
-        RunError: it is asked for, and the engine encodes whole slices only.
+        RunError: what is asked for cannot be had.
     """
-    if options.region and not engine.takes_regions:
+    description, asked = engine.description, options.encode
+    if asked == "crops" and not description.crops:
+        raise RunError(f"encode crops: {description.name} was not trained on crops; leave --encode out")
+    if asked == "crops" and not bounded:
+        raise RunError("encode crops needs boxes that bound the labels: --mode fast and, in volumes, --volume taper")
+    if asked == "regions" and volume and not engine.takes_regions:
         raise RunError(
-            f"region: {engine.description.name} in {engine.backend} encodes whole slices only; use --backend openvino "
-            "and a model that this version exported, or leave --region out"
+            f"encode regions: {description.name} in {engine.backend} encodes whole slices only; use --backend openvino "
+            "and a model that this version exported, or leave --encode out"
         )
-    if options.region is not None:
-        return options.region
-    return options.mode == "fast" and options.policy == "taper" and engine.takes_regions
+    if asked == "auto":
+        asked = (
+            "crops" if description.crops and bounded else "regions" if bounded and engine.takes_regions else "slices"
+        )
+    return "slices" if asked == "regions" and not volume else asked
 
 
 def _around_everything(case: Case) -> npt.NDArray[np.float64]:

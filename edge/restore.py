@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge.crop import Crop
 from edge.geometry import Frame, mask_extent
 
 Logits = npt.NDArray[np.float32]
@@ -17,9 +18,10 @@ Logits = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LogitWindow:
-    """The part of one box's logit map that can be positive after restoring, in the model frame."""
+    """The part of one box's logit map that can be positive after restoring, in its frame or crop."""
 
     label: int  # k for the k-th box, from 1
+    frame: Frame | Crop  # where the map lies in the image
     top: int  # row of the model frame where `logits` begins
     left: int  # column of the model frame where `logits` begins
     logits: Logits  # (h, w), owned
@@ -27,8 +29,8 @@ class LogitWindow:
     positive_columns: tuple[int, int]
 
 
-def positive_window(logits: Logits, label: int, frame: Frame) -> LogitWindow | None:
-    """The window of a logit map (size, size) around its positive pixels, or None when nothing is positive."""
+def positive_window(logits: Logits, label: int, frame: Frame | Crop) -> LogitWindow | None:
+    """The window of a frame's or crop's logit map (size, size) around its positive pixels; None where none is."""
     inner = logits[: frame.inner_height, : frame.inner_width]
     extent = mask_extent(inner > 0)
     if extent is None:
@@ -36,20 +38,21 @@ def positive_window(logits: Logits, label: int, frame: Frame) -> LogitWindow | N
     top, bottom, left, right = extent
     first_row, first_column = max(top - 1, 0), max(left - 1, 0)
     window = inner[first_row : bottom + 2, first_column : right + 2].copy()
-    return LogitWindow(label, first_row, first_column, window, (top, bottom), (left, right))
+    return LogitWindow(label, frame, first_row, first_column, window, (top, bottom), (left, right))
 
 
-def restore_rows(window: LogitWindow, frame: Frame, start: int, stop: int) -> tuple[slice, slice, Logits]:
-    """The window's restored logits within rows start..stop (half-open) of the original.
+def restore_rows(window: LogitWindow, width: int, start: int, stop: int) -> tuple[slice, slice, Logits]:
+    """The window's restored logits within rows start..stop (half-open) of an original of `width` columns.
 
     Returns:
         Rows and columns of the original (slices), and their logits; all empty when the window does not reach there.
     """
+    frame = window.frame
     positions = frame.rows_to_model(np.arange(start, stop))
     rows, above, row_weight = _samples(positions, *window.positive_rows, frame.inner_height)
     if above.size == 0:
         return slice(0, 0), slice(0, 0), np.zeros((0, 0), dtype=np.float32)
-    positions = frame.columns_to_model(np.arange(frame.width))
+    positions = frame.columns_to_model(np.arange(width))
     columns, before, column_weight = _samples(positions, *window.positive_columns, frame.inner_width)
     lowest, highest = int(above[0]), min(int(above[-1]) + 1, frame.inner_height - 1)
     band = window.logits[lowest - window.top : highest - window.top + 1]
@@ -61,8 +64,8 @@ def restore_rows(window: LogitWindow, frame: Frame, start: int, stop: int) -> tu
 def restore(logits: Logits, frame: Frame) -> Logits:
     """A whole logit map (size, size) at the original size (height, width)."""
     inner = logits[: frame.inner_height, : frame.inner_width]
-    whole = LogitWindow(1, 0, 0, inner, (0, frame.inner_height - 1), (0, frame.inner_width - 1))
-    return restore_rows(whole, frame, 0, frame.height)[2]
+    whole = LogitWindow(1, frame, 0, 0, inner, (0, frame.inner_height - 1), (0, frame.inner_width - 1))
+    return restore_rows(whole, frame.width, 0, frame.height)[2]
 
 
 def restored_mask(logits: Logits, frame: Frame) -> npt.NDArray[np.bool_]:
@@ -73,7 +76,7 @@ def restored_mask(logits: Logits, frame: Frame) -> npt.NDArray[np.bool_]:
     mask = np.zeros((frame.height, frame.width), dtype=bool)
     window = positive_window(logits, 1, frame)
     if window is not None:
-        rows, columns, restored = restore_rows(window, frame, 0, frame.height)
+        rows, columns, restored = restore_rows(window, frame.width, 0, frame.height)
         mask[rows, columns] = restored > 0
     return mask
 

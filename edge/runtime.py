@@ -12,11 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edge.crop import CROP_PX
 from edge.engine_cache import EngineCache
 from edge.errors import ModelError, RunError
 from edge.machine import has_fast_bf16, has_int8_instructions
-from edge.model_folder import DEFAULT_MODEL, ModelDescription, graph_files, model_hash, read_description
+from edge.model_folder import CROP, DEFAULT_MODEL, ModelDescription, graph_files, model_hash, read_description
 from edge.openvino_import import import_openvino
+from edge.region import CELL_PX
 from edge.windows import cells_of, logit_maps, windows_around
 
 BACKENDS = ("openvino", "onnxruntime")
@@ -24,6 +26,7 @@ PRECISIONS = ("f32", "bf16", "int8", "auto")
 Array = npt.NDArray[np.float32]
 Reach = float | None  # of a mask beyond its box, in px of the model frame; None: the whole frame
 Run = Callable[[dict[str, npt.NDArray]], Array]  # a decoder: named inputs -> its one output
+PORTS = {"encoder": ("images",), "decoder": ("embedding", "boxes")}
 ONE_BOX = np.array([[64, 64, 192, 192]], np.float32)
 
 
@@ -37,12 +40,16 @@ class Engine(Protocol):
     takes_regions: bool  # whether `encode` takes regions of `edge.region` too
 
     def encode(self, images: Array) -> Array:
-        """Embeddings (B, C, h, w), owned by the caller, of network inputs (B, 3, S, S) in [0, 1]."""
+        """Embeddings (B, C, h, w), owned by the caller, of network inputs (B, 3, S, S) in [0, 1].
+
+        S is the model frame's, of a model with `description.crops` CROP_PX too.
+        """
 
     def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
-        """Logits (N, S, S), owned by the caller, for boxes (N, 4) in the model frame on one embedding (1, C, h, w).
+        """Logits (N, 4h, 4w), owned by the caller, of boxes (N, 4).
 
         Args:
+            embedding: (1, C, h, w) of a frame, all boxes in it; or (N, C, h, w) of crops, each box in its own.
             reach_px: pixels farther than this from their box need not be computed, and may be `edge.windows.OUTSIDE`.
         """
 
@@ -132,45 +139,44 @@ class OpenVinoEngine:
         self.takes_regions = description.regions
         self._files = files
         self._compile = partial(EngineCache(cache).compile_graph, core, settings=settings)
-        self._requests: dict[str, Any] = {}
+        self._requests: dict[tuple[str, int], Any] = {}
+        first_side = CROP_PX if description.crops else description.input_size
         with ThreadPoolExecutor(1) as pool:  # each graph is prepared on one core
-            decoder = pool.submit(self._prepare_decoder)
-            self._load("encoder", description.input_size)
+            decoder = pool.submit(self._prepare_decoder, first_side)
+            self._request("encoder", first_side)
             decoder.result()
 
     def encode(self, images: Array) -> Array:
-        side = images.shape[-1]
-        stage = "encoder" if side == self.description.input_size else f"encoder {side}"
-        if stage not in self._requests:
-            self._load(stage, side)
-        embeddings = [self._run(stage, {"images": image[None]}) for image in images]
+        request = self._request("encoder", images.shape[-1])
+        embeddings = [_infer(request, {"images": image[None]}) for image in images]
         return embeddings[0] if len(embeddings) == 1 else np.concatenate(embeddings)
 
     def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
-        ports = [port.any_name for port in self._requests["decoder"].model_inputs]
-        inputs = {"embedding": embedding, "boxes": boxes}
-        return _decode(partial(self._run, "decoder"), ports, inputs, self.description.input_size, reach_px)
+        request = self._request("decoder", self._side_of(embedding))
+        ports = [port.any_name for port in request.model_inputs]
+        return _decode(partial(_infer, request), ports, {"embedding": embedding, "boxes": boxes}, reach_px)
 
-    def _run(self, stage: str, inputs: dict[str, npt.NDArray]) -> Array:
-        contiguous = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        # the request's output buffer is written again by the next call, so outputs are copied out of it, not shared
-        return self._requests[stage].infer(contiguous, share_inputs=True, share_outputs=False)[0]
+    def _side_of(self, embedding: Array) -> int:
+        return embedding.shape[-1] * self.description.input_size // self.description.embedding_shape[-1]
 
-    def _prepare_decoder(self) -> None:
+    def _prepare_decoder(self, side: int) -> None:
         """Load it, and run it once while the encoder is still loaded: the first run takes 0.07 s longer."""
-        self._load("decoder", None)
-        self.decode(np.zeros((1, *self.description.embedding_shape), np.float32), ONE_BOX, reach_px=0)
+        channels, grid, _ = self.description.embedding_shape
+        cells = side * grid // self.description.input_size
+        self.decode(np.zeros((1, channels, cells, cells), np.float32), ONE_BOX, reach_px=0)
 
-    def _load(self, stage: str, side: int | None) -> None:
-        """Prepare the graph of a stage, an encoder's for one image of `side` px."""
-        kind = stage.split()[0]
-        path = self._files[kind]
-        identity = f"{model_hash(self.description)} {self.backend} {path.name}"
-        with _as_model_error(path):
-            compiled = self._compile(path, identity=identity, shape=None if side is None else (1, 3, side, side))
-            ports = {port.any_name: _dimensions(port.partial_shape) for port in compiled.inputs}
-            _check_ports(path, kind, ports, self.description, side)
-            self._requests[stage] = compiled.create_infer_request()
+    def _request(self, stage: str, side: int) -> Any:
+        """The prepared graph of a stage for frames, regions or crops of `side` px, loaded when it is first needed."""
+        if (stage, side) not in self._requests:
+            path = self._files[stage]
+            shapes = _shapes(self.description, side)
+            identity = f"{model_hash(self.description)} {self.backend} {path.name}"
+            with _as_model_error(path):
+                compiled = self._compile(path, identity=identity, shapes=shapes)
+                ports = {port.any_name: _dimensions(port.partial_shape) for port in compiled.inputs}
+                _check_ports(path, stage, ports, shapes)
+                self._requests[stage, side] = compiled.create_infer_request()
+        return self._requests[stage, side]
 
 
 class OnnxRuntimeEngine:
@@ -196,29 +202,38 @@ class OnnxRuntimeEngine:
         options.enable_cpu_mem_arena = False  # the arena keeps the largest block of boxes for ever
         sessions = {}
         for stage, path in files.items():
+            side = CROP_PX if stage.startswith(CROP) else description.input_size
             with _as_model_error(path):
                 session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-                _check_ports(path, stage, {port.name: port.shape for port in session.get_inputs()}, description)
+                ports = {port.name: port.shape for port in session.get_inputs()}
+                _check_ports(path, stage.removeprefix(CROP), ports, _shapes(description, side))
                 sessions[stage] = session
         self._sessions = sessions
 
     def encode(self, images: Array) -> Array:
-        return self._sessions["encoder"].run(None, {"images": images})[0]
+        whole = images.shape[-1] == self.description.input_size
+        return self._sessions["encoder" if whole else f"{CROP}encoder"].run(None, {"images": images})[0]
 
     def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
-        session = self._sessions["decoder"]
+        whole = embedding.shape[-1] == self.description.embedding_shape[-1]
+        session = self._sessions["decoder" if whole else f"{CROP}decoder"]
         ports = [port.name for port in session.get_inputs()]
         inputs = {"embedding": embedding, "boxes": boxes}
-        size = self.description.input_size
-        return _decode(lambda feed: session.run(None, feed)[0], ports, inputs, size, reach_px)
+        return _decode(lambda feed: session.run(None, feed)[0], ports, inputs, reach_px)
 
 
-def _decode(run: Run, ports: list[str], inputs: dict[str, Array], size: int, reach_px: Reach) -> Array:
-    """Logit maps (N, size, size) from a decoder that takes the cells to upscale, or from one that always does all."""
+def _infer(request: Any, inputs: dict[str, npt.NDArray]) -> Array:
+    contiguous = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+    # the request's output buffer is written again by the next call, so outputs are copied out of it, not shared
+    return request.infer(contiguous, share_inputs=True, share_outputs=False)[0]
+
+
+def _decode(run: Run, ports: list[str], inputs: dict[str, Array], reach_px: Reach) -> Array:
+    """Logit maps (N, 4h, 4w) from a decoder that takes the cells to upscale, or from one that always does all."""
     if "cells" not in ports:
         return run(inputs)
     grid = inputs["embedding"].shape[-1]
-    windows = windows_around(inputs["boxes"], reach_px, grid, size // grid)
+    windows = windows_around(inputs["boxes"], reach_px, grid, CELL_PX)
     return logit_maps(run({**inputs, "cells": cells_of(windows, grid)}), windows, grid)
 
 
@@ -238,23 +253,29 @@ def _as_model_error(path: Path) -> Iterator[None]:
         raise ModelError(f"{path}: the engine cannot load it ({reason})") from None
 
 
-def _check_ports(
-    path: Path, stage: str, found: dict[str, Any], description: ModelDescription, side: int | None = None
-) -> None:
-    size = side or description.input_size
-    expected: dict[str, list[int | None]] = (
-        {"images": [None, 3, size, size]}
-        if stage == "encoder"
-        else {"embedding": [1, *description.embedding_shape], "boxes": [None, 4]}
-    )
-    if stage == "decoder" and "cells" in found:  # of a decoder that upscales only what is asked for
-        expected["cells"] = [None]
+def _shapes(description: ModelDescription, side: int) -> dict[str, list[int]]:
+    """Inputs of both stages for frames (one image, any number of boxes) or crops (each box's own), -1 where free."""
+    channels, grid, _ = description.embedding_shape
+    cells = side * grid // description.input_size
+    images = 1 if side == description.input_size or not description.crops else -1
+    return {"images": [1, 3, side, side], "embedding": [images, channels, cells, cells], "boxes": [-1, 4]}
+
+
+def _check_ports(path: Path, stage: str, found: dict[str, Any], shapes: dict[str, list[int]]) -> None:
+    expected = {name: shapes[name] for name in PORTS[stage]}
+    if "cells" in found and stage == "decoder":  # of a decoder that upscales only what is asked for
+        expected["cells"] = [-1]
     if set(found) != set(expected):
         raise ModelError(f"{path}: {stage} has inputs {sorted(found)}, expected {sorted(expected)}")
     for name, shape in expected.items():
         actual = list(found[name])
-        if len(actual) != len(shape) or any(b is not None and a != b for a, b in zip(actual, shape, strict=True)):
+        if len(actual) != len(shape) or any(_differ(a, b) for a, b in zip(actual, shape, strict=True)):
             raise ModelError(f"{path}: {stage} input {name} has shape {actual}, model.json says {shape}")
+
+
+def _differ(actual: Any, expected: int) -> bool:
+    """Of a graph's dimension (a number; a name or None where it is free) and one of `_shapes`."""
+    return isinstance(actual, int) and expected != -1 and actual != expected
 
 
 def _dimensions(partial_shape: Any) -> list[int | None]:

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.case import modality_of
+from edge.crop import crop_around
 from edge.errors import CaseError
 from edge.preprocess import prepare
-from train.data.cases import find_sources, read_slices
+from train.data.cases import find_objects, find_sources, read_slices
 
 HELD_OUT_SHARE = 0.25  # of the cases of each modality
 SLICES_PER_CASE = 2
@@ -37,13 +38,16 @@ def divide(folder: Path) -> tuple[list[Path], list[Path]]:
     return calibration, held_out
 
 
-def calibration_inputs(sources: Iterable[Path], count: int) -> list[npt.NDArray[np.float32]]:
+def calibration_inputs(sources: Iterable[Path], count: int, *, crops: bool = False) -> list[npt.NDArray[np.float32]]:
     """Up to `count` network inputs (1, 3, S, S), as edge prepares them, from each modality in turn; the same each time.
+
+    Args:
+        crops: of every slice the crop around its largest object, and of a case's first the frame too.
 
     Raises:
         CaseError: a case cannot be read.
     """
-    streams = [_slices(group) for group in _by_modality(sources).values()]
+    streams = [_crops_and_frames(group) if crops else _frames(group) for group in _by_modality(sources).values()]
     return list(islice(_in_turn(streams), count))
 
 
@@ -60,10 +64,21 @@ def _by_modality(sources: Iterable[Path]) -> dict[str, list[Path]]:
     return dict(sorted(groups.items()))
 
 
-def _slices(sources: list[Path]) -> Iterator[npt.NDArray[np.float32]]:
+def _frames(sources: list[Path]) -> Iterator[npt.NDArray[np.float32]]:
     for source in sources:
         for piece in read_slices(source, SLICES_PER_CASE):
             yield prepare(piece.image)[None]
+
+
+def _crops_and_frames(sources: list[Path]) -> Iterator[npt.NDArray[np.float32]]:
+    for source in sources:
+        for number, piece in enumerate(read_slices(source, SLICES_PER_CASE)):
+            objects = find_objects(piece.labels)
+            label, *extent = objects[objects[:, 5].argmax(), :5].tolist()
+            crop = crop_around(piece.prompts.get(label, np.array(extent, float)))
+            yield crop.prepare(piece.image, int(piece.image.min()), int(piece.image.max()))[None]
+            if number == 0:
+                yield prepare(piece.image)[None]
 
 
 def _in_turn(streams: list[Iterator[npt.NDArray[np.float32]]]) -> Iterator[npt.NDArray[np.float32]]:

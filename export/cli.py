@@ -20,6 +20,9 @@ def export(
     adapter: Annotated[
         Path | None, typer.Option(help="LoRA adapter trained on CHECKPOINT (RUN/adapter), to merge into it.")
     ] = None,
+    crops: Annotated[
+        bool, typer.Option("--crops", help="CHECKPOINT was trained on crops (recipe key crops), to be given them.")
+    ] = False,
     name: Annotated[
         str | None, typer.Option(help="What the model calls itself; the checkpoint's name if not given.")
     ] = None,
@@ -63,7 +66,7 @@ def export(
     quantized = None
     if calibration is not None:
         quantized = Int8Options(calibration, calibration_slices, max_dsc_drop, holdout, holdout_cases, backends)
-    options = ExportOptions(name, weights, licence, training_data, bounds, adapter, quantized)
+    options = ExportOptions(name, weights, licence, training_data, bounds, adapter, crops, quantized)
     parity = export_model(checkpoint, out, options, lambda step: None if quiet else typer.echo(f"{step} ...", err=True))
     if quiet:
         return
@@ -78,7 +81,8 @@ def _print_engines(description: "ModelDescription", parity: "list[Parity]") -> N
     speed = {row["engine"]: row for row in description.speed.get("engines", [])}
     counts = list(next(iter(speed.values()))["ms_per_box"]) if speed else []
     header = ["engine", "embedding", "relative", "logits", "relative", "equal pixels", "dsc drop", "MiB", "ms a slice"]
-    rows = [[*header, *(f"a box of {count}" for count in counts)]]
+    crops = ["a crop and its box"] if description.crops else []
+    rows = [[*header, *(f"a box of {count}" for count in counts), *crops]]
     for row in parity:
         errors = [(row.embedding_error, row.embedding_scale), (row.logits_error, row.logits_scale)]
         numbers = [f"{number:.1e}" for error, scale in errors for number in (error, error / scale)]
@@ -97,7 +101,9 @@ def _print_engines(description: "ModelDescription", parity: "list[Parity]") -> N
 
 
 def _times(row: dict[str, Any]) -> list[str]:
-    return [f"{row['ms_per_slice']:.1f}", *(f"{ms:.2f}" for ms in row["ms_per_box"].values())]
+    crop = row.get("ms_per_crop")
+    numbers = [*row["ms_per_box"].values(), *([] if crop is None else [crop])]
+    return [f"{row['ms_per_slice']:.1f}", *(f"{ms:.2f}" for ms in numbers)]
 
 
 def _print_int8(backend: str, int8: dict[str, Any]) -> None:

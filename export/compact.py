@@ -1,8 +1,8 @@
 """Large constants that follow from small ones, stored as those: engines compute them once, when they load a graph.
 
 - An attention bias (..., T, T) holds one number per head and absolute offset: the first row, gathered by offset.
-- The positional encoding (1, h w, 2 c) of cells is sin and cos of x f + y g: the angles of the first row and the first
-  column add up, so that with e = cos + i sin, e(y, x) = e(y, 0) e(0, x) / e(0, 0).
+- The positional encoding (1, h, w, 2 c), or (1, h w, 2 c), of cells is sin and cos of x f + y g: the angles of the
+  first row and the first column add up, so that with e = cos + i sin, e(y, x) = e(y, 0) e(0, x) / e(0, 0).
 
 Together 4.4 of 23.9 MB with weights in float16.
 """
@@ -59,10 +59,11 @@ def offset_table(constant: npt.NDArray) -> OffsetTable | None:
 
 def angle_sums(constant: npt.NDArray) -> AngleSums | None:
     """The angles a constant was made of; None where it was not."""
-    if constant.ndim != 3 or len(constant) != 1 or constant.nbytes < MIN_BYTES or constant.shape[2] % 2:
+    if constant.ndim not in (3, 4) or len(constant) != 1 or constant.nbytes < MIN_BYTES or constant.shape[-1] % 2:
         return None
-    side, width = round(constant.shape[1] ** 0.5), constant.shape[2] // 2
-    if side * side != constant.shape[1]:
+    count, width = constant[0, ..., 0].size, constant.shape[-1] // 2
+    side = round(count**0.5)
+    if side * side != count or constant.shape[1] not in (side, count):
         return None
     cells = constant[0].reshape(side, side, 2 * width).astype(np.float64)
     whole = cells[..., width:] + 1j * cells[..., :width]

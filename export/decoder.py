@@ -47,21 +47,21 @@ class InferenceDecoder(nn.Module):
         self.last_norm = decoder.transformer.norm_final_attn
         with torch.no_grad():
             tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-            position = self.prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
+            position = self.prompt_encoder.get_dense_pe().permute(0, 2, 3, 1).contiguous()
             self.read = ReadCells(self.second.cross_attn_token_to_image, self.first.norm4)
             self.write = CellScores(self.second.cross_attn_image_to_token, self.first.norm4)
             self.last_read = ReadCells(decoder.transformer.final_attn_token_to_image, self.second.norm4)
             self.upscale = Upscale(decoder.output_upscaling, self.second.norm4)
         self.register_buffer("output_tokens", tokens[None])  # (1, 5, C)
-        self.register_buffer("position", position)  # (1, L, C)
+        self.register_buffer("position", position)  # (1, frame's cells down, across, C)
         self.register_buffer("no_mask", self.prompt_encoder.no_mask_embed.weight[None].detach())  # (1, 1, C)
 
     def forward(self, embedding: Tensor, boxes: Tensor, cells: Tensor) -> Tensor:
         """Logits of the pixels of chosen cells.
 
         Args:
-            embedding: (1, C, h, w).
-            boxes: (N, 4) in the model frame.
+            embedding: (1, C, h, w) of an image, or (N, C, h, w) of a crop for each box; at the frame's upper left.
+            boxes: (N, 4) in the model frame, or each in its crop.
             cells: (M,) int32, each box row x h w + the cell's place among h w.
 
         Returns:
@@ -69,23 +69,25 @@ class InferenceDecoder(nn.Module):
         """
         prompt = self.prompt_encoder._embed_boxes(boxes)
         tokens = torch.cat([self.output_tokens.expand(boxes.shape[0], -1, -1), prompt], dim=1)  # (N, T, C)
-        image = embedding.flatten(2).transpose(1, 2) + self.no_mask  # (1, L, C)
-        queries, normed = self._first_layer(tokens, image)
-        queries, normed = self._second_layer(tokens, queries, normed)
-        weights = self._mask_weights(tokens, queries, normed)
+        image = embedding.flatten(2).transpose(1, 2) + self.no_mask  # (1 or N, L, C)
+        height, width = embedding.shape[2:]
+        position = self.position[:, :height, :width].reshape(1, -1, self.position.shape[3])  # (1, L, C)
+        queries, normed = self._first_layer(tokens, image, position)
+        queries, normed = self._second_layer(tokens, queries, normed, position)
+        weights = self._mask_weights(tokens, queries, normed, position)
         rows = normed.reshape(-1, normed.shape[2]).index_select(0, cells)
-        return self.upscale(rows, weights.index_select(0, cells // self.position.shape[1]))
+        return self.upscale(rows, weights.index_select(0, cells // (height * width)))
 
-    def _first_layer(self, tokens: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (N, T, C) and each box's normed cells (N, L, C); what is projected of the image is (1, L, D)."""
-        layer, placed = self.first, image + self.position
+    def _first_layer(self, tokens: Tensor, image: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (N, T, C) and each box's normed cells (N, L, C); what is projected of the image is (1 or N, L, D)."""
+        layer, placed = self.first, image + position
         queries = layer.norm1(_attend(layer.self_attn, tokens, tokens))
         attention = layer.cross_attn_token_to_image
-        keys, values = _heads(attention.k_proj(placed))[0], _heads(attention.v_proj(image))[0]  # (H, L, d)
+        keys, values = _heads(attention.k_proj(placed)), _heads(attention.v_proj(image))  # (1 or N, H, L, d)
         query = attention.q_proj(queries + tokens)
-        rows = query.reshape(-1, HEADS, keys.shape[2]).transpose(0, 1)  # (H, N T, d): all boxes in one product
-        mixed = (rows @ keys.transpose(1, 2) / math.sqrt(keys.shape[2])).softmax(-1) @ values
-        read = attention.out_proj(mixed.transpose(0, 1).reshape(query.shape))
+        rows = _heads(query.reshape(image.shape[0], -1, query.shape[2]))  # all boxes of an image in one product
+        mixed = (rows @ keys.transpose(2, 3) / math.sqrt(keys.shape[3])).softmax(-1) @ values
+        read = attention.out_proj(mixed.transpose(1, 2).reshape(query.shape))
         queries = layer.norm2(queries + read)
         queries = layer.norm3(queries + layer.mlp(queries))
         attention = layer.cross_attn_image_to_token
@@ -93,10 +95,10 @@ class InferenceDecoder(nn.Module):
         scores = keys @ _heads(attention.q_proj(placed)).transpose(2, 3) / math.sqrt(keys.shape[3])  # (N, H, T, L)
         return queries, _plain_norm(image + attention.out_proj.bias + _write(attention, scores, queries), layer.norm4)
 
-    def _second_layer(self, tokens: Tensor, queries: Tensor, normed: Tensor) -> tuple[Tensor, Tensor]:
+    def _second_layer(self, tokens: Tensor, queries: Tensor, normed: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         """As the first layer, on each box's own cells."""
         layer, norm = self.second, self.first.norm4
-        placed = normed * norm.weight + self.position  # the norm's shift is left to `self.read` and `self.write`
+        placed = normed * norm.weight + position  # the norm's shift is left to `self.read` and `self.write`
         queries = layer.norm1(queries + _attend(layer.self_attn, queries + tokens, queries))
         query = self.read.query(queries + tokens)
         read = self.read.context((placed @ query.transpose(1, 2)).softmax(1).transpose(1, 2) @ normed)
@@ -105,14 +107,14 @@ class InferenceDecoder(nn.Module):
         attention = layer.cross_attn_image_to_token
         scores = self.write(queries + tokens, placed)
         # from `placed`, so that the product with the norm's weight is used once and fuses with the addition
-        written = placed + (_write(attention, scores, queries) + (norm.bias + attention.out_proj.bias)) - self.position
+        written = placed + (_write(attention, scores, queries) + (norm.bias + attention.out_proj.bias)) - position
         return queries, _plain_norm(written, layer.norm4)
 
-    def _mask_weights(self, tokens: Tensor, queries: Tensor, normed: Tensor) -> Tensor:
+    def _mask_weights(self, tokens: Tensor, queries: Tensor, normed: Tensor, position: Tensor) -> Tensor:
         """The weights (N, 32) that the mask token gives the upscaled cells' channels."""
         mask_token, norm = queries[:, MASK_TOKEN : MASK_TOKEN + 1], self.second.norm4
         query = self.last_read.query(mask_token + tokens[:, MASK_TOKEN : MASK_TOKEN + 1]).transpose(1, 2)  # (N, C, H)
-        scores = normed @ (query * norm.weight[:, None]) + self.position @ query
+        scores = normed @ (query * norm.weight[:, None]) + position @ query
         read = self.last_read.context(scores.softmax(1).transpose(1, 2) @ normed)
         return self.hypernetwork(self.last_norm(mask_token + read))[:, 0]
 

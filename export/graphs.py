@@ -6,12 +6,14 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from edge.crop import CROP_PX
+from edge.model_folder import STAGES
 from export.compact import compact_onnx, compact_openvino, shorten_xml
 from export.decoder import InferenceDecoder
 from export.encoder import InferenceEncoder
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 
 _EMBEDDING = torch.zeros(1, EMBEDDING_WIDTH, FRAME_PX // STRIDE, FRAME_PX // STRIDE)
 _CELLS = torch.arange(5, dtype=torch.int32)  # to trace with
+FREE = {  # of OpenVINO's graphs; sides are fixed before compiling
+    "images": [1, 3, -1, -1],
+    "embedding": [-1, EMBEDDING_WIDTH, -1, -1],
+    "boxes": [-1, 4],
+    "cells": [-1],
+}
 HALF_MIN_VALUES = 256  # smaller constants (biases, scales) stay float32: they cost nothing
 
 
@@ -33,28 +41,54 @@ def example_inputs() -> tuple[Tensor, Tensor]:
     return images, torch.tensor([[20.0, 30.0, 120.0, 150.0], [100.0, 8.5, 250.25, 90.0], [5.0, 200.0, 40.0, 240.0]])
 
 
-def write_onnx(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict[str, Path]:
-    """Write `encoder.onnx` and `decoder.onnx`, batch and number of boxes free; returns stage -> path."""
+def write_onnx(network: LiteMedSAM, folder: Path, *, half_weights: bool, crops: bool = False) -> dict[str, Path]:
+    """Write `encoder.onnx` and `decoder.onnx`, batch and number of boxes free; returns stage -> path.
+
+    Args:
+        crops: also `crop_encoder.onnx` and `crop_decoder.onnx`, each box with its own crop.
+    """
     images, boxes = example_inputs()
-    free = torch.export.Dim.DYNAMIC
-    paths = {"encoder": folder / "encoder.onnx", "decoder": folder / "decoder.onnx"}
+    encoder, decoder = InferenceEncoder(network.image_encoder), InferenceDecoder(network)
+    free = {0: torch.export.Dim.DYNAMIC}
+    paths = _write_pair(folder, "", encoder, decoder, (images, _EMBEDDING, boxes), ({}, free), half_weights)
+    if crops:
+        cut = (images[..., :CROP_PX, :CROP_PX], _crop_embeddings(len(boxes)), boxes)
+        paths |= _write_pair(folder, "crop_", encoder, decoder, cut, (free, free), half_weights)
+    return paths
+
+
+def _write_pair(
+    folder: Path,
+    prefix: str,
+    encoder: InferenceEncoder,
+    decoder: InferenceDecoder,
+    example: tuple[Tensor, Tensor, Tensor],
+    free: tuple[dict[int, Any], dict[int, Any]],
+    half_weights: bool,
+) -> dict[str, Path]:
+    """Both stages as ONNX. Args: example: images, embeddings, boxes; free: dimensions of embeddings and of boxes."""
+    images, embeddings, boxes = example
+    paths = {f"{prefix}{stage}": folder / f"{prefix}{stage}.onnx" for stage in STAGES}
     with _quiet():
         torch.onnx.export(
-            InferenceEncoder(network.image_encoder), (images,), str(paths["encoder"]), dynamo=True, external_data=False,
-            input_names=["images"], output_names=["embedding"], dynamic_shapes=({0: free},),
+            encoder, (images,), str(paths[f"{prefix}encoder"]), dynamo=True, external_data=False,
+            input_names=["images"], output_names=["embedding"], dynamic_shapes=(free[1],),
         )  # fmt: skip
         torch.onnx.export(
-            InferenceDecoder(network), (_EMBEDDING, boxes, _CELLS), str(paths["decoder"]), dynamo=True,
-            external_data=False, input_names=["embedding", "boxes", "cells"], output_names=["logits"],
-            dynamic_shapes=({}, {0: free}, {0: free}),
+            decoder, (embeddings, boxes, _CELLS), str(paths[f"{prefix}decoder"]), dynamo=True, external_data=False,
+            input_names=["embedding", "boxes", "cells"], output_names=["logits"], dynamic_shapes=(*free, free[1]),
         )  # fmt: skip
     for path in paths.values():
         _tidy(path, half_weights)
     return paths
 
 
+def _crop_embeddings(count: int) -> Tensor:
+    return torch.zeros(count, EMBEDDING_WIDTH, CROP_PX // STRIDE, CROP_PX // STRIDE)
+
+
 def write_openvino(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict[str, Path]:
-    """Write `encoder` and `decoder` as `.xml` and `.bin`, one image, any number of boxes and cells; stage -> `.xml`.
+    """Write `encoder` and `decoder` as `.xml` and `.bin`, for frames, regions and crops; returns stage -> `.xml`.
 
     Converted from torch directly: ONNX has no operator for attention, which OpenVINO fuses best when it sees it whole.
     """
@@ -68,8 +102,7 @@ def write_openvino(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> 
     }
     paths = {}
     for stage, (module, example, answer) in stages.items():
-        free = {"images": [1, 3, -1, -1], "boxes": [-1, 4], "cells": [-1]}  # an image's side is fixed before compiling
-        shapes = [(name, free.get(name, list(value.shape))) for name, value in example.items()]
+        shapes = [(name, FREE[name]) for name in example]
         with _quiet():
             model = openvino.convert_model(module, example_input=example, input=shapes)
         model.outputs[0].set_names({answer})

@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edge.crop import CROP_PX
 from edge.errors import ModelError
-from edge.model_folder import ModelDescription, file_hash, write_description
+from edge.geometry import MODEL_SIZE
+from edge.model_folder import CROP, ModelDescription, file_hash, write_description
 from export.calibration import calibration_inputs, choose_cases, divide
 from export.drop import Drop, drop_table, measure_drop, within_floor
 from export.quantize import Inputs, most_sensitive, quantize_onnx, quantize_openvino
@@ -37,17 +39,18 @@ def add_int8(
         ModelError: INT8 loses more than allowed, for OpenVINO even with its most sensitive layers in float; shows the
             table.
     """
-    inputs = calibration_inputs(divide(options.calibration)[0], options.slices)
+    inputs = calibration_inputs(divide(options.calibration)[0], options.slices, crops=description.crops)
     measured_on = held_out_cases(options, options.cases_per_modality)
     for backend in options.backends:
         in_float: list[str] = []
         while True:
             progress(f"INT8 for {backend}, {len(inputs)} slices{_named(in_float)}")
-            files = QUANTIZERS[backend](folder, inputs, in_float)
+            graphs = QUANTIZERS[backend](folder, inputs, in_float)
+            hashes = {file: file_hash(folder / file) for files in graphs.values() for file in files}
             described = replace(
                 description,
-                int8_graphs={**description.int8_graphs, backend: {"encoder": files}},
-                sha256={**description.sha256, **{file: file_hash(folder / file) for file in files}},
+                int8_graphs={**description.int8_graphs, backend: graphs},
+                sha256={**description.sha256, **hashes},
             )
             write_description(folder, described)
             progress(f"DSC drop on {len(measured_on)} held-out slices")
@@ -62,19 +65,25 @@ def add_int8(
     return description
 
 
-def _quantize_for_openvino(folder: Path, inputs: Inputs, in_float: Sequence[str]) -> list[str]:
+def _quantize_for_openvino(folder: Path, inputs: Inputs, in_float: Sequence[str]) -> dict[str, list[str]]:
     quantized = folder / "encoder_int8.xml"
     quantize_openvino(folder / "encoder.xml", quantized, inputs, in_float)
-    return [quantized.name, quantized.with_suffix(".bin").name]
+    return {"encoder": [quantized.name, quantized.with_suffix(".bin").name]}
 
 
-def _quantize_for_onnxruntime(folder: Path, inputs: Inputs, _in_float: Sequence[str]) -> list[str]:
-    quantized = folder / "encoder_int8.onnx"
-    quantize_onnx(folder / "encoder.onnx", quantized, inputs)
-    return [quantized.name]
+def _quantize_for_onnxruntime(folder: Path, inputs: Inputs, _in_float: Sequence[str]) -> dict[str, list[str]]:
+    """Each encoder with the inputs of its size."""
+    graphs = {}
+    for stage, wanted in (("encoder", MODEL_SIZE), (f"{CROP}encoder", CROP_PX)):
+        graph, quantized = folder / f"{stage}.onnx", folder / f"{stage}_int8.onnx"
+        if graph.exists():
+            quantize_onnx(graph, quantized, [image for image in inputs if image.shape[-1] == wanted])
+            graphs[stage] = [quantized.name]
+    return graphs
 
 
-QUANTIZERS: dict[str, Callable[[Path, Inputs, Sequence[str]], list[str]]] = {
+# -> stage: files
+QUANTIZERS: dict[str, Callable[[Path, Inputs, Sequence[str]], dict[str, list[str]]]] = {
     "openvino": _quantize_for_openvino,
     "onnxruntime": _quantize_for_onnxruntime,
 }

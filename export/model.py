@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge.errors import RunError
 from edge.machine import describe_machine
-from edge.model_folder import ModelDescription, file_hash, write_description
+from edge.model_folder import CROP, ModelDescription, file_hash, write_description
 from edge.runtime import available_cores
 from export.graphs import write_onnx, write_openvino
 from export.int8 import Int8Options, add_int8, held_out_cases
@@ -38,6 +38,7 @@ class ExportOptions:
     training_data: str = ""
     bounds: Bounds | None = None  # None: those of BOUNDS for `weights`
     adapter: Path | None = None  # a LoRA adapter's folder, merged into the checkpoint
+    crops: bool = False  # the network was trained on crops (`edge.crop`), to be given them
     int8: Int8Options | None = None  # None: no INT8 graphs
 
 
@@ -101,19 +102,20 @@ def _fill(
 ) -> list[Parity]:
     progress("ONNX graphs")
     half = options.weights == "f16"
-    onnx_graphs = write_onnx(network, folder, half_weights=half)
+    onnx_graphs = write_onnx(network, folder, half_weights=half, crops=options.crops)
     progress("OpenVINO graphs")
     openvino_graphs = write_openvino(network, folder, half_weights=half)
-    for path in onnx_graphs.values():
-        share_weights(path)
+    for stage, path in onnx_graphs.items():
+        share_weights(path, _weights(folder, stage))
     description = ModelDescription(
         name=options.name or checkpoint.stem,
         input_size=FRAME_PX,
         embedding_shape=(256, FRAME_PX // 4, FRAME_PX // 4),
         regions=True,
+        crops=options.crops,
         graphs={
-            "openvino": {stage: _files(path) for stage, path in openvino_graphs.items()},
-            "onnxruntime": {stage: _files(path) for stage, path in onnx_graphs.items()},
+            "openvino": {stage: [path.name, _weights(folder, stage).name] for stage, path in openvino_graphs.items()},
+            "onnxruntime": {stage: [path.name, _weights(folder, stage).name] for stage, path in onnx_graphs.items()},
         },
         sha256={path.name: file_hash(path) for path in sorted(folder.iterdir())},
         weights=options.weights,
@@ -162,9 +164,9 @@ def _adapter_facts(adapter: Path | None) -> dict[str, str]:
     return {"adapter": adapter.name, "adapter_sha256": file_hash(adapter / ADAPTER_WEIGHTS)}
 
 
-def _files(graph: Path) -> list[str]:
-    """A graph's file, and that of its weights, which both engines share."""
-    return [graph.name, graph.with_suffix(".bin").name]
+def _weights(folder: Path, stage: str) -> Path:
+    """The weights of a stage, which both engines share, frames and crops alike."""
+    return folder / f"{stage.removeprefix(CROP)}.bin"
 
 
 def _put(folder: Path, out: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edge.crop import CROP_PX
 from edge.errors import ModelError
 from edge.model_folder import read_description
 from edge.runtime import Engine
@@ -15,6 +16,8 @@ from export.drop import mean_dsc
 from export.graphs import example_inputs
 from train.networks.litemedsam import LiteMedSAM
 from train.validate import TorchEngine
+
+Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -50,23 +53,39 @@ class Parity:
 def measure_parity(network: LiteMedSAM, folder: Path, engines: Mapping[str, Engine]) -> list[Parity]:
     """Each engine of a model folder (see `edge.runtime.available_engines`), compared with the network.
 
-    The decoder is fed the network's embedding, so that each graph answers for itself.
+    The decoder is fed the network's embedding, so that each graph answers for itself. Of a model that is given crops,
+    what differs most of frames and crops counts.
     """
     images, boxes = example_inputs()
+    sets = [_answers(network, images, boxes, crops=False)]
+    if read_description(folder).crops:
+        crops = images.unfold(2, CROP_PX, CROP_PX)[0, :, : len(boxes), :CROP_PX].transpose(0, 1).transpose(2, 3)
+        sets.append(_answers(network, crops, boxes % CROP_PX, crops=True))
+    rows = []
+    for title, engine in engines.items():
+        compared = [compare(title, engine, *arrays) for arrays in sets]
+        worst = max(
+            compared, key=lambda row: row.embedding_error / row.embedding_scale + row.logits_error / row.logits_scale
+        )
+        rows.append(replace(worst, size_mib=_size_mib(folder, title)))
+    return rows
+
+
+def _answers(network: LiteMedSAM, images: torch.Tensor, boxes: torch.Tensor, *, crops: bool) -> tuple[Array, ...]:
+    """Images, boxes, the network's embeddings of all and its logits: of all boxes on the first, or each on its own."""
     with torch.no_grad():
         embeddings = network.image_encoder(images)
-        logits = network.decode(embeddings[:1], boxes, torch.zeros(len(boxes), dtype=torch.long))[0].numpy()
-    arrays = (images.numpy(), boxes.numpy(), embeddings.numpy(), logits)
-    return [
-        replace(compare(title, engine, *arrays), size_mib=_size_mib(folder, title)) for title, engine in engines.items()
-    ]
+        image_of_box = torch.arange(len(boxes)) if crops else torch.zeros(len(boxes), dtype=torch.long)
+        logits = network.decode(embeddings, boxes, image_of_box)[0].numpy()
+    return images.numpy(), boxes.numpy(), embeddings.numpy(), logits
 
 
 def with_dsc(
     rows: list[Parity], network: LiteMedSAM, engines: Mapping[str, Engine], sources: Sequence[Path]
 ) -> list[Parity]:
     """The rows with what their engines lose in DSC to the network, on a slice of each of the labelled cases."""
-    torch_dsc, *own = mean_dsc([TorchEngine(network), *(engines[row.engine] for row in rows)], sources)
+    crops = any(engines[row.engine].description.crops for row in rows)
+    torch_dsc, *own = mean_dsc([TorchEngine(network, crops=crops), *(engines[row.engine] for row in rows)], sources)
     return [replace(row, dsc_drop=100 * (torch_dsc - dsc)) for row, dsc in zip(rows, own, strict=True)]
 
 
@@ -89,14 +108,17 @@ def check_parity(rows: list[Parity], bounds: Bounds) -> None:
 def compare(
     title: str,
     engine: Engine,
-    images: npt.NDArray[np.float32],
-    boxes: npt.NDArray[np.float32],
-    embeddings: npt.NDArray[np.float32],
-    logits: npt.NDArray[np.float32],
+    images: Array,
+    boxes: Array,
+    embeddings: Array,
+    logits: Array,
 ) -> Parity:
-    """An engine's own answers beside torch's; the decoder is fed torch's embedding."""
+    """An engine's own answers beside torch's: boxes on the first image, or each on its own where there are as many.
+
+    The decoder is fed torch's embedding.
+    """
     own_embeddings = engine.encode(images)
-    own_logits = engine.decode(embeddings[:1], boxes)
+    own_logits = engine.decode(embeddings if len(embeddings) == len(boxes) else embeddings[:1], boxes)
     return Parity(
         engine=title,
         embedding_error=float(np.abs(own_embeddings - embeddings).max()),

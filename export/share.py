@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 SHARED_MIN_BYTES = 1024  # smaller constants stay inside the ONNX file
 
 
-def share_weights(onnx_path: Path) -> None:
-    """Replace the constants of an ONNX file by references into the `.bin` of the same name, where they lie there too.
+def share_weights(onnx_path: Path, weights: Path) -> None:
+    """Replace the constants of an ONNX file by references into a `.bin` beside it, where they lie there too.
 
     Both files must come from one conversion (`export.graphs`), which keeps nearly every constant byte for byte; the
     matrices of linear layers it keeps transposed, which a Transpose undoes when an engine loads the file.
@@ -20,7 +20,6 @@ def share_weights(onnx_path: Path) -> None:
     import onnx
     from onnx.external_data_helper import set_external_data
 
-    weights = onnx_path.with_suffix(".bin")
     stored = weights.read_bytes()
     model = onnx.load(onnx_path)
     for tensor in model.graph.initializer:

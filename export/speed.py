@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edge.crop import CROP_PX, SHOWN_PX
+from edge.decode import reach_within_boxes
 from edge.errors import RunError
 from edge.machine import describe_machine
 from edge.model_folder import read_description
@@ -28,6 +30,7 @@ from train.validate import TorchEngine
 
 BOX_COUNTS = (1, 8, 32)
 COMPARED_BOXES = 16
+CROPS = 8  # segmented together
 ROUNDS = 5
 MANY_ROUNDS, MOST_SECONDS = 15, 100  # where the ratios are the purpose, not a line in a description
 EXPORT_SECONDS = 20  # where they are one; torch alone takes seconds a round
@@ -40,21 +43,40 @@ class Speed:
     engine: str
     ms_per_slice: float
     ms_per_box: dict[str, float]  # boxes of a third of the frame decoded at once -> ms for one of them
+    ms_per_crop: float | None = None  # encoded and decoded, CROPS at once; None of a model that is given none
 
 
 def measure_speed(network: LiteMedSAM, engines: Mapping[str, Engine]) -> list[Speed]:
     """The network in torch and every engine, in turn."""
     tasks: dict[tuple[str, int], Callable[[], object]] = {}
     image, embedding, boxes = _example(max(BOX_COUNTS))
-    runners = {"torch f32": TorchEngine(network), **engines}
+    crops = any(engine.description.crops for engine in engines.values())
+    runners = {"torch f32": TorchEngine(network, crops=crops), **engines}
     for title, engine in runners.items():
         tasks[title, 0] = partial(engine.encode, image)
         for count in BOX_COUNTS:
             tasks[title, count] = partial(engine.decode, embedding, boxes[:count], REACH_PX)
+        if crops:
+            tasks[title, -1] = partial(segment_crops, engine)
     ms = run_in_turn(tasks, seconds=EXPORT_SECONDS)[0]
     return [
-        Speed(title, ms[title, 0], {str(count): ms[title, count] / count for count in BOX_COUNTS}) for title in runners
+        Speed(
+            title,
+            ms[title, 0],
+            {str(count): ms[title, count] / count for count in BOX_COUNTS},
+            ms[title, -1] / CROPS if crops else None,
+        )
+        for title in runners
     ]
+
+
+def segment_crops(engine: Engine) -> np.ndarray:
+    """Logits of CROPS crops, each with a box as large as edge.crop shows it."""
+    rng = np.random.default_rng(2)
+    images = rng.random((CROPS, 3, CROP_PX, CROP_PX), dtype=np.float32)
+    rim = (CROP_PX - SHOWN_PX) / 2
+    boxes = np.tile(np.array([rim, rim, CROP_PX - rim - 1, CROP_PX - rim - 1], np.float32), (CROPS, 1))
+    return engine.decode(engine.encode(images), boxes, reach_within_boxes(1.0))
 
 
 def available_engines(folder: Path) -> dict[str, Engine]:
@@ -145,7 +167,7 @@ def main() -> None:
     load_checkpoint(network, options.checkpoint)
     encode, decode = _as_exported(network.eval())
     image, embedding, boxes = _example(COMPARED_BOXES)
-    plain, whole, near = "as exported f32", COMPARED_BOXES, -COMPARED_BOXES
+    plain, whole, near, crop = "as exported f32", COMPARED_BOXES, -COMPARED_BOXES, -1
     tasks: dict[tuple[str, int], Callable[[], object]] = {
         (plain, 0): lambda: encode(image),
         (plain, whole): lambda: decode(embedding, boxes),
@@ -155,13 +177,20 @@ def main() -> None:
         tasks[title, 0] = partial(engine.encode, image)
         tasks[title, whole] = partial(engine.decode, embedding, boxes)
         tasks[title, near] = partial(engine.decode, embedding, boxes, REACH_PX)
+        if engine.description.crops:
+            tasks[title, crop] = partial(segment_crops, engine)
     ms, rounds = run_in_turn(tasks, MANY_ROUNDS, MOST_SECONDS)
     machine = describe_machine()
     print(f"{machine['cpu']}, {available_cores()} cores, {', '.join(machine['flags'])}; medians of {rounds}, ms")
-    rows = [["graph", "slice", "ratio", f"box, {whole} at once", "ratio", f"within {REACH_PX} px", "ratio"]]
+    header = ["graph", "slice", "ratio", f"box, {whole} at once", "ratio", f"within {REACH_PX} px", "ratio"]
+    rows = [[*header, "crop and box", "ratio to slice"]]
     for title in [plain, *engines]:
-        pairs = ((0, 0, 1), (whole, whole, whole), (near, whole, whole))
-        row = [(ms[title, own] / n, ms[title, own] / ms[plain, their]) for own, their, n in pairs if (title, own) in ms]
+        pairs = ((0, 0, 1), (whole, whole, whole), (near, whole, whole), (crop, 0, CROPS))
+        row = [
+            (ms[title, own] / n, ms[title, own] / (n if own == crop else 1) / ms[plain, their])
+            for own, their, n in pairs
+            if (title, own) in ms
+        ]
         rows.append([title, *(text for value, ratio in row for text in (f"{value:.2f}", f"{ratio:.3f}"))])
         rows[-1] += [""] * (len(rows[0]) - len(rows[-1]))
     print_rows(rows)

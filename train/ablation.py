@@ -44,7 +44,16 @@ from train.run import ADAPTER, BEST, RUN, write_cases
 from train.validate import CaseRow, Validation, mean_scores, read_validation, summarize, validate
 
 TABLE, RESULT, SETTINGS = "ablation.csv", "ablation.json", "settings.json"
-EVERY_RUN = ("region_px=56", "batch=8", "cache_px=384", "validation_cases=0", "save_every=100", "compile=true")
+EVERY_RUN = (
+    "crops=false",
+    "region_px=56",
+    "batch=8",
+    "cache_px=384",
+    "validation_cases=0",
+    "save_every=100",
+    "compile=true",
+)
+FROM_NOTHING = ("zoom=0.45", "jitter_px=6")
 ADAPTING = ("lr=1e-3", "schedule=cosine", "warmup_steps=20", "jitter_px=6")  # few steps: the paper's 5e-5 moves nothing
 SMALL_SHARE = 0.5  # of an even share of the training cases: a modality that has less is small
 MERGED = "Microscopy"
@@ -181,7 +190,7 @@ def merged_ways(case: Case, engine: Engine) -> dict[str, npt.NDArray]:
     ways = {}
     for rule, options in rules.items():
         ways[rule] = np.zeros((height, width), label_dtype(len(case.boxes)))
-        merge([window for window in windows if window is not None], frame, ways[rule], **options)
+        merge([window for window in windows if window is not None], ways[rule], **options)
     return ways
 
 
@@ -205,7 +214,14 @@ def _train(settings: Settings, say: Say, name: str, base: Path | None, choice: s
     if (folder / DONE).exists():
         return result
     recipe = "litemedsam-lora" if base else "litemedsam-base"
-    given = (*EVERY_RUN, *(ADAPTING if base else ()), choice, f"max_steps={steps}", *more, *settings.overrides)
+    given = (
+        *EVERY_RUN,
+        *(ADAPTING if base else FROM_NOTHING),
+        choice,
+        f"max_steps={steps}",
+        *more,
+        *settings.overrides,
+    )
     command = [sys.executable, "-m", "edge", "train", recipe, *given, f"--data={settings.data / 'train'}"]
     command += [f"--out={folder}", f"--devices={settings.devices}", *([f"--base={base}"] if base else [])]
     command += ["--resume"] if (folder / RUN).exists() else []

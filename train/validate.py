@@ -52,9 +52,9 @@ class TorchEngine:
     precision = "f32"
     takes_regions = True
 
-    def __init__(self, network: LiteMedSAM) -> None:
+    def __init__(self, network: LiteMedSAM, *, crops: bool = False) -> None:
         grid = FRAME_PX // STRIDE
-        self.description = ModelDescription("training", FRAME_PX, (EMBEDDING_WIDTH, grid, grid), {}, {})
+        self.description = ModelDescription("training", FRAME_PX, (EMBEDDING_WIDTH, grid, grid), {}, {}, crops=crops)
         self.threads = torch.get_num_threads()
         self._network = network
         self._device = next(network.parameters()).device
@@ -65,9 +65,14 @@ class TorchEngine:
 
     @torch.inference_mode()
     def decode(self, embedding: Array, boxes: Array, reach_px: float | None = None) -> Array:
-        prompts, first = torch.from_numpy(boxes).to(self._device), torch.zeros(len(boxes), dtype=torch.long)
-        image = torch.from_numpy(embedding).to(self._device)
-        return self._network.decode(image, prompts, first.to(self._device))[0].cpu().numpy()
+        images = torch.from_numpy(embedding).to(self._device)
+        prompts = torch.from_numpy(boxes).to(self._device)
+        image_of_box = (
+            torch.arange(len(boxes), device=self._device)
+            if len(images) > 1
+            else prompts.new_zeros(len(boxes), dtype=torch.long)
+        )
+        return self._network.decode(images, prompts, image_of_box)[0].cpu().numpy()
 
 
 def read_validation(sources: Sequence[Path], count: int, slices: int) -> list[Case]:
@@ -89,11 +94,11 @@ def read_validation(sources: Sequence[Path], count: int, slices: int) -> list[Ca
     return [case for _, cases in sorted(by_modality.items()) for case in spread(cases, each)]
 
 
-def validate(network: LiteMedSAM, cases: Sequence[Case]) -> Validation:
-    """The mean DSC of a network, in evaluation mode, over cases with a truth."""
+def validate(network: LiteMedSAM, cases: Sequence[Case], *, crops: bool = False) -> Validation:
+    """The mean DSC of a network, in evaluation mode, over cases with a truth; in crops if it is trained on them."""
     training = network.training
     network.eval()
-    engine = TorchEngine(network)
+    engine = TorchEngine(network, crops=crops)
     rows = []
     for case in cases:
         dsc = mean_dice(truth_of(case), segment(case, engine).labels)

@@ -47,7 +47,8 @@ def load(
 ) -> list[str]:
     """What the core did to load the graph; checks that it answers."""
     core = Core()
-    compiled = EngineCache(folder).compile_graph(core, graph, {**SETTINGS, **settings}, identity, shape=shape)
+    shapes = None if shape is None else {"images": shape}
+    compiled = EngineCache(folder).compile_graph(core, graph, {**SETTINGS, **settings}, identity, shapes=shapes)
     expected = IMAGE.reshape(1, 3, 64, 4, 64, 4).mean(axis=(3, 5))
     np.testing.assert_allclose(compiled(IMAGE)[0], expected, atol=1e-6)
     assert compiled.inputs[0].partial_shape.is_static == (shape is not None)

@@ -19,7 +19,7 @@ def windows_of(maps: list[np.ndarray], frame: Frame) -> list[LogitWindow]:
 
 def merged(maps: list[np.ndarray], frame: Frame, *, last_wins: bool = False) -> np.ndarray:
     out = np.zeros((frame.height, frame.width), label_dtype(len(maps)))
-    merge(windows_of(maps, frame), frame, out, last_wins=last_wins)
+    merge(windows_of(maps, frame), out, last_wins=last_wins)
     return out
 
 
@@ -74,7 +74,7 @@ def test_nested_boxes_win_wherever_they_are_positive(height: int, width: int) ->
     for inner, outer in nested:
         allowed[outer][stack[inner] > 0] = -1
     out = np.zeros((height, width), np.uint8)
-    merge(windows_of(maps, frame), frame, out, nested=nested)
+    merge(windows_of(maps, frame), out, nested=nested)
     assert np.array_equal(out, allowed.argmax(axis=0))
 
 
@@ -92,7 +92,7 @@ def test_labels_stay_within_their_boxes_when_asked(height: int, width: int) -> N
         right, bottom = np.maximum(np.ceil(box[2:]) + 1, 0).astype(int)
         stack[label, top:bottom, left:right] = restore(logits, frame)[top:bottom, left:right]
     out = np.zeros((height, width), np.uint8)
-    merge(windows_of(maps, frame), frame, out, within=boxes)
+    merge(windows_of(maps, frame), out, within=boxes)
     assert np.array_equal(out, stack.argmax(axis=0))
 
 
@@ -111,8 +111,8 @@ def test_the_order_windows_come_in_changes_nothing(last_wins: bool) -> None:
     frame = Frame(100, 120, 32)
     windows = windows_of(random_maps(frame), frame)
     forward, backward = np.zeros((2, 100, 120), np.uint8)
-    merge(windows, frame, forward, last_wins=last_wins)
-    merge(reversed(windows), frame, backward, last_wins=last_wins)
+    merge(windows, forward, last_wins=last_wins)
+    merge(reversed(windows), backward, last_wins=last_wins)
     assert np.array_equal(forward, backward)
 
 

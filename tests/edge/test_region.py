@@ -14,7 +14,7 @@ from edge.case import make_case
 from edge.decode import SliceRanges
 from edge.errors import RunError
 from edge.model_folder import file_hash, read_description, write_description
-from edge.pipeline import Options, by_region, segment
+from edge.pipeline import Options, part_encoded, segment
 from edge.region import Region, encode_regions, region_around, regions_of_slices
 from edge.runtime import load_engine
 
@@ -96,12 +96,12 @@ def test_a_volume_goes_through_in_regions(engine: Any, policy: str) -> None:
     """The labels of a model that fills its box do not change; the encoder saw 112 px on each of four slices."""
     image = np.random.default_rng(0).integers(0, 256, (5, 256, 256), dtype=np.uint8)
     case = make_case("3DBox_CT_1", image, np.array([[100, 110, 0, 130, 140, 2], [90, 100, 2, 120, 140, 3]]))
-    expected = segment(case, engine, Options(volume=policy, region=False)).labels
+    expected = segment(case, engine, Options(volume=policy, encode="slices")).labels
     sides = []
     encode = engine.encode
     engine.encode = lambda images: sides.append(images.shape) or encode(images)
-    unasked = None if policy == "taper" else True
-    assert np.array_equal(segment(case, engine, Options(volume=policy, region=unasked)).labels, expected)
+    asked = "auto" if policy == "taper" else "regions"
+    assert np.array_equal(segment(case, engine, Options(volume=policy, encode=asked)).labels, expected)
     assert set(sides) == {(1, 3, 112, 112)} and len(sides) == 4
 
 
@@ -116,42 +116,55 @@ def test_an_image_is_encoded_whole(engine: Any) -> None:
     """What surrounds its boxes tells what they hold; one slice is soon done."""
     case = make_case("2DBox_CT_1", np.zeros((256, 256, 3), np.uint8), np.array([[100, 110, 130, 140]]))
     engine.takes_regions = False
-    assert segment(case, engine, Options(region=True)).labels.any()
+    assert segment(case, engine, Options(encode="regions")).labels.any()
 
 
 @pytest.mark.parametrize(
-    ("options", "takes_regions", "expected"),
+    ("asked", "bounded", "volume", "takes_regions", "crops", "expected"),
     [
-        (Options(), True, True),
-        (Options(), False, False),
-        (Options(volume="propagate"), True, False),
-        (Options(mode="official", volume="taper"), True, False),
-        (Options(region=False), True, False),
-        (Options(volume="fixed", region=True), True, True),
+        ("auto", True, True, True, False, "regions"),
+        ("auto", True, True, False, False, "slices"),
+        ("auto", False, True, True, True, "slices"),
+        ("auto", True, False, True, False, "slices"),
+        ("auto", True, True, True, True, "crops"),
+        ("auto", True, False, False, True, "crops"),
+        ("slices", True, True, True, True, "slices"),
+        ("regions", False, True, True, True, "regions"),
+        ("crops", True, False, False, True, "crops"),
     ],
 )
-def test_regions_are_taken_unasked_where_boxes_bound_the_labels(
-    engine: Any, options: Options, takes_regions: bool, expected: bool
+def test_the_smallest_part_that_holds_all_that_is_looked_for_is_encoded(
+    engine: Any, asked: str, bounded: bool, volume: bool, takes_regions: bool, crops: bool, expected: str
 ) -> None:
-    """Fast mode with taper, on an engine that can; asked for or refused, as asked."""
-    engine.takes_regions = takes_regions
-    assert by_region(options, engine) is expected
+    """Crops for models trained on them, then regions, where boxes bound the labels; what is asked for, as asked."""
+    engine.takes_regions, engine.description = takes_regions, replace(engine.description, crops=crops)
+    assert part_encoded(Options(encode=asked), engine, bounded=bounded, volume=volume) == expected
+
+
+def test_crops_are_refused_where_they_cannot_be(engine: Any) -> None:
+    """A model that was not trained on them; masks that may lie anywhere."""
+    with pytest.raises(RunError, match="box filler was not trained on crops; leave --encode out"):
+        part_encoded(Options(encode="crops"), engine, bounded=True, volume=False)
+    engine.description = replace(engine.description, crops=True)
+    with pytest.raises(RunError, match="--mode fast and, in volumes, --volume taper"):
+        part_encoded(Options(encode="crops"), engine, bounded=False, volume=True)
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_a_model_for_whole_slices_is_refused_with_the_cure(tiny_model: Path, backend: str) -> None:
     """Also where the folder has regions but the engine has not."""
     case = make_case("3DBox_CT_1", np.zeros((3, 256, 256), np.uint8), np.array([[100, 110, 0, 130, 140, 2]]))
-    with pytest.raises(RunError, match=f"region: box filler in {backend} .* encodes whole slices only"):
-        segment(case, load_engine(tiny_model, backend=backend), Options(region=True))
+    with pytest.raises(RunError, match=f"encode regions: box filler in {backend} .* encodes whole slices only"):
+        segment(case, load_engine(tiny_model, backend=backend), Options(encode="regions"))
 
 
 def test_the_command_passes_it_on(samedge: Samedge, tiny_model: Path, tmp_path: Path) -> None:
-    """`--region` reaches the pipeline in predict, and in each process of bench."""
+    """`--encode` reaches the pipeline in predict, and in each process of bench."""
     boxes = [[100, 110, 0, 130, 140, 2]]
     np.savez(tmp_path / "3DBox_CT_1.npz", imgs=np.zeros((3, 256, 256), np.uint8), boxes=boxes)
-    ours, compared = ["predict", tmp_path, tmp_path / "out", "--region"], ["--process", "--compare", "f32:region"]
+    ours = ["predict", tmp_path, tmp_path / "out", "--encode", "regions"]
+    compared = ["--process", "--compare", "f32:regions"]
     for command in (ours, ["bench", tmp_path, *compared]):
         run = samedge(*command, "--model", tiny_model)
         assert (run.returncode, "encodes whole slices only" in run.stderr) == (1, True)
-    assert run.stderr.rstrip().endswith("[openvino f32 region]")
+    assert run.stderr.rstrip().endswith("[openvino f32 regions]")

@@ -68,7 +68,7 @@ def test_restoring_where_positive_is_restoring_everything(height: int, width: in
         for strip in (height, 64, 7):
             outside = np.ones((height, width), bool)
             for start in range(0, height, strip):
-                rows, columns, part = restore_rows(window, frame, start, min(start + strip, height))
+                rows, columns, part = restore_rows(window, width, start, min(start + strip, height))
                 assert np.array_equal(part, everything[rows, columns])
                 outside[rows, columns] = False
             assert not (everything[outside] > 0).any()
@@ -107,7 +107,7 @@ def test_rows_the_window_does_not_reach_are_empty() -> None:
     """The caller can skip the strip."""
     logits = np.full((256, 256), -1, np.float32)
     logits[100, 100] = 1
-    rows, columns, part = restore_rows(positive_window(logits, 1, Frame(512, 512)), Frame(512, 512), 0, 64)
+    rows, columns, part = restore_rows(positive_window(logits, 1, Frame(512, 512)), 512, 0, 64)
     assert (rows, columns, part.size) == (slice(0, 0), slice(0, 0), 0)
 
 

@@ -42,7 +42,7 @@ def exported(network: LiteMedSAM, tmp_path_factory: pytest.TempPathFactory) -> E
 
     folder = tmp_path_factory.mktemp("exported")
     torch.save(network.state_dict(), folder / "random.pth")
-    options = ExportOptions(licence="Apache-2.0", training_data="none, random weights")
+    options = ExportOptions(licence="Apache-2.0", training_data="none, random weights", crops=True)
     with torch_threads(1), pytest.MonkeyPatch.context() as patch:  # on busy cores two threads wait for each other
         patch.setattr("export.speed.ROUNDS", 1)
         patch.setattr("export.speed.BOX_COUNTS", (1, 2))

@@ -43,6 +43,14 @@ def test_modalities_take_turns_until_one_runs_dry(cases: Path) -> None:
     assert [path.stem[6:8] for path in chosen] == ["CT", "CT", "US", "US"]
 
 
+def test_a_model_of_crops_is_calibrated_with_crops_and_frames(cases: Path) -> None:
+    """Of each image the crop around its object, bright in its middle, and the frame."""
+    calibration, _ = divide(cases)
+    inputs = calibration_inputs(calibration, 100, crops=True)
+    assert sorted(one.shape[-1] for one in inputs) == [56] * 12 + [256] * 12
+    assert all(one[0, 0, 28, 28] == 1 and one[0, 0, 0, 0] == 0 for one in inputs if one.shape[-1] == 56)
+
+
 def test_a_folder_without_two_cases_of_a_modality_is_refused(tmp_path: Path) -> None:
     """Nothing would be left to calibrate with."""
     with pytest.raises(CaseError, match=r"no \.npz case"):

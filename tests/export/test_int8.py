@@ -41,7 +41,7 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                 quantized.with_suffix(suffix).write_text(f"{suffix} {len(attempts)}")
 
         monkeypatch.setattr(int8, "divide", lambda _folder: ([], []))
-        monkeypatch.setattr(int8, "calibration_inputs", lambda _sources, count: [None] * count)
+        monkeypatch.setattr(int8, "calibration_inputs", lambda _sources, count, **_options: [None] * count)
         monkeypatch.setattr(int8, "quantize_openvino", quantize)
         monkeypatch.setattr(int8, "measure_drop", lambda _folder, _sources, _backend: losses[len(attempts) - 1])
         monkeypatch.setattr(int8, "most_sensitive", lambda _g, _q, _i, known: ORDER[len(known)])

@@ -22,7 +22,10 @@ from export.parity import Bounds, Parity, check_parity
 from export.share import share_weights
 from train.networks.litemedsam import LiteMedSAM
 
-FILES = ("decoder.bin", "decoder.onnx", "decoder.xml", "encoder.bin", "encoder.onnx", "encoder.xml", "model.json")
+FILES = (
+    "crop_decoder.onnx", "crop_encoder.onnx",
+    "decoder.bin", "decoder.onnx", "decoder.xml", "encoder.bin", "encoder.onnx", "encoder.xml", "model.json",
+)  # fmt: skip
 IMAGE = np.random.default_rng(5).random((1, 3, 256, 256), dtype=np.float32)
 BOXES = np.array([[20, 30, 120, 150], [0, 0, 256, 256], [200, 5, 202, 7], [1.5, 99, 90, 180.25]], np.float32)
 
@@ -33,7 +36,8 @@ pytestmark = pytest.mark.slow
 def traced_before(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tracing and measuring, a minute on a busy machine, are done once: copies of those graphs, and their numbers."""
 
-    def copy_graphs(_network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict[str, Path]:
+    def copy_graphs(_network: LiteMedSAM, folder: Path, *, half_weights: bool, crops: bool) -> dict[str, Path]:
+        assert not crops
         paths = {stage: folder / f"{stage}.onnx" for stage in ("encoder", "decoder")}
         for path in paths.values():
             onnx.save(onnx.load(exported.folder / path.name), path)  # its weights brought in from the shared file
@@ -140,6 +144,28 @@ def test_regions_are_encoded_as_the_network_encodes_them(exported: Any, network:
     assert np.abs(engine.encode(region) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_each_box_is_decoded_in_its_own_crop_as_the_network_does(
+    exported: Any, network: LiteMedSAM, backend: str
+) -> None:
+    """Three crops and their boxes at once, one alone, and only what is within reach of a box, the same numbers."""
+    engine = load_engine(exported.folder, backend=backend)
+    crops = np.stack([IMAGE[0, :, at : at + 56, at : at + 56] for at in (0, 60, 130)])
+    boxes = np.array([[5, 8, 50, 40], [0, 0, 55, 55], [20, 3, 30, 52]], np.float32)
+    with torch.no_grad():
+        embeddings = network.image_encoder(torch.from_numpy(crops))
+        expected = network.decode(embeddings, torch.from_numpy(boxes), torch.arange(3))[0].numpy()
+    embeddings = embeddings.numpy()
+    assert np.abs(engine.encode(crops) - embeddings).max() < 1e-4 * np.abs(embeddings).max()
+    whole = engine.decode(embeddings, boxes)
+    assert whole.shape == (3, 56, 56)
+    assert np.abs(whole - expected).max() < 1e-4 * np.abs(expected).max()
+    assert np.abs(engine.decode(embeddings[1:2], boxes[1:2]) - expected[1:2]).max() < 1e-4 * np.abs(expected).max()
+    near = engine.decode(embeddings, boxes, 2.0)[2]
+    assert np.abs(near[4:52, 20:32] - expected[2, 4:52, 20:32]).max() < 1e-4 * np.abs(expected).max()
+    assert (near[:, :16] == -1).all() and (near[:, 36:] == -1).all()
+
+
 def test_no_written_file_names_this_machine(exported: Any) -> None:
     """No path of the repository, of the home folder or of the Python that traced, in any byte."""
     repository = Path(__file__).parents[2]
@@ -181,13 +207,13 @@ def test_out_of_bounds_is_refused_and_the_old_model_kept(exported: Any, converte
 def test_an_older_model_is_replaced_and_a_users_files_are_kept(
     exported: Any, converted_before: None, tmp_path: Path
 ) -> None:
-    """Graphs that the new model does not have go; a note stays."""
+    """Graphs that the new model does not have go, those for crops too; a note stays."""
     out = shutil.copytree(exported.folder, tmp_path / "model")
     (out / "notes.txt").write_text("mine")
     (out / "old_encoder.xml").write_text("")
     export_model(exported.checkpoint, out, ExportOptions(name="second"))
     assert read_description(out).name == "second"
-    assert sorted(path.name for path in out.iterdir()) == sorted([*FILES, "notes.txt"])
+    assert sorted(path.name for path in out.iterdir()) == sorted([*FILES[2:], "notes.txt"])
 
 
 def test_tracing_twice_gives_the_same_bytes(
@@ -202,7 +228,7 @@ def test_tracing_twice_gives_the_same_bytes(
     monkeypatch.setattr(graphs, "InferenceEncoder", lambda _encoder: Pool())
     traced = graphs.write_onnx(network, tmp_path, half_weights=False)["decoder"]
     graphs.write_openvino(network, tmp_path, half_weights=False)
-    share_weights(traced)
+    share_weights(traced, tmp_path / "decoder.bin")
     for file in ("decoder.onnx", "decoder.bin"):
         assert file_hash(tmp_path / file) == file_hash(exported.folder / file)
 

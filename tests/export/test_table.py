@@ -1,6 +1,7 @@
 """The table at the end of an export: a row per engine, what was not measured left empty."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,6 +45,8 @@ def test_what_an_engine_loses_is_counted_from_torch(monkeypatch: pytest.MonkeyPa
     scores = {"CT": [[0.9, 0.9, 0.88], [0.7, 0.7, 0.7]], "US": [[0.8, 0.8, 0.79]]}
     monkeypatch.setattr(drop, "_scores", lambda _engines, _sources: scores)
     assert np.allclose(drop.mean_dsc([], [Path("any")]), [0.80, 0.80, 0.79])
-    monkeypatch.setattr(parity, "TorchEngine", lambda _network: None)
-    found = with_dsc(ROWS, LiteMedSAM(), {row.engine: None for row in ROWS}, [])  # type: ignore[arg-type]
+    monkeypatch.setattr(parity, "TorchEngine", lambda _network, **_options: None)
+    found = with_dsc(
+        ROWS, LiteMedSAM(), {row.engine: SimpleNamespace(description=SimpleNamespace(crops=False)) for row in ROWS}, []
+    )  # type: ignore[arg-type]
     assert np.allclose([row.dsc_drop for row in found if row.dsc_drop is not None], [0, 1])

@@ -168,6 +168,23 @@ def test_all_parameters_train_from_nothing_and_the_loss_falls(tmp_path: Path, da
     assert lines and "samples/s" in lines[-1]
 
 
+def test_what_learns_from_crops_is_validated_on_crops(tmp_path: Path, data: Path, cache: Path) -> None:
+    """What the encoder sees while it trains and while it is validated: 56 px, not the frame."""
+    overrides = [*SMALL, "crops=true", "max_steps=1", "ellipse_steps=0", "validation_cases=2"]
+    sides = set()
+    forward = LiteMedSAM.__init__
+
+    def watched(network: LiteMedSAM) -> None:
+        forward(network)
+        network.image_encoder.register_forward_pre_hook(lambda _module, given: sides.add(given[0].shape[-1]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LiteMedSAM, "__init__", watched)
+        outcome = train("litemedsam-base", [data], tmp_path / "run", validation=data, cache=cache, overrides=overrides)
+    assert isinstance(outcome, Outcome) and outcome.dsc is not None
+    assert sides == {56}
+
+
 def test_validation_goes_through_the_runtime_and_the_best_is_kept(
     tmp_path: Path, data: Path, base: Path, cache: Path
 ) -> None:

@@ -20,7 +20,7 @@ def entries_of(cases: dict[str, int], slices: int = 1, objects: int = 1) -> tupl
         for number in range(count):
             for index in range(slices):
                 case = f"2DBox_{modality}_{number}"
-                entries.append(Entry(case, index, (2, 2), 1.0, "shard-00000", (0, 0), (0, 0), rows))
+                entries.append(Entry(case, index, (2, 2), 1.0, "shard-00000", (0, 0), (0, 0), rows, []))
                 modalities.append(modality)
     return entries, modalities
 

@@ -5,10 +5,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from edge.crop import crop_around
 from edge.geometry import Frame
 from edge.preprocess import prepare
 from train.data.cases import Slice, find_objects
-from train.data.samples import SampleOptions, collate, make_sample
+from train.data.samples import SampleOptions, collate, make_crop, make_sample
 
 PLAIN = {"jitter_px": 0.0, "flip": 0.0}
 
@@ -98,3 +99,58 @@ def test_a_batch_says_which_box_is_of_which_image() -> None:
     assert batch.image_of_box.tolist() == [0, 0, 1]
     assert batch.images.shape == (2, 3, 256, 256) and batch.masks.shape == (3, 256, 256)
     assert batch.masks.dtype == torch.bool
+
+
+CROPS = {"crops": True, "intensity": 0.0}
+
+
+def test_a_crop_is_what_the_runtime_would_cut() -> None:
+    """Not flipped, shifted or scaled: pixel for pixel `edge.crop`, the box and the mask where it puts them."""
+    part, objects = one_slice()
+    options = SampleOptions(jitter_px=0, flip=0, **CROPS)
+    for row, box in enumerate(objects[:, 1:5].astype(float)):
+        crop = crop_around(box)
+        found = [
+            make_crop(part, objects, objects[:, 1:5], row, options, np.random.default_rng(seed)) for seed in range(40)
+        ]
+        unmoved = [s for s in found if np.array_equal(s.image, crop.prepare(part.image, 0, 255))]
+        assert unmoved and len(unmoved) < len(found)  # the others are shifted
+        sample = unmoved[0]
+        corner = np.tile(sample.corner, 2)
+        assert (sample.boxes[0] - corner).tolist() == pytest.approx(
+            crop.boxes_to_model(box[None])[0].tolist(), abs=1e-4
+        )
+        shown = np.argwhere(sample.masks[0])[:, ::-1]
+        extent = [*shown.min(axis=0), *shown.max(axis=0)]
+        assert np.abs(extent - (sample.boxes[0] - corner)).max() <= 0.5 * crop.scale
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_crop_shows_its_object_whole_however_it_is_changed(seed: int) -> None:
+    """Flipped, zoomed, shifted, the box up to 5 px wider: the bright pixels are the mask, all within the box."""
+    part, objects = one_slice()
+    options = SampleOptions(jitter_px=5, flip=0.5, zoom=0.3, **CROPS)
+    sample = make_crop(part, objects, objects[:, 1:5], 0, options, np.random.default_rng(seed))
+    assert sample.image[0][sample.masks[0]].mean() > 0.9
+    bright = sample.image[0] > 0.9
+    assert np.count_nonzero(bright & ~sample.masks[0]) <= 0.15 * np.count_nonzero(bright)
+    left, top, right, bottom = sample.boxes[0] - np.tile(sample.corner, 2)
+    rows, columns = np.nonzero(sample.masks[0])
+    assert (
+        left - 1 <= columns.min() and columns.max() <= right + 1 and top - 1 <= rows.min() and rows.max() <= bottom + 1
+    )
+
+
+def test_a_prompt_that_holds_part_of_an_object_asks_for_that_part_alone() -> None:
+    """Of 20 x 10 px the left 12 columns; where it holds less than half, for all of it by its extent."""
+    part, objects = one_slice()
+    options = SampleOptions(jitter_px=0, flip=0, **CROPS)
+    prompts = objects[:, 1:5].astype(float)
+    prompts[0] = [30, 40, 41, 49]
+    sample = make_crop(part, objects, prompts, 0, options, np.random.default_rng(0))
+    crop = crop_around(prompts[0])
+    assert np.count_nonzero(sample.masks[0]) == pytest.approx(12 * 10 * crop.scale**2, rel=0.05)
+    prompts[0] = [30, 40, 35, 49]
+    sample = make_crop(part, objects, prompts, 0, options, np.random.default_rng(0))
+    whole = crop_around(objects[0, 1:5].astype(float))
+    assert np.count_nonzero(sample.masks[0]) == pytest.approx(20 * 10 * whole.scale**2, rel=0.05)

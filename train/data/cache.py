@@ -23,7 +23,7 @@ from edge.errors import CaseError, RunError
 from edge.npz import write_whole
 from train.data.cases import Slice, dataset_of, find_objects, find_sources, read_slices
 
-FORMAT = 2
+FORMAT = 3
 INDEX = "cache.json"
 SOURCES_PER_SHARD = 64
 JPEG_QUALITY = 95  # of colour images, and of grey ones that need not be exact; label maps are PNG
@@ -51,6 +51,7 @@ class Entry:
     image: tuple[int, int]  # first byte, bytes
     labels: tuple[int, int]  # first byte, bytes
     objects: list[list[int]]  # rows of `train.data.cases.Objects`, in cached px
+    prompts: list[list[float]]  # of each object: its extent, in a volume its tapered box (`tapered_boxes`), cached px
 
 
 @dataclass(frozen=True)
@@ -209,8 +210,13 @@ def _pack(part: Slice, options: CacheOptions) -> tuple[dict[str, Any], bytes, by
     objects = objects[objects[:, 5] >= MIN_AREA_PX]
     if not len(objects) or image.min() == image.max():
         return None
-    shape = tuple(labels.shape)
-    entry = {"case": part.case, "index": part.index, "shape": shape, "scale": scale, "objects": objects.tolist()}
+    inclusive = np.array([0, 0, 1, 1])
+    shrunk = {label: (box + inclusive) * scale - inclusive for label, box in part.prompts.items()}
+    prompts = [shrunk.get(row[0], row[1:5]) for row in objects]
+    entry = {
+        "case": part.case, "index": part.index, "shape": tuple(labels.shape), "scale": scale,
+        "objects": objects.tolist(), "prompts": np.round(prompts, 2).tolist(),
+    }  # fmt: skip
     return entry, _compress(image, options.exact), _compress(labels)
 
 

@@ -1,6 +1,6 @@
 """A drawn slice becomes what the network sees: cut, flipped, boxed, normalised; several objects of it together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from edge.crop import CROP_PX, SHOWN_PX, crop_around
 from edge.geometry import MODEL_SIZE
 from edge.preprocess import prepare
 from train.data.cache import Cache
@@ -17,6 +18,7 @@ from train.data.sampler import Draws
 from train.networks.tiny_vit import STRIDE
 
 MIN_VISIBLE = 0.75  # of an object's area, for it to be prompted in a region
+HELD = 0.5  # of an object's area on a slice, for a tapered box to prompt it
 SMALLEST_PX = 6  # a region shows its object no smaller than this
 
 
@@ -28,6 +30,7 @@ class SampleOptions:
     jitter_px: float = 10  # each side of a box moves outwards by up to this, in the 256 frame
     region_px: int = MODEL_SIZE  # side of what is encoded; below 256 the slice is scaled so that the object fits
     zoom: float = 0.0  # regions: log-range of the random scale
+    crops: bool = False  # crops around a box as `edge.crop` cuts them instead; jitter is in px of the slice then
     flip: float = 0.5  # probability, horizontally and vertically each
     intensity: float = 0.0  # probability of each change of gamma, contrast, colour, noise
 
@@ -64,8 +67,12 @@ class Samples(Dataset):
 
     def __getitem__(self, position: int) -> Sample:
         draw = self._draws.draw(self._epoch, position)
-        objects = np.array(self._cache.entries[draw.entry].objects)
+        entry = self._cache.entries[draw.entry]
+        objects = np.array(entry.objects)
         chance = np.random.default_rng((*draw.seed, 1))  # another stream than the draw's own
+        if self._options.crops:
+            prompts = np.array(entry.prompts)
+            return make_crop(self._cache.read(draw.entry), objects, prompts, draw.object, self._options, chance)
         return make_sample(self._cache.read(draw.entry), objects, draw.object, self._options, chance)
 
 
@@ -102,18 +109,64 @@ def make_sample(
     return Sample(pixels, boxes.astype(np.float32), np.stack(masks), (int(corner[0]), int(corner[1])))
 
 
+def make_crop(
+    part: Slice,
+    objects: npt.NDArray[np.int64],
+    prompts: npt.NDArray[np.float64],
+    row: int,
+    options: SampleOptions,
+    chance: np.random.Generator,
+) -> Sample:
+    """A sample as `edge.pipeline` cuts one for the box of an object, a little shifted and scaled.
+
+    Args:
+        prompts: (K, 4) boxes of the objects, px of the slice; where one holds less than half of its object, the
+            object's extent is taken instead.
+    """
+    image, labels, boxes = _flip(part.image, part.labels, np.column_stack([objects, prompts]), options.flip, chance)
+    label, extent, box = boxes[row, 0], boxes[row, 1:5], boxes[row, 6:]
+    target = _within(labels == label, box)
+    if np.count_nonzero(target) < HELD * objects[row, 5]:
+        target, box = labels == label, extent
+    box = box + np.array([-1, -1, 1, 1]) * chance.uniform(0, options.jitter_px * chance.uniform(), 4)
+    box = np.clip(box, 0, np.tile(np.array(labels.shape[::-1]) - 1, 2))
+    shown = SHOWN_PX * np.exp(chance.uniform(-options.zoom, options.zoom))
+    crop = crop_around(box, min(shown, CROP_PX - 2))
+    room = (crop.side - 1 - (box[2:] - box[:2])).clip(min=0) / 2
+    left, top = np.rint(np.array([crop.left, crop.top]) + chance.uniform(-room, room)).astype(int).tolist()
+    crop = replace(crop, left=left, top=top)
+    corner = STRIDE * chance.integers(0, (MODEL_SIZE - CROP_PX) // STRIDE + 1, 2)
+    mask = crop.show(target * np.uint8(255), 0) >= 128
+    pixels = crop.prepare(image, int(image.min()), int(image.max()))
+    if options.intensity:
+        pixels = _vary_intensity(pixels, options.intensity, chance)
+    prompt = np.clip(crop.boxes_to_model(box[None]), 0, CROP_PX - 1) + np.tile(corner, 2)
+    return Sample(pixels, prompt.astype(np.float32), mask[None], (int(corner[0]), int(corner[1])))
+
+
+def _within(mask: npt.NDArray[np.bool_], box: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """The mask's part in a box of inclusive pixels."""
+    (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int) + 1
+    held = np.zeros_like(mask)
+    held[max(top, 0) : bottom, max(left, 0) : right] = mask[max(top, 0) : bottom, max(left, 0) : right]
+    return held
+
+
 def _flip(
     image: npt.NDArray[np.uint8],
     labels: npt.NDArray,
-    objects: npt.NDArray[np.int64],
+    objects: npt.NDArray,
     probability: float,
     chance: np.random.Generator,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray, npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray, npt.NDArray]:
     objects = objects.copy()
-    for axis, (low, high) in ((1, (1, 3)), (0, (2, 4))):  # columns of `objects` that hold x, then y
+    spans = {1: ((1, 3), (6, 8)), 0: ((2, 4), (7, 9))}  # axis -> columns of `objects` that hold x or y, prompts' last
+    for axis in (1, 0):
         if chance.random() < probability:
             image, labels = np.flip(image, axis), np.flip(labels, axis)
-            objects[:, [low, high]] = labels.shape[axis] - 1 - objects[:, [high, low]]
+            for low, high in spans[axis]:
+                if high < objects.shape[1]:
+                    objects[:, [low, high]] = labels.shape[axis] - 1 - objects[:, [high, low]]
     return np.ascontiguousarray(image), np.ascontiguousarray(labels), objects
 
 

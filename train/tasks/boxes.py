@@ -44,7 +44,7 @@ class BoxTask:
         return BoxLesson(network, self._recipe)
 
     def validate(self, network: LiteMedSAM) -> Validation:
-        return validate(network, self._cases)
+        return validate(network, self._cases, crops=self._recipe.crops)
 
 
 class BoxLesson(nn.Module):
@@ -79,6 +79,7 @@ def sample_options(recipe: Recipe) -> SampleOptions:
         zoom=recipe.zoom,
         flip=recipe.flip,
         intensity=recipe.intensity,
+        crops=recipe.crops,
     )
 
 
