@@ -1,7 +1,7 @@
 """A square of an image or slice around one box, shown so large that the box has the size the model was trained at.
 
-Objects are seen at one scale, whatever they measure: DSC of 240 objects of 138 public images 0.795 instead of 0.783
-by whole frames with the same weights (before training on crops), at 0.05 of a frame's time to encode.
+Objects are seen at one scale, whatever they measure, at 0.05 of a frame's time to encode. Mean DSC over modalities of
+208 public cases: 0.763 by samedge-base as it was trained on frames and regions, 0.788 after 90 minutes more on crops.
 """
 
 from dataclasses import dataclass

@@ -211,11 +211,11 @@ def part_encoded(options: Options, engine: Engine, *, bounded: bool, volume: boo
             f"encode regions: {description.name} in {engine.backend} encodes whole slices only; use --backend openvino "
             "and a model that this version exported, or leave --encode out"
         )
-    if asked == "auto":
-        asked = (
-            "crops" if description.crops and bounded else "regions" if bounded and engine.takes_regions else "slices"
-        )
-    return "slices" if asked == "regions" and not volume else asked
+    if asked == "auto" and bounded and description.crops:
+        return "crops"
+    if asked == "auto" and bounded and engine.takes_regions:
+        asked = "regions"
+    return asked if asked == "crops" or (asked == "regions" and volume) else "slices"
 
 
 def _around_everything(case: Case) -> npt.NDArray[np.float64]:
