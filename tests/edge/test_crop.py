@@ -126,6 +126,15 @@ def test_a_volume_is_cut_around_its_tapered_boxes_across_slices() -> None:
     assert not found.labels[[0, 4]].any()
 
 
+def test_each_crop_of_a_block_is_cut_from_its_own_slice() -> None:
+    """Rows that are bright on one slice each, three slices in one block."""
+    bright = {1: slice(25, 29), 2: slice(30, 36), 3: slice(27, 34)}
+    image = _bright((5, 64, 64), *((z, rows, slice(0, 64)) for z, rows in bright.items()))
+    found = segment(make_case("3DBox_CT_1", image, np.array([[20, 20, 1, 39, 39, 3]], float)), _Fills())
+    for z, rows in bright.items():
+        assert np.flatnonzero(found.labels[z].any(axis=1)).tolist() == list(range(rows.start, rows.stop))
+
+
 def test_slices_are_encoded_whole_where_boxes_bound_nothing() -> None:
     """Official mode, and masks that propagate."""
     image = _bright((3, 64, 64), (slice(0, 3), slice(20, 40), slice(20, 40)))
