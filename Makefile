@@ -31,8 +31,8 @@ help:  ## this list
 bench: $(VENV)/.installed  ## segment, time and score the cases that ship with the repository
 	$(BIN)/samedge bench $(CASES)
 
-test: lint  ## lint, then every test that needs no Docker engine, in two processes at a time
-	$(MAKE) --jobs 2 --output-sync test-train test-edge test-export
+test: lint  ## lint, then every test that needs no Docker engine, in three processes side by side
+	$(MAKE) --jobs 3 --output-sync test-train test-edge test-export
 
 test-train test-export: test-%: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not image" tests/$*
