@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edge.crop import CROP_PX
-from edge.model_folder import STAGES
+from edge.model_folder import CROP, STAGES
 from export.compact import compact_onnx, compact_openvino, shorten_xml
 from export.decoder import InferenceDecoder
 from export.encoder import InferenceEncoder
@@ -41,6 +41,13 @@ def example_inputs() -> tuple[Tensor, Tensor]:
     return images, torch.tensor([[20.0, 30.0, 120.0, 150.0], [100.0, 8.5, 250.25, 90.0], [5.0, 200.0, 40.0, 240.0]])
 
 
+def example_crops() -> tuple[Tensor, Tensor]:
+    """Three crops (3, 3, 56, 56) of an example image, and a box (3, 4) in each."""
+    image = example_inputs()[0][0]
+    crops = torch.stack([image[:, at : at + CROP_PX, at : at + CROP_PX] for at in (0, 60, 130)])
+    return crops, torch.tensor([[5.0, 8.0, 50.0, 40.0], [0.0, 0.0, 55.0, 55.0], [20.5, 3.0, 30.0, 52.25]])
+
+
 def write_onnx(network: LiteMedSAM, folder: Path, *, half_weights: bool, crops: bool = False) -> dict[str, Path]:
     """Write `encoder.onnx` and `decoder.onnx`, batch and number of boxes free; returns stage -> path.
 
@@ -52,8 +59,9 @@ def write_onnx(network: LiteMedSAM, folder: Path, *, half_weights: bool, crops: 
     free = {0: torch.export.Dim.DYNAMIC}
     paths = _write_pair(folder, "", encoder, decoder, (images, _EMBEDDING, boxes), ({}, free), half_weights)
     if crops:
-        cut = (images[..., :CROP_PX, :CROP_PX], _crop_embeddings(len(boxes)), boxes)
-        paths |= _write_pair(folder, "crop_", encoder, decoder, cut, (free, free), half_weights)
+        cut, boxes = example_crops()
+        embeddings = torch.zeros(len(cut), EMBEDDING_WIDTH, CROP_PX // STRIDE, CROP_PX // STRIDE)
+        paths |= _write_pair(folder, CROP, encoder, decoder, (cut, embeddings, boxes), (free, free), half_weights)
     return paths
 
 
@@ -81,10 +89,6 @@ def _write_pair(
     for path in paths.values():
         _tidy(path, half_weights)
     return paths
-
-
-def _crop_embeddings(count: int) -> Tensor:
-    return torch.zeros(count, EMBEDDING_WIDTH, CROP_PX // STRIDE, CROP_PX // STRIDE)
 
 
 def write_openvino(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict[str, Path]:

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edge.crop import CROP_PX
 from edge.errors import ModelError
 from edge.model_folder import read_description
 from edge.runtime import Engine
 from export.drop import mean_dsc
-from export.graphs import example_inputs
+from export.graphs import example_crops, example_inputs
 from train.networks.litemedsam import LiteMedSAM
 from train.validate import TorchEngine
 
@@ -54,21 +53,27 @@ def measure_parity(network: LiteMedSAM, folder: Path, engines: Mapping[str, Engi
     """Each engine of a model folder (see `edge.runtime.available_engines`), compared with the network.
 
     The decoder is fed the network's embedding, so that each graph answers for itself. Of a model that is given crops,
-    what differs most of frames and crops counts.
+    each number is the one farthest out of frames and crops.
     """
-    images, boxes = example_inputs()
-    sets = [_answers(network, images, boxes, crops=False)]
+    sets = [_answers(network, *example_inputs(), crops=False)]
     if read_description(folder).crops:
-        crops = images.unfold(2, CROP_PX, CROP_PX)[0, :, : len(boxes), :CROP_PX].transpose(0, 1).transpose(2, 3)
-        sets.append(_answers(network, crops, boxes % CROP_PX, crops=True))
-    rows = []
-    for title, engine in engines.items():
-        compared = [compare(title, engine, *arrays) for arrays in sets]
-        worst = max(
-            compared, key=lambda row: row.embedding_error / row.embedding_scale + row.logits_error / row.logits_scale
-        )
-        rows.append(replace(worst, size_mib=_size_mib(folder, title)))
-    return rows
+        sets.append(_answers(network, *example_crops(), crops=True))
+    return [
+        replace(_worst([compare(title, engine, *arrays) for arrays in sets]), size_mib=_size_mib(folder, title))
+        for title, engine in engines.items()
+    ]
+
+
+def _worst(rows: list[Parity]) -> Parity:
+    """One row of several of the same engine: of each number the one farthest out."""
+    embedding = max(rows, key=lambda row: row.embedding_error / row.embedding_scale)
+    logits = max(rows, key=lambda row: row.logits_error / row.logits_scale)
+    return replace(
+        embedding,
+        logits_error=logits.logits_error,
+        logits_scale=logits.logits_scale,
+        equal_pixels=min(row.equal_pixels for row in rows),
+    )
 
 
 def _answers(network: LiteMedSAM, images: torch.Tensor, boxes: torch.Tensor, *, crops: bool) -> tuple[Array, ...]:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from edge.model_folder import ModelDescription
 from export import drop, parity
@@ -50,3 +51,29 @@ def test_what_an_engine_loses_is_counted_from_torch(monkeypatch: pytest.MonkeyPa
         ROWS, LiteMedSAM(), {row.engine: SimpleNamespace(description=SimpleNamespace(crops=False)) for row in ROWS}, []
     )  # type: ignore[arg-type]
     assert np.allclose([row.dsc_drop for row in found if row.dsc_drop is not None], [0, 1])
+
+
+@pytest.mark.parametrize(("frames", "crops"), [((0, 0.5), (0.2, 0)), ((0.2, 0.5), (0, 0)), ((0, 0), (0.2, 0.5))])
+def test_parity_holds_on_frames_and_on_crops(
+    monkeypatch: pytest.MonkeyPatch, frames: tuple[float, float], crops: tuple[float, float]
+) -> None:
+    """An engine that is off by so much in embeddings and logits of either: the larger of each is what its row says."""
+
+    class Off:
+        def encode(self, images: np.ndarray) -> np.ndarray:
+            errors = frames if images.shape[-1] == 256 else crops
+            return np.ones((len(images), 1), np.float32) + np.float32(errors[0])
+
+        def decode(self, embeddings: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+            errors = crops if len(embeddings) == len(boxes) else frames
+            return np.full((len(boxes), 1), 0.25 - errors[1], np.float32)
+
+    def answers(_network: object, images: Tensor, boxes: Tensor, *, crops: bool) -> tuple[np.ndarray, ...]:
+        ones = np.ones((len(images), 1), np.float32)
+        return images.numpy(), boxes.numpy(), ones, np.full((len(boxes), 1), 0.25, np.float32)
+
+    monkeypatch.setattr(parity, "_answers", answers)
+    monkeypatch.setattr(parity, "_size_mib", lambda _folder, _title: 0.0)
+    monkeypatch.setattr(parity, "read_description", lambda _folder: SimpleNamespace(crops=True))
+    (row,) = parity.measure_parity(LiteMedSAM(), Path("any"), {"openvino f32": Off()})  # type: ignore[dict-item]
+    assert (row.embedding_error, row.logits_error, row.equal_pixels) == pytest.approx((0.2, 0.5, 0))
