@@ -46,10 +46,11 @@ ModeOption = Annotated[
     typer.Option(help="fast, or official: the masks of the public baseline, quirks included."),
 ]
 VolumeOption = Annotated[
-    Literal["auto", "taper", "propagate", "fixed"],
+    Literal["auto", "follow", "propagate", "fixed"],
     typer.Option(
-        help="What prompts a 3D box's slices: taper, the box as an ellipsoid in it would be cut; propagate, the mask "
-        "of the slice before; fixed, the box as it is; auto, taper in fast mode and propagate in official."
+        help="What prompts a 3D box's slices: follow, the box moving with the image and narrowing to its ends; "
+        "propagate, the mask of the slice before; fixed, the box as it is; auto, follow in fast mode and propagate in "
+        "official."
     ),
 ]
 EncodeOption = Annotated[

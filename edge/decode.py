@@ -49,17 +49,14 @@ class SliceRanges:
         """How many boxes cover each covered slice."""
         return {z: len(_rows_on(self, z)) for z in self.covered_order()}
 
-    def tapered(self, boxes: npt.NDArray[np.float64], z: int) -> npt.NDArray[np.float64]:
-        """Boxes (N, 4) of the middle slices as they are on slice z if each holds an ellipsoid.
+    def shares(self, z: int) -> npt.NDArray[np.float64]:
+        """How large, (N,), an ellipsoid in each box is on slice z, 1 on the middle slice.
 
-        The section of an ellipsoid at u of the way from its middle to its end is sqrt(1 - u^2) of its middle's size;
-        the end is half a slice beyond the last one. Rows whose range z is not in mean nothing.
+        At u of the way from its middle to its end it is sqrt(1 - u^2) of its middle's size; the end is half a slice
+        beyond the last one. Rows whose range z is not in mean nothing.
         """
         half = np.where(z >= self.middle, self.last - self.middle, self.middle - self.first) + 0.5
-        share = np.sqrt((1 - ((z - self.middle) / half) ** 2).clip(min=0))[:, None]
-        low, high = boxes[:, :2], boxes[:, 2:]
-        centre, radius = (low + high) / 2, share * (high - low) / 2
-        return np.concatenate([centre - radius, centre + radius], axis=1)
+        return np.sqrt((1 - ((z - self.middle) / half) ** 2).clip(min=0))
 
 
 def reach_within_boxes(scale: float) -> float:
@@ -73,7 +70,7 @@ def reach_within_boxes(scale: float) -> float:
 def decode_each(
     decode: Decode,
     embeddings: Iterable[tuple[int, Embedding]],
-    boxes_on: Callable[[int], ModelBoxes],
+    prompts: npt.NDArray[np.float32],
     ranges: SliceRanges,
     block: int,
 ) -> Iterator[tuple[int, int, Logits]]:
@@ -81,14 +78,14 @@ def decode_each(
 
     Args:
         embeddings: of `ranges.covered_order()`.
-        boxes_on: slice index to boxes (N, 4) in the model frame.
+        prompts: (D, N, 4), the boxes on each slice in the model frame.
         block: boxes per call of `decode`, which bounds memory.
 
     Yields:
         Slice index, box row, logits (S, S).
     """
     for z, embedding in embeddings:
-        for row, logits in _decode_rows(decode, embedding, boxes_on(z), _rows_on(ranges, z), block):
+        for row, logits in _decode_rows(decode, embedding, prompts[z], _rows_on(ranges, z), block):
             yield z, row, logits
 
 
@@ -131,7 +128,7 @@ def decode_crops(
     encode: Callable[[npt.NDArray[np.float32]], Embedding],
     decode: Callable[[Embedding, ModelBoxes, float], Logits],
     prepare_crop: Callable[[int, Crop], npt.NDArray[np.float32]],
-    boxes_on: Callable[[int], npt.NDArray[np.float64]],
+    prompts: npt.NDArray[np.float64],
     ranges: SliceRanges,
     block: int,
 ) -> Iterator[tuple[int, int, Logits, Crop]]:
@@ -139,7 +136,7 @@ def decode_crops(
 
     Args:
         prepare_crop: slice index and crop to network input (3, s, s).
-        boxes_on: slice index to boxes (N, 4) in px of the image.
+        prompts: (D, N, 4), the boxes on each slice in px of the image.
         block: boxes encoded and decoded at once, of one slice or several.
 
     Yields:
@@ -148,12 +145,12 @@ def decode_crops(
     pairs = [(z, row) for z in ranges.covered_order() for row in _rows_on(ranges, z).tolist()]
     for start in range(0, len(pairs), block):
         chosen = pairs[start : start + block]
-        boxes = np.array([boxes_on(z)[row] for z, row in chosen])
+        boxes = np.array([prompts[z, row] for z, row in chosen])
         crops = [crop_around(box) for box in boxes]
         embeddings = encode(np.stack([prepare_crop(z, crop) for (z, _), crop in zip(chosen, crops, strict=True)]))
-        prompts = np.concatenate([crop.boxes_to_model(box[None]) for crop, box in zip(crops, boxes, strict=True)])
+        in_crops = np.concatenate([crop.boxes_to_model(box[None]) for crop, box in zip(crops, boxes, strict=True)])
         reach_px = reach_within_boxes(max(crop.scale for crop in crops))
-        for (z, row), logits, crop in zip(chosen, decode(embeddings, prompts, reach_px), crops, strict=True):
+        for (z, row), logits, crop in zip(chosen, decode(embeddings, in_crops, reach_px), crops, strict=True):
             yield z, row, logits, crop
 
 

@@ -74,6 +74,10 @@ def read_description(folder: Path) -> ModelDescription:
         raise ModelError(
             f"{path}: needs {description.normalisation} and {description.prompt}, not known to this version"
         )
+    if description.crops and description.normalisation != "min-max":
+        raise ModelError(
+            f"{path}: crops are min-max stretched, not {description.normalisation}; export without --crops"
+        )
     return description
 
 

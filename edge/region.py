@@ -2,9 +2,9 @@
 
 The encoder's windows are never shifted and know of each other through 3x3 convolutions alone, so a region is encoded by
 itself at 0.18 (112 px) or 0.45 (168 px) of the whole frame's time. Its cells stay at their place; the others get the
-region's mean, so that the decoder need not know. DSC with `--volume taper` against whole slices, in points: 16 public
-MR volumes -0.03, 7 PET +0.05, 12 CT -0.15 (two nodules -0.9, the others 0.0). With `propagate`, where no box bounds a
-mask, 8 MR +0.3, 3 CT -0.4, 1 PET -0.6.
+region's mean, so that the decoder need not know. DSC against whole slices where boxes bound the masks, in points: 16
+public MR volumes -0.03, 7 PET +0.05, 12 CT -0.15 (two nodules -0.9, the others 0.0). With `propagate`, where no box
+does, 8 MR +0.3, 3 CT -0.4, 1 PET -0.6.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,8 +55,8 @@ def region_around(boxes: npt.NDArray[np.float32], size: int) -> Region:
 
 
 def regions_of_slices(boxes: npt.NDArray[np.float32], ranges: SliceRanges, size: int) -> dict[int, Region]:
-    """The region of each slice that any of the boxes (N, 4) covers."""
-    return {z: region_around(boxes[(ranges.first <= z) & (z <= ranges.last)], size) for z in ranges.covered_order()}
+    """The region of each slice that any box covers, of the boxes (D, N, 4) on every slice."""
+    return {z: region_around(boxes[z, (ranges.first <= z) & (z <= ranges.last)], size) for z in ranges.covered_order()}
 
 
 def encode_regions(

@@ -67,7 +67,7 @@ class Recipe:
     epoch_samples: int = 100_000  # 0 (maps and sequences): each training image once
     # samples
     region_px: int = 256  # 256: whole frames; a multiple of 56: regions around an object
-    crops: bool = False  # 56-px crops instead, as `edge.crop` cuts them around a box, in volumes a tapered one
+    crops: bool = False  # 56-px crops instead, as `edge.crop` cuts them around a box, in volumes a followed one
     boxes_per_image: int = 4
     jitter_px: float = 10.0  # in the frame; with `crops` in px of the prepared slice
     flip: float = 0.5

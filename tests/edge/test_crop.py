@@ -22,7 +22,7 @@ from edge.restore import positive_window
         ([10, 20, 32, 30], Crop(8, 12, 28)),  # 23 px wide: doubled; 21.5 - 14 = 7.5, to the even one
         ([0, 0, 45, 45], Crop(-5, -5, 56)),  # beyond the image's border
         ([7, 9, 7, 9], Crop(7, 9, 1)),  # a single pixel
-        ([7.2, 9.4, 7.1, 9.3], Crop(7, 9, 1)),  # of a tapered box hardly anything is left at its end
+        ([7.2, 9.4, 7.1, 9.3], Crop(7, 9, 1)),  # of a followed box hardly anything is left at its end
     ],
 )
 def test_the_longer_side_of_a_box_fills_46_of_56_px(box: list[float], crop: Crop) -> None:
@@ -112,15 +112,15 @@ def test_every_box_of_an_image_is_cut_and_put_back_in_its_place() -> None:
     assert (labels == 2).sum() == 48 and (labels[second] == 2).all()
 
 
-def test_a_volume_is_cut_around_its_tapered_boxes_across_slices() -> None:
+def test_a_volume_is_cut_around_its_followed_boxes_across_slices() -> None:
     """One box over three slices, all bright: what is left of it on each slice, 3 crops in one block."""
     image = _bright((5, 64, 64), (slice(1, 4), slice(0, 64), slice(0, 64)))
     image[:, 0, 0] = 0
     engine: Any = _Fills()
     found = segment(make_case("3DBox_CT_1", image, np.array([[20, 20, 1, 39, 39, 3]], float)), engine)
     assert engine.seen == [(3, 3, 56, 56)]
-    # one slice from the middle of one and a half: sqrt(1 - 4 / 9) = 0.745 of 19 px around 29.5: 22.4 to 36.6
-    for z, low, high in ((1, 22, 37), (2, 20, 39), (3, 22, 37)):
+    # one slice from the middle of one and a half: sqrt(1 - 4 / 9) = 0.745, of which the root of 20 px: 21.4 to 37.6
+    for z, low, high in ((1, 21, 38), (2, 20, 39), (3, 21, 38)):
         rows, columns = np.nonzero(found.labels[z])
         assert (rows.min(), rows.max(), columns.min(), columns.max()) == (low, high, low, high)
     assert not found.labels[[0, 4]].any()

@@ -157,22 +157,19 @@ def test_fixed_decodes_the_box_as_it_is_on_every_slice_of_its_range() -> None:
     """Slices 0 to 2 and 2 to 3, in order; both in one call on slice 2."""
     recorder = Recorder()
     ranges = ranges_of((0, 2), (2, 3))
-    steps = decode_each(recorder.decode, embeddings(ranges.covered_order()), lambda _: prompts(2), ranges, 8)
+    steps = decode_each(recorder.decode, embeddings(ranges.covered_order()), np.stack([prompts(2)] * 4), ranges, 8)
     assert [(z, row) for z, row, _ in steps] == [(0, 0), (1, 0), (2, 0), (2, 1), (3, 1)]
     first, second = prompts(2).tolist()
     assert recorder.calls == [(0, [first]), (1, [first]), (2, [first, second]), (3, [second])]
 
 
-def test_tapered_boxes_are_an_ellipsoids_sections() -> None:
+def test_shares_are_an_ellipsoids_sections() -> None:
     """Slices 0 to 4 and 2 to 3: at 1 and 2 of 2.5 slices from the middle sqrt(0.84), 0.6, at 1 of 1.5 sqrt(5) / 3."""
-    ranges, boxes = ranges_of((0, 4), (2, 3)), np.array([[0.0, 0, 20, 40], [10, 10, 30, 30]])
-    assert np.array_equal(ranges.tapered(boxes, 2), boxes)
-    radius = 10 * 0.84**0.5
-    assert np.allclose(ranges.tapered(boxes, 1)[0], [10 - radius, 20 - 2 * radius, 10 + radius, 20 + 2 * radius])
-    radius = 10 * 5**0.5 / 3
-    expected = [[4, 8, 16, 32], [20 - radius, 20 - radius, 20 + radius, 20 + radius]]
-    assert np.allclose([ranges.tapered(boxes, 4)[0], ranges.tapered(boxes, 3)[1]], expected)
-    assert np.allclose(ranges.tapered(boxes, 0)[0], [4, 8, 16, 32])
+    ranges = ranges_of((0, 4), (2, 3))
+    assert ranges.shares(2).tolist() == [1, 1]
+    assert ranges.shares(1)[0] == pytest.approx(0.84**0.5)
+    assert ranges.shares(3) == pytest.approx([0.84**0.5, 5**0.5 / 3])
+    assert [ranges.shares(0)[0], ranges.shares(4)[0]] == pytest.approx([0.6, 0.6])
 
 
 def test_the_boxes_given_are_left_as_they_were() -> None:

@@ -165,6 +165,12 @@ def test_a_key_that_is_missing_unknown_or_of_another_kind_is_named(
     assert said in refusal(folder)
 
 
+def test_crops_of_another_normalisation_are_refused(folder: Path) -> None:
+    """`edge.crop` stretches by minimum and maximum alone."""
+    edit(folder, lambda content: content.update(crops=True, normalisation="sam"))
+    assert "crops are min-max stretched, not sam; export without --crops" in refusal(folder)
+
+
 def test_the_models_hash_names_its_files_and_nothing_else(folder: Path) -> None:
     """The same files under another description are the same model; one other byte is another."""
     before = read_description(folder)

@@ -40,11 +40,12 @@ def test_the_smallest_square_around_the_boxes_and_a_margin(boxes: list[list[floa
 
 
 def test_each_slice_has_the_region_of_the_boxes_on_it() -> None:
-    """Slice 0 the first box, slice 1 both, slice 2 the second."""
+    """Slice 0 the first box, slice 1 both, slice 2 the second, which has moved by 100 px."""
     boxes = np.array([[20, 20, 0, 40, 40, 1], [220, 220, 1, 240, 240, 2]], float)
     flat = boxes[:, [0, 1, 3, 4]].astype(np.float32)
-    regions = regions_of_slices(flat, SliceRanges.from_boxes(boxes), 256)
-    assert regions == {0: Region(0, 0, 112), 1: Region(0, 0, 256), 2: Region(144, 144, 112)}
+    moved = np.stack([flat, flat, flat - 100])
+    regions = regions_of_slices(moved, SliceRanges.from_boxes(boxes), 256)
+    assert regions == {0: Region(0, 0, 112), 1: Region(0, 0, 256), 2: Region(72, 72, 112)}
 
 
 def test_cells_keep_their_place_and_the_others_get_the_mean() -> None:
@@ -91,7 +92,7 @@ def engine(tiny_model: Path, tmp_path: Path) -> Any:
     return load_engine(folder, threads=1)
 
 
-@pytest.mark.parametrize("policy", ["taper", "propagate", "fixed"])
+@pytest.mark.parametrize("policy", ["follow", "propagate", "fixed"])
 def test_a_volume_goes_through_in_regions(engine: Any, policy: str) -> None:
     """The labels of a model that fills its box do not change; the encoder saw 112 px on each of four slices."""
     image = np.random.default_rng(0).integers(0, 256, (5, 256, 256), dtype=np.uint8)
@@ -100,7 +101,7 @@ def test_a_volume_goes_through_in_regions(engine: Any, policy: str) -> None:
     sides = []
     encode = engine.encode
     engine.encode = lambda images: sides.append(images.shape) or encode(images)
-    asked = "auto" if policy == "taper" else "regions"
+    asked = "auto" if policy == "follow" else "regions"
     assert np.array_equal(segment(case, engine, Options(volume=policy, encode=asked)).labels, expected)
     assert set(sides) == {(1, 3, 112, 112)} and len(sides) == 4
 
@@ -146,7 +147,7 @@ def test_crops_are_refused_where_they_cannot_be(engine: Any) -> None:
     with pytest.raises(RunError, match="box filler was not trained on crops; leave --encode out"):
         part_encoded(Options(encode="crops"), engine, bounded=True, volume=False)
     engine.description = replace(engine.description, crops=True)
-    with pytest.raises(RunError, match="--mode fast and, in volumes, --volume taper"):
+    with pytest.raises(RunError, match="--mode fast and, in volumes, --volume follow"):
         part_encoded(Options(encode="crops"), engine, bounded=False, volume=True)
 
 

@@ -12,7 +12,7 @@ import pytest
 from edge.case import make_case, write_case
 from edge.errors import CaseError, RunError
 from train.data.cache import INDEX, CacheOptions, is_cache, open_cache, prepare_cache
-from train.data.cases import dataset_of, find_objects, find_sources, read_labelled, read_slices, tapered_boxes
+from train.data.cases import dataset_of, find_objects, find_sources, read_labelled, read_slices, volume_prompts
 
 
 def write_picture(folder: Path, name: str, image: npt.NDArray[np.uint8], labels: npt.NDArray) -> None:
@@ -25,7 +25,8 @@ def write_volume(folder: Path, name: str, labelled: list[int], depth: int = 6) -
     truth = np.zeros((depth, 40, 30), dtype=np.uint8)
     for z in labelled:
         truth[z, 5:15, 10:20] = 1
-    case = make_case(name, rng.integers(0, 255, truth.shape, dtype=np.uint8), np.zeros((0, 6)), truth=truth)
+    image = np.tile(rng.integers(0, 255, truth.shape[1:], dtype=np.uint8), (depth, 1, 1))
+    case = make_case(name, image, np.zeros((0, 6)), truth=truth)
     write_case(folder / f"{name}.npz", case)
 
 
@@ -222,25 +223,26 @@ def test_a_held_out_case_never_changes_sides(tmp_path: Path) -> None:
     assert set(held) == {name for name in later if int(name.split("_")[-1]) < 12}
 
 
-def test_slices_of_a_volume_are_prompted_with_the_tapered_box_of_their_middle() -> None:
+def test_slices_of_a_volume_are_prompted_with_the_followed_box_of_their_middle() -> None:
     """Worked by hand: label 1 on slices 0 to 2, 10 px wide on slice 1; label 2 on 1 and 3, not on its middle.
 
-    One slice of one and a half from the middle: sqrt(1 - 4 / 9) = 0.745 of 9 px around 14.5 and of 5 px around 7.5.
+    One slice of one and a half from the middle of an image that stands still: the root of sqrt(1 - 4 / 9), 0.863, of
+    10 px around 14.5 and of 6 px around 7.5.
     """
     truth = np.zeros((5, 20, 30), np.uint8)
     truth[0, 9, 9] = 1
     truth[1, 5:11, 10:20] = 1
     truth[2, 2:20, 2:30] = 1
     truth[[1, 3], 0, 0] = 2
-    boxes_on = tapered_boxes(truth)
+    boxes_on = volume_prompts(np.zeros_like(truth), truth)
     assert {label: box.tolist() for label, box in boxes_on(1).items()} == {1: [10, 5, 19, 10]}
     for z in (0, 2):
-        assert boxes_on(z)[1] == pytest.approx([14.5 - 3.354, 7.5 - 1.863, 14.5 + 3.354, 7.5 + 1.863], abs=1e-3)
+        assert boxes_on(z)[1] == pytest.approx([14.5 - 3.817, 7.5 - 2.090, 14.5 + 3.817, 7.5 + 2.090], abs=1e-3)
     assert boxes_on(3) == {} == boxes_on(4)
 
 
 def test_the_cache_keeps_each_objects_prompt_in_its_own_pixels(tmp_path: Path) -> None:
-    """Of a picture the object's extent; of a volume its tapered box, halved with the slices."""
+    """Of a picture the object's extent; of a volume its followed box, halved with the slices."""
     write_picture(tmp_path, "2DBox_US_A_1", *picture())
     write_volume(tmp_path, "3DBox_CT_B_1", [1, 2, 3])
     cache = prepare_cache([tmp_path], tmp_path / "cache", CacheOptions(side_px=20))
@@ -250,5 +252,5 @@ def test_the_cache_keeps_each_objects_prompt_in_its_own_pixels(tmp_path: Path) -
     # the box is x 10 to 19, y 5 to 14 on 40 x 30 px: on slice 2 from edge 10 to 20 and 5 to 15, halved
     assert prompts["3DBox_CT_B_1", 2].tolist() == [[5, 2.5, 9, 6.5]]
     assert prompts["3DBox_CT_B_1", 1][0] == pytest.approx(
-        [(14.5 - 3.354) / 2, (9.5 - 3.354) / 2, 17.854 / 2 - 0.5, 12.854 / 2 - 0.5], abs=6e-3
+        [(14.5 - 3.817) / 2, (9.5 - 3.817) / 2, 18.317 / 2 - 0.5, 13.317 / 2 - 0.5], abs=6e-3
     )

@@ -23,7 +23,7 @@ from edge.errors import CaseError, RunError
 from edge.npz import write_whole
 from train.data.cases import Slice, dataset_of, find_objects, find_sources, read_slices
 
-FORMAT = 3
+FORMAT = 5
 INDEX = "cache.json"
 SOURCES_PER_SHARD = 64
 JPEG_QUALITY = 95  # of colour images, and of grey ones that need not be exact; label maps are PNG
@@ -51,7 +51,7 @@ class Entry:
     image: tuple[int, int]  # first byte, bytes
     labels: tuple[int, int]  # first byte, bytes
     objects: list[list[int]]  # rows of `train.data.cases.Objects`, in cached px
-    prompts: list[list[float]]  # of each object: its extent, in a volume its tapered box (`tapered_boxes`), cached px
+    prompts: list[list[float]]  # of each object: its extent, in a volume its followed box (`volume_prompts`), cached px
 
 
 @dataclass(frozen=True)

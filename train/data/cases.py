@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edge.case import Case, check_labels, make_case, modality_of, read_case
 from edge.decode import SliceRanges
 from edge.errors import CaseError
+from edge.follow import follow_boxes
 from edge.npz import read_npz
 from edge.picture import TRUTH_SUFFIX, decode_picture, is_picture, read_rgb
 
@@ -26,7 +27,7 @@ class Slice:
     index: int  # of the slice, 0 for an image
     image: npt.NDArray[np.uint8]  # (H, W, 3) or (H, W)
     labels: npt.NDArray  # (H, W), 0 is background
-    prompts: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)  # label -> box (4,), see `tapered_boxes`
+    prompts: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)  # label -> box (4,), see `volume_prompts`
 
     @property
     def modality(self) -> str:
@@ -77,16 +78,18 @@ def read_slices(source: Path, limit: int | None = None) -> Iterator[Slice]:
     held = np.flatnonzero(truth.reshape(len(truth), -1).any(axis=1))
     if limit is not None and len(held) > limit:
         held = held[np.linspace(0, len(held) - 1, limit).round().astype(int)]
-    boxes_on = tapered_boxes(truth)
+    boxes_on = volume_prompts(case.image, truth)
     for z in held.tolist():
         if case.image[z].min() < case.image[z].max():
             yield Slice(case.name, z, case.image[z], truth[z], boxes_on(z))
 
 
-def tapered_boxes(truth: npt.NDArray) -> Callable[[int], dict[int, npt.NDArray[np.float64]]]:
-    """What `--volume taper` prompts slice z of labels (D, H, W) with: label -> box (x_min, y_min, x_max, y_max).
+def volume_prompts(
+    image: npt.NDArray[np.uint8], truth: npt.NDArray
+) -> Callable[[int], dict[int, npt.NDArray[np.float64]]]:
+    """What `--volume follow` prompts slice z of labels (D, H, W) with: label -> box (x_min, y_min, x_max, y_max).
 
-    Each label's extent on the middle slice of its range, tapered; none for a label that its middle slice lacks.
+    Each label's extent on the middle slice of its range, followed; none for a label that its middle slice lacks.
     """
     extents: dict[int, dict[int, npt.NDArray[np.int64]]] = {}  # label -> slice -> extent
     for z, labels in enumerate(truth):
@@ -100,9 +103,10 @@ def tapered_boxes(truth: npt.NDArray) -> Callable[[int], dict[int, npt.NDArray[n
             boxes[label] = np.array([*middle[:2], first, *middle[2:], last], dtype=np.float64)
     stacked = np.array(list(boxes.values())).reshape(-1, 6)
     ranges = SliceRanges.from_boxes(stacked)
+    followed = follow_boxes(image, stacked[:, [0, 1, 3, 4]], ranges)
 
     def on(z: int) -> dict[int, npt.NDArray[np.float64]]:
-        prompts = zip(boxes, ranges.tapered(stacked[:, [0, 1, 3, 4]], z), ranges.first, ranges.last, strict=True)
+        prompts = zip(boxes, followed[z], ranges.first, ranges.last, strict=True)
         return {label: box for label, box, first, last in prompts if first <= z <= last}
 
     return on

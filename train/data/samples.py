@@ -18,7 +18,7 @@ from train.data.sampler import Draws
 from train.networks.tiny_vit import STRIDE
 
 MIN_VISIBLE = 0.75  # of an object's area, for it to be prompted in a region
-HELD = 0.5  # of an object's area on a slice, for a tapered box to prompt it
+HELD = 0.5  # of an object's area on a slice, for a followed box to prompt it
 SMALLEST_PX = 6  # a region shows its object no smaller than this
 
 
@@ -121,13 +121,13 @@ def make_crop(
 
     Args:
         prompts: (K, 4) boxes of the objects, px of the slice; where one holds less than half of its object, the
-            object's extent is taken instead.
+            object's extent is taken instead. The whole object is asked for, also where it reaches out of its box.
     """
     image, labels, boxes = _flip(part.image, part.labels, np.column_stack([objects, prompts]), options.flip, chance)
     label, extent, box = boxes[row, 0], boxes[row, 1:5], boxes[row, 6:]
-    target = _within(labels == label, box)
-    if np.count_nonzero(target) < HELD * objects[row, 5]:
-        target, box = labels == label, extent
+    target = labels == label
+    if _area_within(target, box) < HELD * objects[row, 5]:
+        box = extent
     box = box + np.array([-1, -1, 1, 1]) * chance.uniform(0, options.jitter_px * chance.uniform(), 4)
     box = np.clip(box, 0, np.tile(np.array(labels.shape[::-1]) - 1, 2))
     shown = SHOWN_PX * np.exp(chance.uniform(-options.zoom, options.zoom))
@@ -144,12 +144,10 @@ def make_crop(
     return Sample(pixels, prompt.astype(np.float32), mask[None], (int(corner[0]), int(corner[1])))
 
 
-def _within(mask: npt.NDArray[np.bool_], box: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """The mask's part in a box of inclusive pixels."""
+def _area_within(mask: npt.NDArray[np.bool_], box: npt.NDArray[np.float64]) -> int:
+    """Pixels of the mask that lie in a box of inclusive pixels."""
     (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int) + 1
-    held = np.zeros_like(mask)
-    held[max(top, 0) : bottom, max(left, 0) : right] = mask[max(top, 0) : bottom, max(left, 0) : right]
-    return held
+    return int(np.count_nonzero(mask[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]))
 
 
 def _flip(
