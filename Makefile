@@ -54,7 +54,8 @@ cases: $(VENV)/.installed  ## make the case files of cases/ again
 # Stopped, it goes on where it was; done, its folder is put aside, so that the next one starts from what this one made.
 # On a CPU see the head of train/recipes/litemedsam-base.toml for what to put in TRAIN.
 default-model: $(VENV)/.installed-dev  ## train the shipped weights further on DATA, and export what validates best
-	$(BIN)/samedge train litemedsam-base ellipse_steps=0 validate_at_start=true $(TRAIN) --base $(BASE) \
+	$(BIN)/samedge train litemedsam-base ellipse_steps=0 loss=dice+bce loss_weights="{ bce = 0.3 }" \
+		validate_at_start=true $(TRAIN) --base $(BASE) \
 		--data $(DATA)/train --val $(DATA)/val --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
 	$(BIN)/python -c "from pathlib import Path; from train.networks.checkpoint import halve; \
 		halve(Path('$(RUN)/best.pth'), Path('$(RUN)/samedge-base.pth'))"

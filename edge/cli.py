@@ -86,6 +86,7 @@ def predict(
     mode: ModeOption = "fast",
     volume: VolumeOption = "auto",
     encode: EncodeOption = "auto",
+    loose_px: Annotated[float, typer.Option(min=0, help="Pixels between box and object expected; 0: tight.")] = 2.5,
     block: BlockOption = 8,
     overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
     overlay: Annotated[bool, typer.Option(help="Also write <case>.png with contours and boxes.")] = False,
@@ -103,7 +104,7 @@ def predict(
     loaded: list[Segmenter] = []
 
     def load() -> "Segmenter":
-        loaded.append(_segmenter(model, backend, precision, threads, _options(mode, volume, encode, block)))
+        loaded.append(_segmenter(model, backend, precision, threads, _options(mode, volume, encode, loose_px, block)))
         return loaded[0]
 
     predictions = []
@@ -289,10 +290,10 @@ def _leave(done: SystemExit) -> None:
     raise done
 
 
-def _options(mode: str, volume: str, encode: str, block: int = 8) -> "Options":
+def _options(mode: str, volume: str, encode: str, loose_px: float = 2.5, block: int = 8) -> "Options":
     from edge.pipeline import Options
 
-    return Options(mode=mode, volume=volume, encode=encode, block=block)
+    return Options(mode, volume, encode, loose_px, block)
 
 
 def _segmenter(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.crop import Crop, crop_around
+from edge.crop import Crop, crop_around, expected_extents
 from edge.encode import Embedding
 from edge.restore import Logits
 
@@ -131,6 +131,7 @@ def decode_crops(
     prompts: npt.NDArray[np.float64],
     ranges: SliceRanges,
     block: int,
+    loose_px: float,
 ) -> Iterator[tuple[int, int, Logits, Crop]]:
     """Every box on each slice of its range, each in a crop of its own (`edge.crop`).
 
@@ -138,6 +139,7 @@ def decode_crops(
         prepare_crop: slice index and crop to network input (3, s, s).
         prompts: (D, N, 4), the boxes on each slice in px of the image.
         block: boxes encoded and decoded at once, of one slice or several.
+        loose_px: how loose the boxes are expected to be (`edge.crop.expected_extents`).
 
     Yields:
         Slice index, box row, logits (s, s), the crop they are of.
@@ -148,7 +150,8 @@ def decode_crops(
         boxes = np.array([prompts[z, row] for z, row in chosen])
         crops = [crop_around(box) for box in boxes]
         embeddings = encode(np.stack([prepare_crop(z, crop) for (z, _), crop in zip(chosen, crops, strict=True)]))
-        in_crops = np.concatenate([crop.boxes_to_model(box[None]) for crop, box in zip(crops, boxes, strict=True)])
+        extents = expected_extents(boxes, loose_px)
+        in_crops = np.concatenate([crop.boxes_to_model(box[None]) for crop, box in zip(crops, extents, strict=True)])
         reach_px = reach_within_boxes(max(crop.scale for crop in crops))
         for (z, row), logits, crop in zip(chosen, decode(embeddings, in_crops, reach_px), crops, strict=True):
             yield z, row, logits, crop

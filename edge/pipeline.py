@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.case import Case
-from edge.crop import Crop
+from edge.crop import LOOSE_PX, Crop
 from edge.decode import (
     ModelBoxes,
     NextPrompt,
@@ -49,6 +49,9 @@ class Options:
     mode: str = "fast"  # or "official": the masks of the public baseline, its quirks included
     volume: str = "auto"  # what prompts the slices of a 3D box, one of VOLUME_POLICIES; see `policy`
     encode: str = "auto"  # what of a slice is encoded, one of ENCODED; see `part_encoded`
+    loose_px: float = (
+        LOOSE_PX  # of the image between each side of a box and its object, as expected; 0: boxes are tight
+    )
     block: int = 8  # boxes decoded at once; bounds memory (about 40 MiB a box), changes nothing else
     batch: int = 1  # slices encoded at once
     embedding_budget_mib: int = 512  # of embeddings kept for a second visit (4 MiB a slice)
@@ -61,6 +64,8 @@ class Options:
         for name in ("block", "batch"):
             if getattr(self, name) < 1:
                 raise RunError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.loose_px >= 0:
+            raise RunError(f"loose_px must be at least 0, got {self.loose_px}")
 
     @property
     def policy(self) -> str:
@@ -189,6 +194,7 @@ def _crops(
         walk.prompts,
         walk.ranges,
         options.block,
+        options.loose_px,
     )
 
 

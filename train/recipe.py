@@ -69,7 +69,7 @@ class Recipe:
     region_px: int = 256  # 256: whole frames; a multiple of 56: regions around an object
     crops: bool = False  # 56-px crops instead, as `edge.crop` cuts them around a box, in volumes a followed one
     boxes_per_image: int = 4
-    jitter_px: float = 10.0  # in the frame; with `crops` in px of the prepared slice
+    jitter_px: float = 10.0  # in the frame; with `crops` in px of the original image
     flip: float = 0.5
     zoom: float = 0.0
     intensity: float = 0.0

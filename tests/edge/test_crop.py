@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge.case import make_case
-from edge.crop import Crop, crop_around
+from edge.crop import Crop, crop_around, expected_extents
 from edge.merge import merge
 from edge.model_folder import ModelDescription
 from edge.pipeline import Options, segment
@@ -157,3 +157,24 @@ def test_a_crop_is_stretched_by_the_whole_slice() -> None:
         segment(make_case("3DBox_CT_1", volume, np.array([[30, 30, 0, 49, 49, 0]], float)), engine)
     assert seen[0][0, 0, 28, 28] == 0.5 and seen[0].min() == 0
     assert not seen[1].any()
+
+
+def test_a_prompt_ends_where_the_object_is_expected_to() -> None:
+    """2.5 px within each side of a large box, 15 % of a small one's side, each axis by itself."""
+    boxes = np.array([[10, 20, 109, 29], [0, 0, 0, 0]], float)
+    assert expected_extents(boxes, loose_px=2.5).tolist() == [[12.5, 21.5, 106.5, 27.5], [0.15, 0.15, -0.15, -0.15]]
+    assert expected_extents(boxes[:1], loose_px=1).tolist() == [[11, 21, 108, 28]]
+
+
+def test_the_network_is_prompted_with_the_expected_extent_in_the_crop_around_the_box() -> None:
+    """A box of 40 x 20 px: the crop around it, the prompt 2.5 px smaller on each side, or the box if told so."""
+    image = _bright((120, 200), (slice(20, 40), slice(30, 70)))
+    box = np.array([[30, 20, 69, 39]], float)
+    prompts: list[np.ndarray] = []
+    engine: Any = _Fills()
+    engine.decode = lambda embedding, boxes, reach_px: prompts.append(boxes) or _Fills().decode(embedding, boxes)
+    for options in (Options(), Options(loose_px=0)):
+        segment(make_case("2DBox_US_1", np.dstack([image] * 3), box), engine, options)
+    crop = crop_around(box[0])
+    assert np.array_equal(prompts[0], crop.boxes_to_model(np.array([[32.5, 22.5, 66.5, 36.5]])))
+    assert np.array_equal(prompts[1], crop.boxes_to_model(box))

@@ -230,6 +230,7 @@ def test_fast_prompts_do_not_depend_on_the_label() -> None:
         ({"volume": "slice"}, "volume must be one of auto, follow, propagate, fixed, got 'slice'"),
         ({"block": 0}, "block must be at least 1, got 0"),
         ({"batch": -1}, "batch must be at least 1, got -1"),
+        ({"loose_px": float("nan")}, "loose_px must be at least 0, got nan"),
     ],
 )
 def test_options_that_do_not_exist_are_refused(wrong: dict, message: str) -> None:

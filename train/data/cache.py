@@ -23,7 +23,7 @@ from edge.errors import CaseError, RunError
 from edge.npz import write_whole
 from train.data.cases import Slice, dataset_of, find_objects, find_sources, read_slices
 
-FORMAT = 5
+FORMAT = 6
 INDEX = "cache.json"
 SOURCES_PER_SHARD = 64
 JPEG_QUALITY = 95  # of colour images, and of grey ones that need not be exact; label maps are PNG

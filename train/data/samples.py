@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from edge.crop import CROP_PX, SHOWN_PX, crop_around
+from edge.crop import CROP_PX, LOOSE_PX, SHOWN_PX, crop_around, expected_extents
 from edge.geometry import MODEL_SIZE
 from edge.preprocess import prepare
 from train.data.cache import Cache
@@ -19,6 +19,7 @@ from train.networks.tiny_vit import STRIDE
 
 MIN_VISIBLE = 0.75  # of an object's area, for it to be prompted in a region
 HELD = 0.5  # of an object's area on a slice, for a followed box to prompt it
+TIGHTER = 0.25  # of boxes are not as loose as they may be
 SMALLEST_PX = 6  # a region shows its object no smaller than this
 
 
@@ -30,7 +31,7 @@ class SampleOptions:
     jitter_px: float = 10  # each side of a box moves outwards by up to this, in the 256 frame
     region_px: int = MODEL_SIZE  # side of what is encoded; below 256 the slice is scaled so that the object fits
     zoom: float = 0.0  # regions: log-range of the random scale
-    crops: bool = False  # crops around a box as `edge.crop` cuts them instead; jitter is in px of the slice then
+    crops: bool = False  # crops around a box as `edge.crop` cuts them instead; jitter is in px of the original then
     flip: float = 0.5  # probability, horizontally and vertically each
     intensity: float = 0.0  # probability of each change of gamma, contrast, colour, noise
 
@@ -72,7 +73,8 @@ class Samples(Dataset):
         chance = np.random.default_rng((*draw.seed, 1))  # another stream than the draw's own
         if self._options.crops:
             prompts = np.array(entry.prompts)
-            return make_crop(self._cache.read(draw.entry), objects, prompts, draw.object, self._options, chance)
+            part, scale = self._cache.read(draw.entry), entry.scale
+            return make_crop(part, objects, prompts, draw.object, self._options, chance, scale=scale)
         return make_sample(self._cache.read(draw.entry), objects, draw.object, self._options, chance)
 
 
@@ -116,10 +118,15 @@ def make_crop(
     row: int,
     options: SampleOptions,
     chance: np.random.Generator,
+    *,
+    scale: float = 1.0,
 ) -> Sample:
     """A sample as `edge.pipeline` cuts one for the box of an object, a little shifted and scaled.
 
+    Each side of the box is moved outwards, of every fourth box by less.
+
     Args:
+        scale: px of the slice per px of the original, in which boxes are loose.
         prompts: (K, 4) boxes of the objects, px of the slice; where one holds less than half of its object, the
             object's extent is taken instead. The whole object is asked for, also where it reaches out of its box.
     """
@@ -128,7 +135,8 @@ def make_crop(
     target = labels == label
     if _area_within(target, box) < HELD * objects[row, 5]:
         box = extent
-    box = box + np.array([-1, -1, 1, 1]) * chance.uniform(0, options.jitter_px * chance.uniform(), 4)
+    loosest = options.jitter_px * scale * (chance.random() if chance.random() < TIGHTER else 1)
+    box = box + np.array([-1, -1, 1, 1]) * chance.uniform(0, loosest, 4)
     box = np.clip(box, 0, np.tile(np.array(labels.shape[::-1]) - 1, 2))
     shown = SHOWN_PX * np.exp(chance.uniform(-options.zoom, options.zoom))
     crop = crop_around(box, min(shown, CROP_PX - 2))
@@ -140,7 +148,8 @@ def make_crop(
     pixels = crop.prepare(image, int(image.min()), int(image.max()))
     if options.intensity:
         pixels = _vary_intensity(pixels, options.intensity, chance)
-    prompt = np.clip(crop.boxes_to_model(box[None]), 0, CROP_PX - 1) + np.tile(corner, 2)
+    extent = expected_extents(box[None], LOOSE_PX * scale)
+    prompt = np.clip(crop.boxes_to_model(extent), 0, CROP_PX - 1) + np.tile(corner, 2)
     return Sample(pixels, prompt.astype(np.float32), mask[None], (int(corner[0]), int(corner[1])))
 
 
