@@ -172,3 +172,12 @@ def test_an_object_is_asked_for_whole_and_by_its_extent_where_its_box_holds_less
     sample = make_crop(part, objects, prompts, 0, options, np.random.default_rng(0))
     whole = crop_around(objects[0, 1:5].astype(float))
     assert np.count_nonzero(sample.masks[0]) == pytest.approx(20 * 10 * whole.scale**2, rel=0.05)
+
+
+def test_a_prompt_on_a_scaled_slice_is_as_far_within_its_box_as_on_the_original() -> None:
+    """2.5 px of the original are 1.25 px at half its scale, on each side of 20 px."""
+    part, objects = one_slice()
+    box = objects[:1, 1:5].astype(float)
+    options = SampleOptions(jitter_px=0, flip=0, **CROPS)
+    sample = make_crop(part, objects, objects[:, 1:5], 0, options, np.random.default_rng(0), scale=0.5)
+    assert np.ptp(sample.boxes[0, [0, 2]]) == pytest.approx(17.5 * crop_around(box[0]).scale - 1, abs=1e-3)
