@@ -49,8 +49,7 @@ VolumeOption = Annotated[
     Literal["auto", "follow", "propagate", "fixed"],
     typer.Option(
         help="What prompts a 3D box's slices: follow, the box moving with the image and narrowing to its ends; "
-        "propagate, the mask of the slice before; fixed, the box as it is; auto, follow in fast mode and propagate in "
-        "official."
+        "propagate, the mask of the slice before; fixed, the box as it is; auto, follow (fast) or propagate (official)."
     ),
 ]
 EncodeOption = Annotated[
@@ -60,6 +59,7 @@ EncodeOption = Annotated[
         "slice's boxes can reach; slices, all of it; auto, the first of these that model, engine and mode allow."
     ),
 ]
+LooseOption = Annotated[float, typer.Option(min=0, help="Pixels a box is expected to be loose on each side; 0: tight.")]
 BlockOption = Annotated[int, typer.Option(min=1, help="Boxes decoded at once; fewer need less memory.")]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
 
@@ -86,7 +86,7 @@ def predict(
     mode: ModeOption = "fast",
     volume: VolumeOption = "auto",
     encode: EncodeOption = "auto",
-    loose_px: Annotated[float, typer.Option(min=0, help="Pixels between box and object expected; 0: tight.")] = 2.5,
+    loose_px: LooseOption = 2.5,
     block: BlockOption = 8,
     overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
     overlay: Annotated[bool, typer.Option(help="Also write <case>.png with contours and boxes.")] = False,
@@ -104,7 +104,8 @@ def predict(
     loaded: list[Segmenter] = []
 
     def load() -> "Segmenter":
-        loaded.append(_segmenter(model, backend, precision, threads, _options(mode, volume, encode, loose_px, block)))
+        options = _options(mode=mode, volume=volume, encode=encode, loose_px=loose_px, block=block)
+        loaded.append(_segmenter(model, backend, precision, threads, options))
         return loaded[0]
 
     predictions = []
@@ -290,10 +291,10 @@ def _leave(done: SystemExit) -> None:
     raise done
 
 
-def _options(mode: str, volume: str, encode: str, loose_px: float = 2.5, block: int = 8) -> "Options":
+def _options(**chosen: Any) -> "Options":
     from edge.pipeline import Options
 
-    return Options(mode, volume, encode, loose_px, block)
+    return Options(**chosen)
 
 
 def _segmenter(
@@ -315,7 +316,7 @@ def _bench_segmenters(
             raise RunError(f"{one.baseline} is another program and runs in processes of its own: add --process")
 
     def load(one: "Configuration") -> "Segmenter":
-        options = _options(one.mode, one.volume, one.encode)
+        options = _options(mode=one.mode, volume=one.volume, encode=one.encode)
         return _segmenter(one.model, one.backend, one.precision, one.threads, options)
 
     return {one: None if one.baseline else load(one) for one in configurations}

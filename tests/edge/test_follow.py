@@ -82,12 +82,15 @@ def test_slices_of_one_value_move_nothing_and_colours_are_looked_at_together() -
     )
 
 
-def test_a_box_never_leaves_the_image() -> None:
-    """What it followed runs out of the image: its centre stays on the border."""
-    slices = np.stack([np.roll(texture((64, 64)), 6 * z, axis=1) for z in range(DEPTH)])
-    box = np.array([[40.0, 20, 60, 40]])
-    centres = [centre_and_size(there[0])[0] for there in follow_boxes(slices, box, ranges_of())]
-    assert np.max(centres) <= 63 and np.min(centres) >= 0
+@pytest.mark.parametrize(("shift", "corner"), [((99.0, 99.0), (63, 127)), ((-99.0, -99.0), (0, 0))])
+def test_a_box_never_leaves_the_image(
+    monkeypatch: pytest.MonkeyPatch, shift: tuple[float, float], corner: tuple[int, int]
+) -> None:
+    """Where flow leads out of an image 64 px wide and 128 px high, the box's centre stays on the border."""
+    monkeypatch.setattr("edge.follow._motion", lambda before, after, radius: (np.array(shift), np.ones(2)))
+    followed = follow_boxes(np.zeros((DEPTH, 128, 64), np.uint8), np.array([[20.0, 50, 40, 70]]), ranges_of())
+    assert centre_and_size(followed[-1, 0])[0] == pytest.approx(corner)
+    assert centre_and_size(followed[0, 0])[0] == pytest.approx(corner)
 
 
 def test_each_box_is_followed_by_itself_over_its_own_range() -> None:
