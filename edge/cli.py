@@ -205,10 +205,10 @@ def evaluate(
     ] = "xyz",
 ) -> None:
     """Score predictions: DSC, nsd_official (as the public script) and nsd (contour in 2D, axes right in 3D)."""
+    from edge.cores import available_cores
     from edge.evaluate import evaluate as run
     from edge.evaluate import to_json, write_csv
     from edge.report import print_rows, write_json
-    from edge.runtime import available_cores
 
     evaluation = run(segs, truths, workers=workers or available_cores(), spacing_order=spacing_order)
     if json_file != Path("-"):

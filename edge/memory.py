@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from edge.case import Case
+from edge.cgroup import ROOT, own_groups
 from edge.merge import label_dtype
 from edge.pipeline import Options
 
 MIB = 2**20
-CGROUPS = Path("/sys/fs/cgroup")
+LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")  # version 2, version 1
 USABLE = 0.9  # of the limit: page cache being written and the allocator's slack need the rest
 BLOCK_MIB = 40  # of one box being decoded; 37 measured with OpenVINO in f32
 ENCODER_MIB = 280  # of one slice being encoded; 265 measured likewise
@@ -51,14 +52,13 @@ class MemoryGuard:
         return replace(options, block=block, embedding_budget_mib=budget)
 
 
-def memory_limit_mib(cgroups: Path = CGROUPS, own: Path = Path("/proc/self/cgroup")) -> float | None:
+def memory_limit_mib(root: Path = ROOT) -> float | None:
     """The lowest limit of this process's control group and those above it (version 1 or 2); None: there is none.
 
     Args:
-        cgroups: where the control groups are mounted.
-        own: which of them the process is in.
+        root: below which `/proc` and `/sys` lie.
     """
-    limits = [_limit(folder / file) for folder, file in _candidates(cgroups, own)]
+    limits = [_limit(folder / file) for folder in own_groups("memory", root) for file in LIMIT_FILES]
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     known = [limit for limit in limits if limit is not None and limit < machine]
     return min(known) / MIB if known else None
@@ -71,25 +71,6 @@ def resident_mib() -> float:
     except (OSError, ValueError, IndexError):
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
-
-
-def _candidates(cgroups: Path, own: Path) -> list[tuple[Path, str]]:
-    """Folders and files that may state a limit. Within a container the group's own path is often not mounted: the mount
-    itself is then the container's group."""
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        lines = []
-    found = [(cgroups, "memory.max"), (cgroups / "memory", "memory.limit_in_bytes")]
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        root, file = found[1] if "memory" in controllers.split(",") else found[0]
-        if controllers and root == cgroups:
-            continue  # a version 1 group of another controller
-        group = root / path.lstrip("/")
-        found += [(folder, file) for folder in (group, *group.parents) if root in folder.parents]
-    return found
 
 
 def _limit(path: Path) -> int | None:

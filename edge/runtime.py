@@ -1,6 +1,5 @@
 """The engines: OpenVINO and ONNX Runtime behind one small protocol."""
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edge.cores import available_cores
 from edge.crop import CROP_PX
 from edge.engine_cache import EngineCache
 from edge.errors import ModelError, RunError
@@ -69,7 +69,7 @@ def load_engine(
         precision: one of PRECISIONS; `bf16` and `int8` change masks slightly. `auto` takes INT8 where the model has it,
             it was faster where it was exported and this CPU has instructions for it; else bf16 where the CPU is faster
             in it, else f32.
-        threads: of the engine; None: the cores this process may use.
+        threads: of the engine; None: `edge.cores.available_cores`.
         cache: folder of `edge.engine_cache` for OpenVINO's prepared graphs; None: prepared anew each time.
 
     Raises:
@@ -96,11 +96,6 @@ def _fastest(backend: str, has_int8: bool) -> str:
     if has_int8 and has_int8_instructions():
         return "int8"
     return "bf16" if backend == "openvino" and has_fast_bf16() else "f32"
-
-
-def available_cores() -> int:
-    """Cores this process may run on, container limits included where the kernel shows them as affinity."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class OpenVinoEngine:

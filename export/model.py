@@ -8,10 +8,10 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from edge.cores import available_cores
 from edge.errors import RunError
 from edge.machine import describe_machine
 from edge.model_folder import CROP, ModelDescription, file_hash, write_description
-from edge.runtime import available_cores
 from export.graphs import write_onnx, write_openvino
 from export.int8 import Int8Options, add_int8, held_out_cases
 from export.merge import merged_network
@@ -22,6 +22,7 @@ from export.speed import Speed, available_engines, measure_speed
 from train.networks.checkpoint import load_checkpoint
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.networks.lora import WEIGHTS as ADAPTER_WEIGHTS
+from train.threads import keep_to_available_cores
 
 BOUNDS = {"f32": Bounds(relative_error=1e-3), "f16": Bounds(relative_error=1e-2)}  # f16 rounds to 11 bits
 
@@ -57,6 +58,7 @@ def export_model(
         raise RunError(f"weights must be one of {', '.join(BOUNDS)}, got {options.weights!r}")
     if out.exists() and not (out / "model.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: exists and is not a model folder; choose another place")
+    keep_to_available_cores()
     fill = _filler(checkpoint, options, progress)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

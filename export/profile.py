@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.runtime import available_cores
+from edge.cores import available_cores
 
 BOXES = 16  # decoded at once when the graph is a decoder
 RUNS = 7

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edge.cores import available_cores
 from edge.crop import CROP_PX, SHOWN_PX
 from edge.decode import reach_within_boxes
 from edge.errors import RunError
@@ -24,7 +25,7 @@ from edge.machine import describe_machine
 from edge.model_folder import read_description
 from edge.pipeline import REACH_PX
 from edge.report import print_rows
-from edge.runtime import Engine, available_cores, load_engine
+from edge.runtime import Engine, load_engine
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.validate import TorchEngine
 

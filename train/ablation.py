@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from edge.case import Case, modality_of
+from edge.cores import available_cores
 from edge.errors import RunError
 from edge.geometry import Frame
 from edge.machine import describe_machine
@@ -32,7 +33,7 @@ from edge.npz import write_whole
 from edge.preprocess import prepare
 from edge.report import write_json
 from edge.restore import positive_window
-from edge.runtime import Engine, available_cores, load_engine
+from edge.runtime import Engine, load_engine
 from edge.score import mean_dice
 from train.cross_validation import DONE, read_cases
 from train.data.cases import dataset_of, find_sources, truth_of

@@ -15,6 +15,7 @@ from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 
+from edge.cores import available_cores
 from edge.errors import RunError
 from train.average import Average
 from train.data.sampler import Batches
@@ -144,7 +145,8 @@ def total_steps(recipe: Recipe, processes: int) -> int:
 def _loader(task: Task, recipe: Recipe, epoch: int, first: int, fabric: Fabric) -> DataLoader:
     length = steps_per_epoch(recipe, fabric.world_size) * recipe.batch * fabric.world_size
     batches = Batches(length, recipe.batch, fabric.global_rank, fabric.world_size, first)
-    return make_loader(task, epoch, batches, recipe.workers, pin_memory=fabric.device.type == "cuda")
+    workers = min(recipe.workers, available_cores())
+    return make_loader(task, epoch, batches, workers, pin_memory=fabric.device.type == "cuda")
 
 
 def make_loader(

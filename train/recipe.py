@@ -108,7 +108,7 @@ class Recipe:
     seed: int = 0
     precision: str = "bf16-mixed"  # or 32-true
     compile: bool = False  # torch.compile: 3.5 times faster on a CPU with BF16, after minutes of compiling
-    workers: int = 0  # processes that prepare samples; 0: within the training process
+    workers: int = 0  # processes that prepare samples, no more than usable cores; 0: within the training process
     save_every: int = 500  # steps; a killed run resumes from there
     validate_every: int = 0  # steps; 0: once an epoch
     validate_at_start: bool = False  # too, so that curves begin where training did

@@ -30,6 +30,7 @@ from train.state import LAST
 from train.tasks.build import make_task
 from train.tasks.ellipses import EllipseTask, ellipse_recipe
 from train.tasks.task import DataFacts
+from train.threads import keep_to_available_cores
 from train.validate import Validation
 
 RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES, ELLIPSES = (
@@ -147,6 +148,7 @@ def _fabric(recipe: Recipe, accelerator: str, devices: int | str, nodes: int) ->
         precision=recipe.precision,  # type: ignore[arg-type]
     )
     fabric.launch()
+    keep_to_available_cores()
     return fabric
 
 

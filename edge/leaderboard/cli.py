@@ -28,9 +28,9 @@ def leaderboard(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="The table and errors only.")] = False,
 ) -> None:
     """Run every team on every case, score, rank, write a page. Killed and started again, it goes on where it was."""
+    from edge.cores import available_cores
     from edge.leaderboard.evaluation import Plan, evaluate_teams
     from edge.report import print_rows
-    from edge.runtime import available_cores
     from edge.submission.container import Limits
     from edge.submission.engine import connect
 

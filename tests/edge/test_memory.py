@@ -21,34 +21,34 @@ def write(path: Path, text: str) -> None:
 
 def test_version_2_takes_the_lowest_limit_from_the_group_upwards(tmp_path: Path) -> None:
     """A parent's limit of 1 GiB holds for a group that allows itself 3 GiB."""
-    write(tmp_path / "cg/a/memory.max", f"{GIB}\n")
-    write(tmp_path / "cg/a/b/memory.max", f"{3 * GIB}\n")
-    write(tmp_path / "own", "0::/a/b\n")
-    assert memory_limit_mib(tmp_path / "cg", tmp_path / "own") == 1024
+    write(tmp_path / "sys/fs/cgroup/a/memory.max", f"{GIB}\n")
+    write(tmp_path / "sys/fs/cgroup/a/b/memory.max", f"{3 * GIB}\n")
+    write(tmp_path / "proc/self/cgroup", "0::/a/b\n")
+    assert memory_limit_mib(tmp_path) == 1024
 
 
 def test_version_1_reads_the_memory_controllers_group(tmp_path: Path) -> None:
     """The limits of another controller's path are not taken."""
-    write(tmp_path / "cg/memory/docker/abc/memory.limit_in_bytes", f"{2 * GIB}\n")
-    write(tmp_path / "cg/memory/other/memory.limit_in_bytes", f"{GIB}\n")
-    write(tmp_path / "own", "5:cpu,cpuacct:/other\n4:memory:/docker/abc\n")
-    assert memory_limit_mib(tmp_path / "cg", tmp_path / "own") == 2048
+    write(tmp_path / "sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", f"{2 * GIB}\n")
+    write(tmp_path / "sys/fs/cgroup/memory/other/memory.limit_in_bytes", f"{GIB}\n")
+    write(tmp_path / "proc/self/cgroup", "5:cpu,cpuacct:/other\n4:memory:/docker/abc\n")
+    assert memory_limit_mib(tmp_path) == 2048
 
 
 @pytest.mark.parametrize("file", ["memory.max", "memory/memory.limit_in_bytes"])
 def test_within_a_container_the_mount_is_the_group(tmp_path: Path, file: str) -> None:
     """The path that /proc names is the engine's and not mounted; the mount's own limit counts."""
-    write(tmp_path / "cg" / file, f"{GIB}\n")
-    write(tmp_path / "own", "4:memory:/docker/abc\n0::/docker/abc\n")
-    assert memory_limit_mib(tmp_path / "cg", tmp_path / "own") == 1024
+    write(tmp_path / "sys/fs/cgroup" / file, f"{GIB}\n")
+    write(tmp_path / "proc/self/cgroup", "4:memory:/docker/abc\n0::/docker/abc\n")
+    assert memory_limit_mib(tmp_path) == 1024
 
 
 @pytest.mark.parametrize("text", ["max\n", "9223372036854771712\n"])
 def test_no_limit_is_none(tmp_path: Path, text: str) -> None:
     """`max`, or version 1's largest number, above what the machine has."""
-    write(tmp_path / "cg/memory.max", text)
-    write(tmp_path / "cg/memory/memory.limit_in_bytes", text)
-    assert memory_limit_mib(tmp_path / "cg", tmp_path / "absent") is None
+    write(tmp_path / "sys/fs/cgroup/memory.max", text)
+    write(tmp_path / "sys/fs/cgroup/memory/memory.limit_in_bytes", text)
+    assert memory_limit_mib(tmp_path) is None
 
 
 def test_without_a_limit_options_stay_as_they_are() -> None:

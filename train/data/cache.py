@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.cores import available_cores
 from edge.errors import CaseError, RunError
 from edge.npz import write_whole
 from train.data.cases import Slice, dataset_of, find_objects, find_sources, read_slices
@@ -111,7 +112,7 @@ def prepare_cache(
     groups = [sources[start : start + SOURCES_PER_SHARD] for start in range(0, len(sources), SOURCES_PER_SHARD)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing leave the interpreter lock
+        with ThreadPoolExecutor(available_cores()) as pool:  # decoding and resizing leave the interpreter lock
             shards = []
             for number, group in enumerate(groups):
                 shards.append(_shard(pool, folder, _shard_name(number), group, options))

@@ -16,6 +16,7 @@ import torch
 from train.networks.checkpoint import load_checkpoint
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.official import segment_image, segment_volume
+from train.threads import keep_to_available_cores
 
 
 def segment_file(case: Path, outputs: Path, checkpoint: Path | None) -> None:
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("outputs", type=Path, help="folder for the result")
     parser.add_argument("--checkpoint", type=Path, help="in the public layout; random weights if not given")
     arguments = parser.parse_args()
+    keep_to_available_cores()
     segment_file(arguments.case, arguments.outputs, arguments.checkpoint)
 
 
