@@ -25,6 +25,7 @@ from edge.encode import Embedding, encode_slices
 from edge.errors import RunError
 from edge.follow import follow_boxes
 from edge.geometry import Frame, box_around
+from edge.graph import refuse_forked_process
 from edge.merge import label_dtype, merge, nested_boxes
 from edge.preprocess import prepare, resize_to_frame
 from edge.region import encode_regions, regions_of_slices
@@ -95,7 +96,11 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
 
     A 2D image is a volume of one slice, on which every box lives. A model that takes no prompt answers once for all,
     with label 1, whatever boxes the case has.
+
+    Raises:
+        RunError: what the options ask for cannot be had, or see `edge.graph.refuse_forked_process`.
     """
+    refuse_forked_process()  # OpenCV would wait there, too
     options = options or Options()
     takes_boxes = engine.description.prompt == "box"
     case = case if takes_boxes else replace(case, boxes=_around_everything(case))

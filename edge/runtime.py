@@ -1,7 +1,8 @@
 """The engines: OpenVINO and ONNX Runtime behind one small protocol."""
 
 import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -15,23 +16,23 @@ from edge.cores import available_cores
 from edge.crop import CROP_PX
 from edge.engine_cache import EngineCache
 from edge.errors import ModelError, RunError
+from edge.graph import Array, Graph, Reach, StaysInItsProcess, decode_boxes, load_here, refuse_forked_process
 from edge.machine import has_fast_bf16, has_int8_instructions
 from edge.model_folder import CROP, DEFAULT_MODEL, ModelDescription, graph_files, model_hash, read_description
 from edge.openvino_import import import_openvino
-from edge.region import CELL_PX
-from edge.windows import cells_of, logit_maps, windows_around
 
 BACKENDS = ("openvino", "onnxruntime")
 PRECISIONS = ("f32", "bf16", "int8", "auto")
-Array = npt.NDArray[np.float32]
-Reach = float | None  # of a mask beyond its box, in px of the model frame; None: the whole frame
-Run = Callable[[dict[str, npt.NDArray]], Array]  # a decoder: named inputs -> its one output
 PORTS = {"encoder": ("images",), "decoder": ("embedding", "boxes")}
 ONE_BOX = np.array([[64, 64, 192, 192]], np.float32)
 
 
 class Engine(Protocol):
-    """A loaded model: two functions of arrays, and what they run on."""
+    """A loaded model: two functions of arrays, and what they run on.
+
+    Both may be called by several threads at once, and answer each as if it were alone. They run in the process that
+    loaded them; in one forked from it they raise RunError.
+    """
 
     description: ModelDescription
     backend: str  # with its version, such as "openvino 2026.4.1"
@@ -74,7 +75,8 @@ def load_engine(
 
     Raises:
         ModelError: the folder does not fit; says which file.
-        RunError: the engine is not installed or cannot run what was asked.
+        RunError: the engine is not installed or cannot run what was asked; or this process was forked from one that had
+            loaded an engine.
     """
     if backend not in BACKENDS:
         raise RunError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
@@ -87,6 +89,7 @@ def load_engine(
     if precision == "auto":
         precision = _fastest(backend, has_int8)
     files = graph_files(folder, description, backend, int8=precision == "int8")
+    load_here()
     if backend == "openvino":
         return OpenVinoEngine(description, files, precision, threads, cache)
     return OnnxRuntimeEngine(description, files, precision, threads)
@@ -98,11 +101,12 @@ def _fastest(backend: str, has_int8: bool) -> str:
     return "bf16" if backend == "openvino" and has_fast_bf16() else "f32"
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(StaysInItsProcess):
     """OpenVINO on the CPU, one stream: all threads work on one slice, which keeps latency and memory low.
 
     The encoder's graph is for one image. On two cores, batches of two and two streams of a thread each were not faster
-    beyond the noise of the machine, and a graph for any batch needs up to 50 MiB more.
+    beyond the noise of the machine, and a graph for any batch needs up to 50 MiB more. So calls of several threads take
+    turns, graph by graph.
     """
 
     def __init__(
@@ -134,22 +138,22 @@ class OpenVinoEngine:
         self.takes_regions = description.regions
         self._files = files
         self._compile = partial(EngineCache(cache).compile_graph, core, settings=settings)
-        self._requests: dict[tuple[str, int], Any] = {}
+        self._graphs: dict[tuple[str, int], Graph] = {}
+        self._loading = {stage: threading.Lock() for stage in PORTS}
         first_side = CROP_PX if description.crops else description.input_size
         with ThreadPoolExecutor(1) as pool:  # each graph is prepared on one core
             decoder = pool.submit(self._prepare_decoder, first_side)
-            self._request("encoder", first_side)
+            self._graph("encoder", first_side)
             decoder.result()
 
     def encode(self, images: Array) -> Array:
-        request = self._request("encoder", images.shape[-1])
-        embeddings = [_infer(request, {"images": image[None]}) for image in images]
+        graph = self._graph("encoder", images.shape[-1])
+        embeddings = [graph.run({"images": image[None]}) for image in images]
         return embeddings[0] if len(embeddings) == 1 else np.concatenate(embeddings)
 
     def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
-        request = self._request("decoder", self._side_of(embedding))
-        ports = [port.any_name for port in request.model_inputs]
-        return _decode(partial(_infer, request), ports, {"embedding": embedding, "boxes": boxes}, reach_px)
+        graph = self._graph("decoder", self._side_of(embedding))
+        return decode_boxes(graph, {"embedding": embedding, "boxes": boxes}, reach_px)
 
     def _side_of(self, embedding: Array) -> int:
         return embedding.shape[-1] * self.description.input_size // self.description.embedding_shape[-1]
@@ -160,22 +164,26 @@ class OpenVinoEngine:
         cells = side * grid // self.description.input_size
         self.decode(np.zeros((1, channels, cells, cells), np.float32), ONE_BOX, reach_px=0)
 
-    def _request(self, stage: str, side: int) -> Any:
+    def _graph(self, stage: str, side: int) -> Graph:
         """The prepared graph of a stage for frames, regions or crops of `side` px, loaded when it is first needed."""
-        if (stage, side) not in self._requests:
-            path = self._files[stage]
-            shapes = _shapes(self.description, side)
-            identity = f"{model_hash(self.description)} {self.backend} {path.name}"
-            with _as_model_error(path):
-                compiled = self._compile(path, identity=identity, shapes=shapes)
-                ports = {port.any_name: _dimensions(port.partial_shape) for port in compiled.inputs}
-                _check_ports(path, stage, ports, shapes)
-                self._requests[stage, side] = compiled.create_infer_request()
-        return self._requests[stage, side]
+        refuse_forked_process()
+        with self._loading[stage]:
+            if (stage, side) not in self._graphs:
+                path = self._files[stage]
+                shapes = _shapes(self.description, side)
+                identity = f"{model_hash(self.description)} {self.backend} {path.name}"
+                with _as_model_error(path):
+                    compiled = self._compile(path, identity=identity, shapes=shapes)
+                    ports = {port.any_name: _dimensions(port.partial_shape) for port in compiled.inputs}
+                    _check_ports(path, stage, ports, shapes)
+                    # outputs are copied out of the request's buffer, which the next call writes again
+                    infer = partial(compiled.create_infer_request().infer, share_inputs=True, share_outputs=False)
+                    self._graphs[stage, side] = Graph(list(ports), lambda inputs: infer(inputs)[0], in_turn=True)
+            return self._graphs[stage, side]
 
 
-class OnnxRuntimeEngine:
-    """ONNX Runtime on the CPU, in float32 or with INT8 graphs."""
+class OnnxRuntimeEngine(StaysInItsProcess):
+    """ONNX Runtime on the CPU, in float32 or with INT8 graphs; calls of several threads run side by side."""
 
     takes_regions = False
 
@@ -195,41 +203,27 @@ class OnnxRuntimeEngine:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = False  # the arena keeps the largest block of boxes for ever
-        sessions = {}
+        self._graphs = {}
         for stage, path in files.items():
             side = CROP_PX if stage.startswith(CROP) else description.input_size
             with _as_model_error(path):
                 session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
                 ports = {port.name: port.shape for port in session.get_inputs()}
                 _check_ports(path, stage.removeprefix(CROP), ports, _shapes(description, side))
-                sessions[stage] = session
-        self._sessions = sessions
+                self._graphs[stage] = Graph(list(ports), partial(_run_session, session), in_turn=False)
 
     def encode(self, images: Array) -> Array:
         whole = images.shape[-1] == self.description.input_size
-        return self._sessions["encoder" if whole else f"{CROP}encoder"].run(None, {"images": images})[0]
+        return self._graphs["encoder" if whole else f"{CROP}encoder"].run({"images": images})
 
     def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
         whole = embedding.shape[-1] == self.description.embedding_shape[-1]
-        session = self._sessions["decoder" if whole else f"{CROP}decoder"]
-        ports = [port.name for port in session.get_inputs()]
-        inputs = {"embedding": embedding, "boxes": boxes}
-        return _decode(lambda feed: session.run(None, feed)[0], ports, inputs, reach_px)
+        graph = self._graphs["decoder" if whole else f"{CROP}decoder"]
+        return decode_boxes(graph, {"embedding": embedding, "boxes": boxes}, reach_px)
 
 
-def _infer(request: Any, inputs: dict[str, npt.NDArray]) -> Array:
-    contiguous = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-    # the request's output buffer is written again by the next call, so outputs are copied out of it, not shared
-    return request.infer(contiguous, share_inputs=True, share_outputs=False)[0]
-
-
-def _decode(run: Run, ports: list[str], inputs: dict[str, Array], reach_px: Reach) -> Array:
-    """Logit maps (N, 4h, 4w) from a decoder that takes the cells to upscale, or from one that always does all."""
-    if "cells" not in ports:
-        return run(inputs)
-    grid = inputs["embedding"].shape[-1]
-    windows = windows_around(inputs["boxes"], reach_px, grid, CELL_PX)
-    return logit_maps(run({**inputs, "cells": cells_of(windows, grid)}), windows, grid)
+def _run_session(session: Any, inputs: dict[str, npt.NDArray]) -> Array:
+    return session.run(None, inputs)[0]
 
 
 def _missing(backend: str, other: str) -> RunError:

@@ -18,6 +18,15 @@ class Segmenter:
     from edge import Segmenter
     segmenter = Segmenter()
     labels = segmenter.segment_arrays(image, boxes)
+
+    Any number of threads may share one: each gets the labels it would get alone. They get no more done together than
+    one after the other with OpenVINO, whose graphs they take turns at (a Xeon with AVX-512 and VNNI, two threads of one
+    core that others used too, 4 small pictures, INT8, two threads: 11.6, 10.7 and 11.4 cases per second by 1, 2 and 4
+    callers), and a little more with ONNX Runtime, where they run side by side (f32, one thread: 4.9, 5.5 and 6.2);
+    `python -m export.callers` measures it. The memory limit is reckoned for one case at a time.
+
+    Not to be sent to another process: make one in each. A process forked after one was made can have none (RunError);
+    `multiprocessing`'s `spawn` and `forkserver` are right.
     """
 
     def __init__(

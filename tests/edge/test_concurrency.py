@@ -1,0 +1,182 @@
+"""One Segmenter for many threads, and what becomes of it in other processes."""
+
+import copy
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge import Case, Options, RunError, Segmenter, load_engine, make_case
+from edge.runtime import BACKENDS
+
+ROOT = Path(__file__).parents[2]
+CALLERS, ROUNDS = 3, 4
+
+
+def picture(angle: float) -> Case:
+    """Two bright ellipses on grey, turned by an angle; boxes around them."""
+    y, x = np.mgrid[:160, :200]
+    image = np.full((160, 200), 60, np.uint8)
+    boxes = []
+    for row, column in ((50, 60), (110, 140)):
+        u = (x - column) * np.cos(angle) + (y - row) * np.sin(angle)
+        v = (y - row) * np.cos(angle) - (x - column) * np.sin(angle)
+        inside = (u / 40) ** 2 + (v / 12) ** 2 <= 1
+        image[inside] = 180
+        rows, columns = np.nonzero(inside)
+        boxes.append([columns.min(), rows.min(), columns.max(), rows.max()])
+    return make_case(f"2DBox_US_{angle}", image, np.array(boxes))
+
+
+def volume(angle: float) -> Case:
+    """Three slices of the picture."""
+    flat = picture(angle)
+    low, high = np.insert(flat.boxes[:, :2], 2, 0, axis=1), np.insert(flat.boxes[:, 2:], 2, 2, axis=1)
+    return make_case(f"3DBox_CT_{angle}", np.stack([flat.image[..., 0]] * 3), np.concatenate([low, high], axis=1))
+
+
+CASES = [picture(0.7), picture(-0.7), volume(0.2)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("precision", ["f32", "auto"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_that_share_a_segmenter_each_get_the_mask_made_alone(
+    backend: str, precision: str, threads: int
+) -> None:
+    """The model that ships, three callers with three different cases, over and over."""
+    segmenter = Segmenter(backend=backend, precision=precision, threads=threads)
+    alone = [segmenter.segment(case).labels for case in CASES]
+    assert all(labels.max() == 2 for labels in alone)
+
+    def work(first: int) -> list[bool]:
+        turns = [(first + turn) % len(CASES) for turn in range(ROUNDS)]
+        return [np.array_equal(segmenter.segment(CASES[at]).labels, alone[at]) for at in turns]
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        assert [all(right) for right in pool.map(work, range(CALLERS))] == [True] * CALLERS
+
+
+def test_a_graph_that_several_threads_need_first_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regions of 112 px, of which nothing is loaded yet, asked for by four threads at the same time."""
+    engine = load_engine(threads=2)
+    loaded = []
+    compile_graph = engine._compile
+    monkeypatch.setattr(engine, "_compile", lambda path, **given: loaded.append(path) or compile_graph(path, **given))
+    region = np.random.default_rng(0).random((1, 3, 112, 112), dtype=np.float32)
+    start = threading.Barrier(4)
+
+    def work(_caller: int) -> np.ndarray:
+        start.wait()
+        return engine.encode(region)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(work, range(4)))
+    assert len(loaded) == 1
+    assert all(np.array_equal(answer, answers[0]) for answer in answers)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "use", ["segmenter.segment(CASES[2])", "Segmenter(threads=1)", "segmenter.engine.encode(IMAGE)"]
+)
+def test_a_forked_process_says_that_engines_do_not_survive_a_fork(backend: str, use: str) -> None:
+    """While a thread of the parent runs the engine: no hang, no mask, whether the child uses it or loads its own."""
+    script = f"""
+        import multiprocessing, threading, warnings
+        import numpy as np
+        from edge import RunError, Segmenter
+        from tests.edge.test_concurrency import CASES
+
+        warnings.simplefilter("ignore")
+        IMAGE = np.zeros((1, 3, 56, 56), np.float32)
+
+        def child(answers):
+            try:
+                {use}
+                answers.put("nothing raised")
+            except RunError as error:
+                answers.put(str(error))
+
+        segmenter = Segmenter(backend={backend!r}, precision="f32", threads=2)
+        done = threading.Event()
+
+        def keep_busy():
+            while not done.is_set():
+                segmenter.segment(CASES[2])
+
+        busy = threading.Thread(target=keep_busy)
+        busy.start()
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+        for _ in range(3):
+            process = context.Process(target=child, args=(answers,), daemon=True)
+            process.start()
+            print(answers.get(timeout=30))
+        done.set()
+        busy.join()
+        assert segmenter.segment(CASES[0]).labels.max() == 2  # the parent goes on
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+    assert run.returncode == 0, run.stderr
+    messages = run.stdout.splitlines()
+    assert len(messages) == 3
+    for message in messages:
+        assert "had loaded an engine, and engines do not survive a fork" in message and "'spawn'" in message
+
+
+def test_a_process_forked_before_an_engine_is_loaded_loads_its_own(tiny_model: Path) -> None:
+    """And a parent that was only asked for one it cannot have has loaded none."""
+    script = f"""
+        import multiprocessing
+        from edge import RunError, Segmenter
+
+        def child(answers):
+            answers.put(Segmenter({str(tiny_model)!r}, threads=1).engine.threads)
+
+        try:
+            Segmenter({str(tiny_model)!r}, backend="tensorrt")
+        except RunError:
+            pass
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+        context.Process(target=child, args=(answers,), daemon=True).start()
+        print(answers.get(timeout=60))
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+    assert (run.stdout.strip(), run.returncode) == ("1", 0), run.stderr
+
+
+def segment_in_a_process_of_its_own(model: Path) -> np.ndarray:
+    return Segmenter(model, threads=1, options=Options(loose_px=0)).segment(CASES[0]).labels
+
+
+def test_a_spawned_process_makes_its_own(tiny_model: Path) -> None:
+    """The same mask, after a Segmenter was made in the parent."""
+    here = segment_in_a_process_of_its_own(tiny_model)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.apply_async(segment_in_a_process_of_its_own, (tiny_model,)).get(timeout=60)
+    assert np.array_equal(here, there) and here.max() == 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_segmenter_is_not_sent_to_another_process(tiny_model: Path, backend: str) -> None:
+    """As an argument of a spawned process, or for a pool: an error in the parent that says what to do instead."""
+    segmenter = Segmenter(tiny_model, backend=backend, threads=1)
+    for send in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(RunError, match="cannot be sent to another process; make a Segmenter"):
+            send(segmenter)
+    process = multiprocessing.get_context("spawn").Process(target=print, args=(segmenter.segment,))
+    with pytest.raises(RunError, match="cannot be sent to another process"):
+        process.start()
