@@ -59,6 +59,11 @@ class SliceRanges:
         return np.sqrt((1 - ((z - self.middle) / half) ** 2).clip(min=0))
 
 
+def widened(boxes: ModelBoxes, by_px: float) -> ModelBoxes:
+    """Boxes (N, 4) that reach farther on every side."""
+    return boxes + np.array([-by_px, -by_px, by_px, by_px], np.float32)
+
+
 def reach_within_boxes(scale: float) -> float:
     """How far from a box logits are needed where labels stay within their boxes, in model pixels, `scale` of the image.
 
@@ -126,7 +131,7 @@ def decode_propagating(
 
 def decode_crops(
     encode: Callable[[npt.NDArray[np.float32]], Embedding],
-    decode: Callable[[Embedding, ModelBoxes, float], Logits],
+    decode: Callable[[Embedding, ModelBoxes, ModelBoxes], Logits],
     prepare_crop: Callable[[int, Crop], npt.NDArray[np.float32]],
     prompts: npt.NDArray[np.float64],
     ranges: SliceRanges,
@@ -136,6 +141,7 @@ def decode_crops(
     """Every box on each slice of its range, each in a crop of its own (`edge.crop`).
 
     Args:
+        decode: embeddings, prompts, and of each the box that its labels stay within, to logits.
         prepare_crop: slice index and crop to network input (3, s, s).
         prompts: (D, N, 4), the boxes on each slice in px of the image.
         block: boxes encoded and decoded at once, of one slice or several.
@@ -151,10 +157,15 @@ def decode_crops(
         crops = [crop_around(box) for box in boxes]
         embeddings = encode(np.stack([prepare_crop(z, crop) for (z, _), crop in zip(chosen, crops, strict=True)]))
         extents = expected_extents(boxes, loose_px)
-        in_crops = np.concatenate([crop.boxes_to_model(box[None]) for crop, box in zip(crops, extents, strict=True)])
-        reach_px = reach_within_boxes(max(crop.scale for crop in crops))
-        for (z, row), logits, crop in zip(chosen, decode(embeddings, in_crops, reach_px), crops, strict=True):
+        prompted = np.concatenate([crop.boxes_to_model(box[None]) for crop, box in zip(crops, extents, strict=True)])
+        within = np.concatenate([_looked_at(crop, box) for crop, box in zip(crops, boxes, strict=True)])
+        for (z, row), logits, crop in zip(chosen, decode(embeddings, prompted, within), crops, strict=True):
             yield z, row, logits, crop
+
+
+def _looked_at(crop: Crop, box: npt.NDArray[np.float64]) -> ModelBoxes:
+    """Where in its crop, (1, 4), logits are needed for labels within a box of the image, whatever prompts for them."""
+    return widened(crop.boxes_to_model(box[None]), reach_within_boxes(crop.scale))
 
 
 def _rows_on(ranges: SliceRanges, z: int) -> npt.NDArray[np.intp]:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from edge.errors import RunError
 from edge.region import CELL_PX
-from edge.windows import cells_of, logit_maps, windows_around
+from edge.windows import cells_of, logit_maps, windows_over
 
 Array = npt.NDArray[np.float32]
-Reach = float | None  # of a mask beyond its box, in px of the model frame; None: the whole frame
+Within = Array | None  # boxes (N, 4) in the model frame, outside of which a mask is not looked at; None: everywhere
 Run = Callable[[dict[str, npt.NDArray]], Array]  # named inputs -> the one output
 
 
@@ -80,10 +80,12 @@ def refuse_forked_process() -> None:
         )
 
 
-def decode_boxes(graph: Graph, inputs: dict[str, Array], reach_px: Reach) -> Array:
+def decode_boxes(graph: Graph, embedding: Array, boxes: Array, within: Within) -> Array:
     """Logit maps (N, 4h, 4w) from a decoder that takes the cells to upscale, or from one that always does all."""
+    inputs = {"embedding": embedding, "boxes": boxes}
     if "cells" not in graph.ports:
         return graph.run(inputs)
-    grid = inputs["embedding"].shape[-1]
-    windows = windows_around(inputs["boxes"], reach_px, grid, CELL_PX)
+    grid = embedding.shape[-1]
+    everywhere = np.tile(np.array([0, 0, grid, grid], np.float32) * CELL_PX, (len(boxes), 1))
+    windows = windows_over(everywhere if within is None else within, grid, CELL_PX)
     return logit_maps(graph.run({**inputs, "cells": cells_of(windows, grid)}), windows, grid)

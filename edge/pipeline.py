@@ -20,6 +20,7 @@ from edge.decode import (
     decode_each,
     decode_propagating,
     reach_within_boxes,
+    widened,
 )
 from edge.encode import Embedding, encode_slices
 from edge.errors import RunError
@@ -157,7 +158,11 @@ def _frames(
     prepare_slice = watch.timed("preprocess", lambda z: prepare(slices[z], frame.size, normalise))
     encode = watch.timed("encode", engine.encode)
     reach_px = None if official else reach_within_boxes(frame.scale) if walk.bounded else REACH_PX
-    decode = watch.timed("decode", lambda embedding, prompts: engine.decode(embedding, prompts, reach_px))
+
+    def decode_within_reach(embedding: Embedding, prompts: ModelBoxes) -> Logits:
+        return engine.decode(embedding, prompts, None if reach_px is None else widened(prompts, reach_px))
+
+    decode = watch.timed("decode", decode_within_reach)
 
     to_model = partial(frame.boxes_to_model, truncate=official)
     prompts = to_model(walk.prompts)

@@ -16,7 +16,7 @@ from edge.cores import available_cores
 from edge.crop import CROP_PX
 from edge.engine_cache import EngineCache
 from edge.errors import ModelError, RunError
-from edge.graph import Array, Graph, Reach, StaysInItsProcess, decode_boxes, load_here, refuse_forked_process
+from edge.graph import Array, Graph, StaysInItsProcess, Within, decode_boxes, load_here, refuse_forked_process
 from edge.machine import has_fast_bf16, has_int8_instructions
 from edge.model_folder import CROP, DEFAULT_MODEL, ModelDescription, graph_files, model_hash, read_description
 from edge.openvino_import import import_openvino
@@ -46,12 +46,13 @@ class Engine(Protocol):
         S is the model frame's, of a model with `description.crops` CROP_PX too.
         """
 
-    def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
+    def decode(self, embedding: Array, boxes: Array, within: Within = None) -> Array:
         """Logits (N, 4h, 4w), owned by the caller, of boxes (N, 4).
 
         Args:
             embedding: (1, C, h, w) of a frame, all boxes in it; or (N, C, h, w) of crops, each box in its own.
-            reach_px: pixels farther than this from their box need not be computed, and may be `edge.windows.OUTSIDE`.
+            within: (N, 4), of each box the box outside of which pixels need not be computed, and may be
+                `edge.windows.OUTSIDE`; None: all are.
         """
 
 
@@ -151,9 +152,9 @@ class OpenVinoEngine(StaysInItsProcess):
         embeddings = [graph.run({"images": image[None]}) for image in images]
         return embeddings[0] if len(embeddings) == 1 else np.concatenate(embeddings)
 
-    def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
+    def decode(self, embedding: Array, boxes: Array, within: Within = None) -> Array:
         graph = self._graph("decoder", self._side_of(embedding))
-        return decode_boxes(graph, {"embedding": embedding, "boxes": boxes}, reach_px)
+        return decode_boxes(graph, embedding, boxes, within)
 
     def _side_of(self, embedding: Array) -> int:
         return embedding.shape[-1] * self.description.input_size // self.description.embedding_shape[-1]
@@ -162,7 +163,7 @@ class OpenVinoEngine(StaysInItsProcess):
         """Load it, and run it once while the encoder is still loaded: the first run takes 0.07 s longer."""
         channels, grid, _ = self.description.embedding_shape
         cells = side * grid // self.description.input_size
-        self.decode(np.zeros((1, channels, cells, cells), np.float32), ONE_BOX, reach_px=0)
+        self.decode(np.zeros((1, channels, cells, cells), np.float32), ONE_BOX, within=ONE_BOX)
 
     def _graph(self, stage: str, side: int) -> Graph:
         """The prepared graph of a stage for frames, regions or crops of `side` px, loaded when it is first needed."""
@@ -216,10 +217,10 @@ class OnnxRuntimeEngine(StaysInItsProcess):
         whole = images.shape[-1] == self.description.input_size
         return self._graphs["encoder" if whole else f"{CROP}encoder"].run({"images": images})
 
-    def decode(self, embedding: Array, boxes: Array, reach_px: Reach = None) -> Array:
+    def decode(self, embedding: Array, boxes: Array, within: Within = None) -> Array:
         whole = embedding.shape[-1] == self.description.embedding_shape[-1]
         graph = self._graphs["decoder" if whole else f"{CROP}decoder"]
-        return decode_boxes(graph, {"embedding": embedding, "boxes": boxes}, reach_px)
+        return decode_boxes(graph, embedding, boxes, within)
 
 
 def _run_session(session: Any, inputs: dict[str, npt.NDArray]) -> Array:

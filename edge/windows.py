@@ -11,19 +11,16 @@ OUTSIDE = np.float32(-1)  # logit of a pixel that was not asked for
 Windows = npt.NDArray[np.int64]  # (N, 4): first row, first column, one past the last row, one past the last column
 
 
-def windows_around(boxes: npt.NDArray[np.float32], reach_px: float | None, grid: int, cell_px: int) -> Windows:
-    """Windows in cells of a grid x grid embedding that hold every pixel within `reach_px` of a box.
+def windows_over(within: npt.NDArray[np.float32], grid: int, cell_px: int) -> Windows:
+    """Windows in cells of a grid x grid embedding that hold every pixel of boxes, each its own.
 
     Args:
-        boxes: (N, 4) x_min y_min x_max y_max in the model frame.
-        reach_px: None: the whole frame.
+        within: (N, 4) x_min y_min x_max y_max in the model frame.
         cell_px: side of a cell in the model frame.
     """
-    if reach_px is None:
-        return np.tile(np.array([0, 0, grid, grid]), (len(boxes), 1))
-    corners = boxes[:, [1, 0, 3, 2]].astype(np.float64)
-    first = np.floor((corners[:, :2] - reach_px) / cell_px).clip(0, grid - 1)
-    stop = (np.floor((corners[:, 2:] + reach_px) / cell_px) + 1).clip(first + 1, grid)
+    corners = within[:, [1, 0, 3, 2]].astype(np.float64)
+    first = np.floor(corners[:, :2] / cell_px).clip(0, grid - 1)
+    stop = (np.floor(corners[:, 2:] / cell_px) + 1).clip(first + 1, grid)
     return np.concatenate([first, stop], axis=1).astype(np.int64)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from edge.cores import available_cores
 from edge.crop import CROP_PX, SHOWN_PX
-from edge.decode import reach_within_boxes
+from edge.decode import reach_within_boxes, widened
 from edge.errors import RunError
 from edge.machine import describe_machine
 from edge.model_folder import read_description
@@ -56,7 +56,7 @@ def measure_speed(network: LiteMedSAM, engines: Mapping[str, Engine]) -> list[Sp
     for title, engine in runners.items():
         tasks[title, 0] = partial(engine.encode, image)
         for count in BOX_COUNTS:
-            tasks[title, count] = partial(engine.decode, embedding, boxes[:count], REACH_PX)
+            tasks[title, count] = partial(engine.decode, embedding, boxes[:count], widened(boxes[:count], REACH_PX))
         if crops:
             tasks[title, -1] = partial(segment_crops, engine)
     ms = run_in_turn(tasks, seconds=EXPORT_SECONDS)[0]
@@ -77,7 +77,7 @@ def segment_crops(engine: Engine) -> np.ndarray:
     images = rng.random((CROPS, 3, CROP_PX, CROP_PX), dtype=np.float32)
     rim = (CROP_PX - SHOWN_PX) / 2
     boxes = np.tile(np.array([rim, rim, CROP_PX - rim - 1, CROP_PX - rim - 1], np.float32), (CROPS, 1))
-    return engine.decode(engine.encode(images), boxes, reach_within_boxes(1.0))
+    return engine.decode(engine.encode(images), boxes, widened(boxes, reach_within_boxes(1.0)))
 
 
 def available_engines(folder: Path) -> dict[str, Engine]:
@@ -177,7 +177,7 @@ def main() -> None:
     for title, engine in engines.items():
         tasks[title, 0] = partial(engine.encode, image)
         tasks[title, whole] = partial(engine.decode, embedding, boxes)
-        tasks[title, near] = partial(engine.decode, embedding, boxes, REACH_PX)
+        tasks[title, near] = partial(engine.decode, embedding, boxes, widened(boxes, REACH_PX))
         if engine.description.crops:
             tasks[title, crop] = partial(segment_crops, engine)
     ms, rounds = run_in_turn(tasks, MANY_ROUNDS, MOST_SECONDS)

@@ -64,7 +64,7 @@ class TorchEngine:
         return self._network.image_encoder(torch.from_numpy(images).to(self._device)).cpu().numpy()
 
     @torch.inference_mode()
-    def decode(self, embedding: Array, boxes: Array, reach_px: float | None = None) -> Array:
+    def decode(self, embedding: Array, boxes: Array, within: Array | None = None) -> Array:
         images = torch.from_numpy(embedding).to(self._device)
         prompts = torch.from_numpy(boxes).to(self._device)
         image_of_box = (

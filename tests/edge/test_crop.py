@@ -87,7 +87,7 @@ class _Fills:
         self.seen.append(images.shape)
         return images
 
-    def decode(self, embedding: np.ndarray, boxes: np.ndarray, reach_px: float | None = None) -> np.ndarray:
+    def decode(self, embedding: np.ndarray, boxes: np.ndarray, within: np.ndarray | None = None) -> np.ndarray:
         if len(embedding) == len(boxes):
             return embedding[:, 0] - np.float32(0.5)
         return np.tile(embedding[:1, 0] - np.float32(0.5), (len(boxes), 1, 1))
@@ -172,7 +172,7 @@ def test_the_network_is_prompted_with_the_expected_extent_in_the_crop_around_the
     box = np.array([[30, 20, 69, 39]], float)
     prompts: list[np.ndarray] = []
     engine: Any = _Fills()
-    engine.decode = lambda embedding, boxes, reach_px: prompts.append(boxes) or _Fills().decode(embedding, boxes)
+    engine.decode = lambda embedding, boxes, within: prompts.append(boxes) or _Fills().decode(embedding, boxes)
     for options in (Options(), Options(loose_px=0)):
         segment(make_case("2DBox_US_1", np.dstack([image] * 3), box), engine, options)
     crop = crop_around(box[0])

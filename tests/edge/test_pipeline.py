@@ -197,7 +197,7 @@ class DotEngine:
     def encode(self, images: np.ndarray) -> np.ndarray:
         return np.zeros((len(images), 1, 1, 1), np.float32)
 
-    def decode(self, embedding: np.ndarray, boxes: np.ndarray, reach_px: float | None = None) -> np.ndarray:
+    def decode(self, embedding: np.ndarray, boxes: np.ndarray, within: np.ndarray | None = None) -> np.ndarray:
         self.boxes.append(boxes.tolist())
         logits = np.full((len(boxes), 256, 256), -10, np.float32)
         logits[:, 100, 70], logits[:, 101, 71] = 7, -1

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from edge.windows import OUTSIDE, cells_of, logit_maps, windows_around
+from edge.decode import widened
+from edge.graph import Graph, decode_boxes
+from edge.windows import OUTSIDE, cells_of, logit_maps, windows_over
 
 BOX = np.array([[8, 13, 11, 20]], np.float32)  # columns 2 to 2 and rows 3 to 5 of cells of 4 px
 
@@ -14,18 +16,30 @@ BOX = np.array([[8, 13, 11, 20]], np.float32)  # columns 2 to 2 and rows 3 to 5 
 )
 def test_a_window_holds_every_cell_within_reach_and_no_other(reach_px: float, window: list[int]) -> None:
     """On 8 x 8 cells of 4 px. x 8 to 11 widened by 0.5 begins in column 1, by 1 it ends at 12, in column 3."""
-    assert windows_around(BOX, reach_px, 8, 4).tolist() == [window]
+    assert windows_over(widened(BOX, reach_px), 8, 4).tolist() == [window]
 
 
-def test_without_a_reach_it_is_the_whole_frame() -> None:
-    """One window per box all the same."""
-    assert windows_around(np.repeat(BOX, 2, axis=0), None, 8, 4).tolist() == [[0, 0, 8, 8]] * 2
+@pytest.mark.parametrize("within", [None, BOX])
+def test_without_boxes_to_stay_within_all_cells_are_decoded(within: np.ndarray | None) -> None:
+    """Two boxes on 8 x 8 cells: all 64 of each; or the three cells that each has."""
+    asked: list[np.ndarray] = []
+
+    def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        asked.append(inputs["cells"])
+        return np.zeros((len(inputs["cells"]), 4, 4), np.float32)
+
+    graph = Graph(["embedding", "boxes", "cells"], run, in_turn=False)
+    boxes = np.repeat(BOX, 2, axis=0)
+    logits = decode_boxes(graph, np.zeros((1, 1, 8, 8), np.float32), boxes, None if within is None else boxes)
+    assert logits.shape == (2, 32, 32)
+    expected = list(range(128)) if within is None else [26, 34, 42, 64 + 26, 64 + 34, 64 + 42]
+    assert asked[0].tolist() == expected
 
 
 def test_a_box_outside_the_frame_still_has_a_cell() -> None:
     """The nearest one: a decoder is never asked for nothing."""
     boxes = np.array([[-50, -50, -40, -40], [90, 90, 99, 99]], np.float32)
-    assert windows_around(boxes, 0, 8, 4).tolist() == [[0, 0, 1, 1], [7, 7, 8, 8]]
+    assert windows_over(boxes, 8, 4).tolist() == [[0, 0, 1, 1], [7, 7, 8, 8]]
 
 
 def test_cells_are_numbered_box_by_box_row_by_row() -> None:

@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 
+from edge.decode import widened
 from edge.errors import ModelError, RunError
 from edge.model_folder import FORMAT, STAGES, file_hash, read_description
 from edge.runtime import BACKENDS, load_engine
@@ -104,7 +105,7 @@ def test_what_is_out_of_reach_is_not_computed_and_the_rest_is_the_same(
 ) -> None:
     """Within 5 px of its box every logit is that of the whole frame; farther than the next cell it is OUTSIDE."""
     engine, boxes = load_engine(exported.folder, backend=backend), BOXES[[0, 2]]
-    whole, near = engine.decode(answers[0], boxes), engine.decode(answers[0], boxes, 5)
+    whole, near = engine.decode(answers[0], boxes), engine.decode(answers[0], boxes, widened(boxes, 5))
     assert np.array_equal(near == OUTSIDE, near != whole)
     for logits, (left, top, right, bottom) in zip(near != OUTSIDE, boxes.astype(int), strict=True):
         assert logits[max(top - 5, 0) : bottom + 6, left - 5 : right + 6].all()
@@ -161,7 +162,7 @@ def test_each_box_is_decoded_in_its_own_crop_as_the_network_does(
     assert whole.shape == (3, 56, 56)
     assert np.abs(whole - expected).max() < 1e-4 * np.abs(expected).max()
     assert np.abs(engine.decode(embeddings[1:2], boxes[1:2]) - expected[1:2]).max() < 1e-4 * np.abs(expected).max()
-    near = engine.decode(embeddings, boxes, 2.0)[2]
+    near = engine.decode(embeddings, boxes, widened(boxes, 2))[2]
     assert np.abs(near[4:52, 20:32] - expected[2, 4:52, 20:32]).max() < 1e-4 * np.abs(expected).max()
     assert (near[:, :16] == -1).all() and (near[:, 36:] == -1).all()
 
