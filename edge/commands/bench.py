@@ -1,0 +1,134 @@
+"""`samedge bench`: seconds, memory and scores, of one configuration or several."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge.commands.group import fail
+from edge.commands.options import (
+    BackendOption,
+    EncodeOption,
+    ModelOption,
+    ModeOption,
+    PrecisionOption,
+    QuietOption,
+    ThreadsOption,
+    VolumeOption,
+    load_segmenter,
+)
+from edge.errors import RunError
+
+if TYPE_CHECKING:
+    from edge.bench import Configuration
+    from edge.segmenter import Segmenter
+
+
+def bench(
+    cases: Annotated[Path, typer.Argument(help="Folder of cases, or one .npz file.")],
+    model: ModelOption = None,
+    backend: BackendOption = "openvino",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
+    mode: ModeOption = "fast",
+    volume: VolumeOption = "auto",
+    encode: EncodeOption = "auto",
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            help="In turn, such as openvino:f32,openvino:bf16:official,openvino:slices; official-cost: see below."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="What official-cost runs with; random weights, as fast, if not given.")
+    ] = None,
+    process: Annotated[bool, typer.Option(help="A fresh process per case, as the challenge does.")] = False,
+    match: Annotated[str, typer.Option(help="Only cases whose name is like this, such as '2DBox_*'.")] = "*",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all measurements here ('-': stdout).")] = None,
+    resume: Annotated[bool, typer.Option(help="Take over what --json's file already holds, measure the rest.")] = False,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per case here.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Time every case stage by stage, with peak memory and, where the file holds the truth, DSC and NSD.
+
+    With --process, --compare also takes official-cost: the public baseline as it is, in PyTorch, the encoder again for
+    every box of every slice, box by box (needs the export extra).
+    """
+    from edge.bench import Configuration, Measurement, measure_all, with_ratios
+    from edge.bench_report import bench_report, measured_before, print_bench, write_bench_csv
+    from edge.case import find_cases
+    from edge.model_folder import DEFAULT_MODEL
+    from edge.progress import track
+    from edge.report import describe_engine, write_json
+
+    base = Configuration(
+        model or DEFAULT_MODEL, backend, precision, threads, mode, volume, encode, checkpoint=checkpoint
+    )
+    configurations = _compared(base, compare)
+    file = None if json_file == Path("-") else json_file
+    if resume and file is None:
+        raise RunError("--resume goes on with a file: add --json FILE")
+    paths = [path for path in find_cases(cases) if fnmatch(path.stem, match)]
+    if not paths:
+        raise RunError(f"{cases}: no case's name is like {match!r}")
+    loaded = _segmenters(configurations, process)
+    engines = [describe_engine(segmenter.engine) for segmenter in loaded.values() if segmenter]
+    if process:  # their memory and threads are not to weigh on what is measured
+        loaded = dict.fromkeys(loaded)
+    before = measured_before(file, engines, per_process=process) if resume and file else []
+    measurements: list[Measurement] = []
+    for measured in track(measure_all(paths, loaded, before), len(paths) * len(loaded), quiet=quiet):
+        measurements = with_ratios([*measurements, measured])
+        if file:  # each time, for --resume
+            write_json(file, bench_report(measurements, engines, per_process=process))
+    report = bench_report(measurements, engines, per_process=process)
+    if json_file == Path("-"):
+        write_json(json_file, report)
+    else:
+        print_bench(report)
+    if csv_file is not None:
+        write_bench_csv(csv_file, measurements)
+    fail([f"{m.error} [{m.configuration}]" for m in measurements if m.error])
+
+
+def _segmenters(configurations: Sequence["Configuration"], process: bool) -> "dict[Configuration, Segmenter | None]":
+    """The loaded model of each configuration; None of one that is another program."""
+    for one in configurations:
+        if one.baseline and not process:
+            raise RunError(f"{one.baseline} is another program and runs in processes of its own: add --process")
+
+    def load(one: "Configuration") -> "Segmenter":
+        chosen = {"mode": one.mode, "volume": one.volume, "encode": one.encode}
+        return load_segmenter(one.model, one.backend, one.precision, one.threads, **chosen)
+
+    return {one: None if one.baseline else load(one) for one in configurations}
+
+
+def _compared(base: "Configuration", compare: str | None) -> "list[Configuration]":
+    """The base configuration, or each of `compare`'s, such as `openvino:bf16,openvino:f32:official:fixed`."""
+    from edge.bench import baselines
+    from edge.pipeline import ENCODED, MODES, VOLUME_POLICIES
+    from edge.runtime import BACKENDS, PRECISIONS
+
+    if compare is None:
+        return [base]
+    known: dict[str, Sequence[str]] = {
+        "backend": BACKENDS,
+        "precision": PRECISIONS,
+        "mode": MODES,
+        "volume": VOLUME_POLICIES[1:],  # auto is a precision here
+        "encode": ENCODED[1:],
+        "baseline": list(baselines()),
+    }
+    configurations = []
+    for item in compare.split(","):
+        words = item.strip().split(":")
+        changes: dict[str, Any] = {field: word for word in words for field, values in known.items() if word in values}
+        if len(changes) != len(words):
+            options = "; ".join(" or ".join(values) for values in known.values())
+            raise RunError(f"compare takes words joined by colons, at most one of each kind ({options}), got {item!r}")
+        configurations.append(replace(base, **changes))
+    return list(dict.fromkeys(configurations))

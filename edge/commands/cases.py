@@ -1,0 +1,62 @@
+"""`samedge cases`: make phantoms, check case files."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from edge.errors import RunError
+
+app = typer.Typer(no_args_is_help=True, help="Make and check case files.")
+
+
+@app.command("make")
+def make(
+    out: Annotated[Path, typer.Option(help="Folder to write to; made if missing.")],
+    suite: Annotated[
+        Literal["small", "table4"] | None, typer.Option(help="table4: the 14 cases of the published table.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="One case instead, such as 3DBox_CT_0001.")] = None,
+    shape: Annotated[str, typer.Option(help="Its shape: H,W or D,H,W.")] = "256,256",
+    objects: Annotated[int, typer.Option(min=0, help="Its number of objects.")] = 3,
+    max_depth: Annotated[int | None, typer.Option(min=1, help="Cut the suite's volumes to this many slices.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same bytes.")] = 0,
+) -> None:
+    """Make phantoms: cases with truth, in the challenge's form."""
+    from edge.case import write_case
+    from edge.phantom import make_phantom, make_suite
+
+    if (suite is None) == (name is None):
+        raise RunError("give either --suite small|table4 or --name with --shape and --objects")
+    if suite is not None:
+        for path in make_suite(suite, out, seed, max_depth):
+            print(path, flush=True)
+        return
+    try:
+        lengths = tuple(int(length) for length in shape.split(","))
+    except ValueError:
+        raise RunError(f"shape must be H,W or D,H,W, got {shape!r}") from None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out}: cannot make this folder ({error.strerror or error})") from None
+    path = out / f"{name}.npz"
+    write_case(path, make_phantom(str(name), lengths, objects, seed))
+    print(path)
+
+
+@app.command("check")
+def check(files: Annotated[list[Path], typer.Argument(help="Case files, or folders of them.")]) -> None:
+    """Say what is wrong with case files, key by key."""
+    from edge.case import find_cases
+    from edge.check import check_case
+
+    broken = 0
+    for path in [case for file in files for case in find_cases(file)]:
+        findings = check_case(path)
+        errors = [finding for finding in findings if finding.severity == "error"]
+        broken += bool(errors)
+        print(f"{path.stem}: {'broken' if errors else 'ok'}")
+        for finding in findings:
+            print(f"  {finding.severity}: {finding.message}")
+    raise typer.Exit(1 if broken else 0)

@@ -1,0 +1,34 @@
+"""`samedge evaluate`: scores of a folder of predictions."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from edge.commands.group import fail
+
+
+def evaluate(
+    segs: Annotated[Path, typer.Argument(help="Folder of predictions (.npz, key 'segs').")],
+    truths: Annotated[Path, typer.Argument(help="Folder of truths (.npz, key 'gts'), same names, or one file.")],
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per case here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores here ('-': stdout).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all usable cores if not given.")] = None,
+    spacing_order: Annotated[
+        Literal["xyz", "zyx"], typer.Option(help="Of 'spacing' in the files: xyz (the challenge's) or zyx.")
+    ] = "xyz",
+) -> None:
+    """Score predictions: DSC, nsd_official (as the public script) and nsd (contour in 2D, axes right in 3D)."""
+    from edge.cores import available_cores
+    from edge.evaluate import evaluate as run
+    from edge.evaluate import to_json, write_csv
+    from edge.report import print_rows, write_json
+
+    evaluation = run(segs, truths, workers=workers or available_cores(), spacing_order=spacing_order)
+    if json_file != Path("-"):
+        print_rows(evaluation.rows())
+    if csv_file is not None:
+        write_csv(evaluation, csv_file)
+    if json_file is not None:
+        write_json(json_file, to_json(evaluation))
+    fail([case.error for case in evaluation.cases if case.error])

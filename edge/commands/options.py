@@ -1,0 +1,47 @@
+"""Options that several commands share, and the segmenter they ask for."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from edge.segmenter import Segmenter
+
+ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder; the one that ships if not given.")]
+BackendOption = Annotated[Literal["openvino", "onnxruntime"], typer.Option(help="The engine.")]
+PrecisionOption = Annotated[
+    Literal["f32", "bf16", "int8", "auto"], typer.Option(help="auto: the fastest that model and CPU have.")
+]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; all usable cores if not given.")]
+ModeOption = Annotated[
+    Literal["fast", "official"],
+    typer.Option(help="fast, or official: the masks of the public baseline, quirks included."),
+]
+VolumeOption = Annotated[
+    Literal["auto", "follow", "propagate", "fixed"],
+    typer.Option(
+        help="What prompts a 3D box's slices: follow, the box moving with the image and narrowing to its ends; "
+        "propagate, the mask of the slice before; fixed, the box as it is; auto, follow (fast) or propagate (official)."
+    ),
+]
+EncodeOption = Annotated[
+    Literal["auto", "crops", "regions", "slices"],
+    typer.Option(
+        help="What is encoded: crops, a square around each box, for models trained on them; regions, in 3D what a "
+        "slice's boxes can reach; slices, all of it; auto, the first of these that model, engine and mode allow."
+    ),
+]
+LooseOption = Annotated[float, typer.Option(min=0, help="Pixels a box is expected to be loose on each side; 0: tight.")]
+BlockOption = Annotated[int, typer.Option(min=1, help="Boxes decoded at once; fewer need less memory.")]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
+
+
+def load_segmenter(model: Path | None, backend: str, precision: str, threads: int | None, **chosen: Any) -> "Segmenter":
+    """The model, loaded; `chosen` are fields of `edge.pipeline.Options`."""
+    from edge.home import engine_cache
+    from edge.pipeline import Options
+    from edge.segmenter import DEFAULT_MODEL, Segmenter
+
+    engine: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads}
+    return Segmenter(model or DEFAULT_MODEL, cache=engine_cache(), options=Options(**chosen), **engine)

@@ -1,0 +1,76 @@
+"""`samedge predict`: a folder of cases to a folder of label maps."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge.commands.group import fail
+from edge.commands.options import (
+    BackendOption,
+    BlockOption,
+    EncodeOption,
+    LooseOption,
+    ModelOption,
+    ModeOption,
+    PrecisionOption,
+    QuietOption,
+    ThreadsOption,
+    VolumeOption,
+    load_segmenter,
+)
+from edge.errors import RunError
+
+if TYPE_CHECKING:
+    from edge.segmenter import Segmenter
+
+
+def predict(
+    inputs: Annotated[Path, typer.Argument(help="Folder of .npz cases or pictures (boxes in <name>.csv), or a file.")],
+    outputs: Annotated[Path, typer.Argument(help="Folder for <case>.npz with key 'segs'; made if missing.")],
+    model: ModelOption = None,
+    backend: BackendOption = "openvino",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
+    mode: ModeOption = "fast",
+    volume: VolumeOption = "auto",
+    encode: EncodeOption = "auto",
+    loose_px: LooseOption = 2.5,
+    block: BlockOption = 8,
+    overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
+    overlay: Annotated[bool, typer.Option(help="Also write <case>.png with contours and boxes.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write a JSON report of the run here.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Segment every case of a folder; one bad case never stops the others."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, not needed, would turn idle on a core for 0.2 s
+
+    from edge.predict import plan, predict_cases
+    from edge.progress import track
+    from edge.report import prediction_line, run_report, write_json
+
+    pending, done = plan(inputs, outputs, overwrite=overwrite)
+    loaded: list[Segmenter] = []
+
+    def load() -> "Segmenter":
+        chosen = {"mode": mode, "volume": volume, "encode": encode, "loose_px": loose_px, "block": block}
+        loaded.append(load_segmenter(model, backend, precision, threads, **chosen))
+        return loaded[0]
+
+    predictions = []
+    for prediction in track(predict_cases(pending, outputs, load, overlay=overlay), len(pending), quiet=quiet):
+        predictions.append(prediction)
+        if not quiet and prediction.error is None:
+            print(prediction_line(prediction), flush=True)
+    failures = [prediction.error for prediction in predictions if prediction.error]
+    if not quiet:
+        skipped = f", {len(done)} were there already" if done else ""
+        print(f"{len(predictions) - len(failures)} of {len(pending)} cases done{skipped}", file=sys.stderr)
+    if report is not None:
+        try:
+            write_json(report, run_report(predictions, [path.stem for path in done], loaded[0] if loaded else None))
+        except RunError as error:
+            failures.append(str(error))
+    fail(failures)
