@@ -14,11 +14,15 @@ from edge.npz import read_npz, write_npz
 MODALITIES = (
     "CT", "MR", "PET", "X-Ray", "US", "Mammography", "OCT", "Endoscopy", "Fundus", "Dermoscopy", "Microscopy",
 )  # fmt: skip
-SPELLINGS = (  # a word of the name that starts so -> modality
-    ("oct", "OCT"), ("ct", "CT"), ("mr", "MR"), ("pet", "PET"), ("x-ray", "X-Ray"), ("xray", "X-Ray"),
-    ("cxr", "X-Ray"), ("ultra", "US"), ("us", "US"), ("mamm", "Mammography"), ("endosc", "Endoscopy"),
-    ("fundus", "Fundus"), ("dermosc", "Dermoscopy"), ("microsc", "Microscopy"),
-)  # fmt: skip
+SPELLINGS = {  # modality -> words that name it, anywhere in a case's name
+    "CT": "ct cta cbct", "MR": "mr mri mra mrt fmri", "PET": "pet", "X-Ray": "xray cxr",
+    "US": "us usg ultrasound ultrasonography sonography", "Mammography": "mammography mammogram mammo", "OCT": "oct",
+    "Endoscopy": "endoscopy endoscope endoscopic", "Fundus": "fundus",
+    "Dermoscopy": "dermoscopy dermoscope dermoscopic dermatoscopy",
+    "Microscopy": "microscopy microscope microscopic",
+}  # fmt: skip
+WORDS = {word: modality for modality, words in SPELLINGS.items() for word in words.split()}
+CHALLENGE_WORDS = {**WORDS, "ultra": "US", "mamm": "Mammography"}  # right after 2DBox_ or 3DBox_
 UNKNOWN = "Unknown"
 
 
@@ -47,12 +51,17 @@ class Case:
 
 
 def modality_of(name: str) -> str:
-    """One of MODALITIES for a case's name in any of the public spellings, or UNKNOWN."""
-    for word in re.split(r"[_\s.]+", re.sub(r"^[23]DBox_", "", name)):
-        for spelling, modality in SPELLINGS:
-            if word.lower().startswith(spelling):
-                return modality
-    return UNKNOWN
+    """One of MODALITIES for a case's name in any of the public spellings, or UNKNOWN.
+
+    In the challenge's own names, `2DBox_<modality>_...`, that word decides. Elsewhere whole words do, a word being
+    letters in a row (`CT01` is CT; `ctrl01`, `October`, `MRN00123` name nothing), unless they name several modalities.
+    """
+    plain = re.sub(r"(?<![^\W\d_])x[-_ ]?ray", "xray", name.lower())
+    own = re.match(r"[23]dbox_([^\W\d_]+)", plain)
+    if own and own[1] in CHALLENGE_WORDS:
+        return CHALLENGE_WORDS[own[1]]
+    named = {WORDS[word] for word in re.findall(r"[^\W\d_]+", plain) if word in WORDS}
+    return named.pop() if len(named) == 1 else UNKNOWN
 
 
 def find_cases(inputs: Path, types: Sequence[str] = (".npz",)) -> list[Path]:

@@ -88,7 +88,7 @@ def _check_name(name: str) -> list[Finding]:
         findings.append(_warning("name", "should start with 2DBox_ or 3DBox_; without, the boxes' columns decide"))
     modality = modality_of(name)
     if modality == UNKNOWN:
-        findings.append(_warning("name", f"names no modality; expected one of {', '.join(MODALITIES)}"))
+        findings.append(_warning("name", f"names no modality, or several; expected one of {', '.join(MODALITIES)}"))
     elif name.startswith("3DBox_") and modality not in VOLUME_MODALITIES:
         findings.append(_warning("name", f"says 3D and {modality}; the challenge's 3D cases are CT, MR and PET"))
     return findings

@@ -11,7 +11,7 @@ import math
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +63,7 @@ def evaluate(
     workers: int = 1,
     tolerance: float = TOLERANCE,
     spacing_order: SpacingOrder = "xyz",
+    modality: str | None = None,
 ) -> Evaluation:
     """Score every truth (`gts`) of a folder against the prediction (`segs`) of the same file name.
 
@@ -72,13 +73,14 @@ def evaluate(
         workers: processes; with 1 no other is started. The result does not depend on it.
         tolerance: mm in 3D, pixels in 2D.
         spacing_order: what `spacing` means in the truth files; "xyz" is the challenge's contract.
+        modality: of every case; None: what its name says.
 
     Raises:
         CaseError: no truth at all. A single bad file is named in its `CaseScore` instead.
         RunError: a worker process died.
     """
     paths = find_cases(truths_dir)
-    score = partial(score_file, segs_dir, tolerance=tolerance, spacing_order=spacing_order)
+    score = partial(score_file, segs_dir, tolerance=tolerance, spacing_order=spacing_order, modality=modality)
     workers = min(workers, len(paths))
     if workers <= 1:
         return summarize([score(path) for path in paths])
@@ -90,9 +92,19 @@ def evaluate(
 
 
 def score_file(
-    segs_dir: Path, truth_path: Path, *, tolerance: float = TOLERANCE, spacing_order: SpacingOrder = "xyz"
+    segs_dir: Path,
+    truth_path: Path,
+    *,
+    tolerance: float = TOLERANCE,
+    spacing_order: SpacingOrder = "xyz",
+    modality: str | None = None,
 ) -> CaseScore:
     """Score one truth file against its prediction; what cannot be read is told in the result. See `evaluate`."""
+    score = _score_file(segs_dir, truth_path, tolerance, spacing_order)
+    return replace(score, modality=modality) if modality else score
+
+
+def _score_file(segs_dir: Path, truth_path: Path, tolerance: float, spacing_order: SpacingOrder) -> CaseScore:
     name = truth_path.stem
     try:
         truth, spacing_mm = read_labels(truth_path, "gts")

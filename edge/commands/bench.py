@@ -12,6 +12,7 @@ from edge.commands.group import fail
 from edge.commands.options import (
     BackendOption,
     EncodeOption,
+    ModalityOption,
     ModelOption,
     ModeOption,
     PrecisionOption,
@@ -45,6 +46,7 @@ def bench(
     checkpoint: Annotated[
         Path | None, typer.Option(help="What official-cost runs with; random weights, as fast, if not given.")
     ] = None,
+    modality: ModalityOption = None,
     process: Annotated[bool, typer.Option(help="A fresh process per case, as the challenge does.")] = False,
     match: Annotated[str, typer.Option(help="Only cases whose name is like this, such as '2DBox_*'.")] = "*",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all measurements here ('-': stdout).")] = None,
@@ -81,6 +83,8 @@ def bench(
     before = measured_before(file, engines, per_process=process) if resume and file else []
     measurements: list[Measurement] = []
     for measured in track(measure_all(paths, loaded, before), len(paths) * len(loaded), quiet=quiet):
+        if modality:
+            measured = replace(measured, modality=modality)
         measurements = with_ratios([*measurements, measured])
         if file:  # each time, for --resume
             write_json(file, bench_report(measurements, engines, per_process=process))

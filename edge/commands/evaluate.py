@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from edge.commands.group import fail
+from edge.commands.options import ModalityOption
 
 
 def evaluate(
@@ -17,6 +18,7 @@ def evaluate(
     spacing_order: Annotated[
         Literal["xyz", "zyx"], typer.Option(help="Of 'spacing' in the files: xyz (the challenge's) or zyx.")
     ] = "xyz",
+    modality: ModalityOption = None,
 ) -> None:
     """Score predictions: DSC, nsd_official (as the public script) and nsd (contour in 2D, axes right in 3D)."""
     from edge.cores import available_cores
@@ -24,7 +26,7 @@ def evaluate(
     from edge.evaluate import to_json, write_csv
     from edge.report import print_rows, write_json
 
-    evaluation = run(segs, truths, workers=workers or available_cores(), spacing_order=spacing_order)
+    evaluation = run(segs, truths, workers=workers or available_cores(), spacing_order=spacing_order, modality=modality)
     if json_file != Path("-"):
         print_rows(evaluation.rows())
     if csv_file is not None:

@@ -34,6 +34,12 @@ EncodeOption = Annotated[
 ]
 LooseOption = Annotated[float, typer.Option(min=0, help="Pixels a box is expected to be loose on each side; 0: tight.")]
 BlockOption = Annotated[int, typer.Option(min=1, help="Boxes decoded at once; fewer need less memory.")]
+ModalityOption = Annotated[
+    Literal[
+        "CT", "MR", "PET", "X-Ray", "US", "Mammography", "OCT", "Endoscopy", "Fundus", "Dermoscopy", "Microscopy"
+    ] | None,
+    typer.Option(help="Of every case; what its name says if not given."),
+]  # fmt: skip
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
 
 

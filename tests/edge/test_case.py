@@ -178,6 +178,21 @@ def test_modalities_are_known_in_every_public_spelling(name: str, modality: str)
     assert modality_of(name) == modality
 
 
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [
+        ("ctrl01_MR_brain", "MR"), ("October_CT_01", "CT"), ("MRN00123_CT_chest", "CT"), ("petra-07.MRI", "MR"),
+        ("user3_PET", "PET"), ("mammal_US_2", "US"), ("ultra_low_dose_CT", "CT"), ("2DBox_ctrl_MR_1", "MR"),
+        ("2DBox_octopus_0001", UNKNOWN), ("Oktober_pöct_1", UNKNOWN), ("CTscan", UNKNOWN), ("CT01", "CT"),
+        ("chest x-ray 12", "X-Ray"), ("X_Ray_3", "X-Ray"), ("2DBox_X-Ray_US_1", "X-Ray"), ("PET_CT_1", UNKNOWN),
+        ("Mr_Smith_CT", UNKNOWN), ("CT_AMOS_0018", "CT"), ("US3D_1", "US"), ("patient-mri_t1", "MR"),
+    ],
+)  # fmt: skip
+def test_only_whole_words_name_a_modality(name: str, modality: str) -> None:
+    """The challenge's own place first; a word that only begins so is none, and of two nothing is guessed."""
+    assert modality_of(name) == modality
+
+
 def test_cases_are_found_in_name_order_and_hidden_files_are_not_cases(tmp_path: Path) -> None:
     """`.npz` in any case of letters; macOS leaves `._name.npz` beside each file."""
     for name in ("b.npz", "a.npz", "c.NPZ", "._a.npz", ".a.npz.12.partial", "notes.txt"):

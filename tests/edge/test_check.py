@@ -131,7 +131,7 @@ def test_a_pickled_array_is_one_finding_beside_the_others(tmp_path: Path) -> Non
     ("name", "message"),
     [
         ("scan_CT_1", "name should start with 2DBox_ or 3DBox_"),
-        ("2DBox_Photo_1", "name names no modality"),
+        ("2DBox_Photo_1", "name names no modality, or several"),
     ],
 )
 def test_odd_names_are_warned_about(name: str, message: str, tmp_path: Path) -> None:

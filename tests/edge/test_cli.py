@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from conftest import Samedge
 
+from edge.case import MODALITIES
+
 IMAGE = np.zeros((32, 48, 3), np.uint8)
 SQUARE = np.zeros((32, 48), np.uint8)
 SQUARE[5:15, 5:15] = 1
@@ -149,6 +151,20 @@ def test_evaluate_of_whole_predictions_succeeds(samedge: Samedge, scored: Path) 
     run = samedge("evaluate", "segs", "truths/2DBox_CT_exact.npz", "--json", "-", "--workers", 1, cwd=scored)
     assert (run.returncode, run.stderr) == (0, "")
     assert json.loads(run.stdout)
+
+
+def test_a_modality_given_is_that_of_every_case(
+    samedge: Samedge, scored: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    """evaluate and bench; every modality there is can be given, and another cannot."""
+    run = samedge("evaluate", "segs", "truths", "--modality", "OCT", "--json", "-", "--workers", 1, cwd=scored)
+    assert [row["name"] for row in json.loads(run.stdout)["modalities"]] == ["OCT"]
+    np.savez(tmp_path / "scan.npz", imgs=IMAGE, boxes=[[5, 5, 14, 14]])
+    options = ["--modality", "Fundus", "--json", "-", "--model", tiny_model]
+    (row, _) = json.loads(samedge("bench", "scan.npz", *options, cwd=tmp_path).stdout)["summary"]
+    assert row["modality"] == "Fundus"
+    refused = samedge("bench", "scan.npz", "--modality", "Photo", cwd=tmp_path).stderr.replace("\n", " ")
+    assert all(repr(modality) in refused for modality in MODALITIES)
 
 
 def test_cases_are_made_alike_from_one_seed_and_pass_the_check(samedge: Samedge, tmp_path: Path) -> None:
