@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edge.case import MODALITIES, Case, find_cases, make_case, modality_of, read_case, write_case
-    from edge.errors import CaseError, ModelError, RunError, SamedgeError
+    from edge.errors import CaseError, CaseWarning, ModelError, RunError, SamedgeError
     from edge.pipeline import Options, Segmentation, segment
     from edge.runtime import load_engine
     from edge.segmenter import Segmenter
@@ -22,6 +22,7 @@ __all__ = [
     "MODALITIES",
     "Case",
     "CaseError",
+    "CaseWarning",
     "ModelError",
     "Options",
     "RunError",
@@ -39,7 +40,7 @@ __all__ = [
 
 _HOMES = {
     "case": ("MODALITIES", "Case", "find_cases", "make_case", "modality_of", "read_case", "write_case"),
-    "errors": ("CaseError", "ModelError", "RunError", "SamedgeError"),
+    "errors": ("CaseError", "CaseWarning", "ModelError", "RunError", "SamedgeError"),
     "pipeline": ("Options", "Segmentation", "segment"),
     "runtime": ("load_engine",),
     "segmenter": ("Segmenter",),

@@ -17,6 +17,7 @@ from edge.case import modality_of, read_case, read_labels
 from edge.errors import CaseError, RunError
 from edge.machine import peak_memory_mib, reset_peak_memory
 from edge.model_folder import file_hash
+from edge.notes import Note
 from edge.predict import predict_cases
 from edge.score import score_case
 from edge.segmenter import Segmenter
@@ -66,6 +67,7 @@ class Measurement:
     dsc: float | None = None  # None: no truth in the file; NaN: see edge.score
     nsd_official: float | None = None
     nsd: float | None = None
+    notes: tuple[Note, ...] = ()  # what was assumed
     case_sha256: str = ""  # of the case file, by which a later run knows that nothing has changed
 
     @property
@@ -106,7 +108,7 @@ def measure_here(path: Path, configuration: Configuration, segmenter: Segmenter)
         measured = Measurement(
             prediction.name, modality_of(prediction.name), configuration.title, prediction.error, prediction.shape,
             prediction.boxes, prediction.slices, prediction.stage_s, prediction.total_s, time.process_time() - cpu_s,
-            peak_mib=peak_memory_mib(),
+            peak_mib=peak_memory_mib(), notes=prediction.notes,
         )  # fmt: skip
         return measured if prediction.error else _scored(measured, path, Path(outputs))
 
@@ -200,6 +202,7 @@ def _with_stages(measured: Measurement, report: dict[str, Any]) -> Measurement:
         measured,
         stage_s={"start": start_s, "load": case["waited_s"], **case["stage_s"]},
         slices=case["slices"],
+        notes=tuple(Note(**note) for note in case["notes"]),
         peak_mib=report["peak_mib"],  # the kernel's books for a child begin with the memory of its parent
     )
 
@@ -238,4 +241,5 @@ def _scored(measured: Measurement, path: Path, outputs: Path) -> Measurement:
     if case.truth is None:
         return measured
     scores = score_case(case.name, case.truth, segs, case.spacing_mm)
-    return replace(measured, dsc=scores.dsc, nsd_official=scores.nsd_official, nsd=scores.nsd)
+    notes = (*measured.notes, Note(scores.note)) if scores.note else measured.notes
+    return replace(measured, dsc=scores.dsc, nsd_official=scores.nsd_official, nsd=scores.nsd, notes=notes)

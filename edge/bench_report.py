@@ -10,6 +10,7 @@ from typing import Any
 from edge.bench import SCORES, Measurement, summarize
 from edge.errors import RunError
 from edge.machine import describe_machine
+from edge.notes import Note
 from edge.npz import write_whole
 from edge.report import count, now, print_rows
 
@@ -41,15 +42,18 @@ def measured_before(path: Path, engines: list[dict[str, Any]], *, per_process: b
         return []
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        measurements = [
-            Measurement(**{**case, "shape": tuple(case["shape"]), "ratio": None}) for case in report["cases"]
-        ]
+        measurements = [_measurement(case) for case in report["cases"]]
         found = report["machine"]["cpu"], report["per_process"], report["engines"]
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{path}: not what samedge bench writes; give another --json file") from None
     if found != (describe_machine()["cpu"], per_process, engines):
         raise RunError(f"{path}: holds times of another CPU, model, engine or kind of run; give another --json file")
     return [measurement for measurement in measurements if not measurement.error]
+
+
+def _measurement(case: dict[str, Any]) -> Measurement:
+    notes = tuple(Note(**note) for note in case.get("notes", ()))
+    return Measurement(**{**case, "shape": tuple(case["shape"]), "ratio": None, "notes": notes})
 
 
 def print_bench(report: dict[str, Any]) -> None:

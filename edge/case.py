@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edge.boxes import check_boxes
 from edge.errors import CaseError
+from edge.notes import Note
 from edge.npz import read_npz, write_npz
 
 MODALITIES = (
@@ -24,6 +26,10 @@ SPELLINGS = {  # modality -> words that name it, anywhere in a case's name
 WORDS = {word: modality for modality, words in SPELLINGS.items() for word in words.split()}
 CHALLENGE_WORDS = {**WORDS, "ultra": "US", "mamm": "Mammography"}  # right after 2DBox_ or 3DBox_
 UNKNOWN = "Unknown"
+FEW_GREYS = 16  # between darkest and brightest; so few hide what was in the fractions
+NO_SPACING = "spacing must be 3 positive numbers (x, y, z) in mm and is left out; masks do not use it"
+
+Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,9 @@ class Case:
     name: str  # file name without .npz, such as 3DBox_CT_0001
     image: npt.NDArray[np.uint8]  # (H, W, 3) image, or (D, H, W) volume
     boxes: npt.NDArray[np.float64]  # (N, 4) x_min y_min x_max y_max, or (N, 6) x y z min, x y z max; inclusive pixels
-    spacing_mm: tuple[float, float, float] | None = None  # (z, y, x); None: not stated
+    spacing_mm: Spacing | None = None  # (z, y, x); None: not stated
     truth: npt.NDArray | None = None  # labels, (H, W) or (D, H, W); None: not known or not asked for
+    notes: tuple[Note, ...] = ()  # what was assumed; `Segmenter.segment` warns of it
 
     @property
     def is_volume(self) -> bool:
@@ -95,11 +102,13 @@ def read_case(path: Path, *, with_truth: bool = False) -> Case:
     name = path.stem
     if path.suffix.lower() != ".npz":
         raise CaseError(f"{name}: {path.name} is not an .npz file; give one, or a folder of them")
-    arrays = read_npz(path, ["imgs", "boxes", "spacing"] + (["gts"] if with_truth else []))
+    arrays = read_npz(path, ["imgs", "boxes"] + (["gts"] if with_truth else []))
     for key in ("imgs", "boxes"):
         if key not in arrays:
             raise CaseError(f"{name}: key {key!r} is missing; a case needs 'imgs' and 'boxes'")
-    return make_case(name, arrays["imgs"], arrays["boxes"], arrays.get("spacing"), arrays.get("gts"))
+    case = make_case(name, arrays["imgs"], arrays["boxes"], truth=arrays.get("gts"))
+    spacing_mm, notes = _read_spacing(path)
+    return replace(case, spacing_mm=spacing_mm, notes=(*case.notes, *notes))
 
 
 def make_case(
@@ -113,22 +122,24 @@ def make_case(
 
     Args:
         name: decides 2D or 3D by its prefix `2DBox_` or `3DBox_`; without one, the number of box columns does.
-        image: (H, W, 3) or (H, W) for 2D, (D, H, W) or (D, H, W, 1) for 3D, values 0 to 255.
-        boxes: (N, 4) or (N, 6), any numeric type, corners in any order, pixels of `image`.
-        spacing_xyz_mm: voxel size in the challenge's file order (x, y, z).
+        image: (H, W, 3) or (H, W) for 2D, (D, H, W) or (D, H, W, 1) for 3D, values 0 to 255. Fractions and truth
+            values in 0 to 1 are stretched to that, with a note.
+        boxes: (N, 4) or (N, 6), any numeric type, pixels of `image`; see `edge.boxes`.
+        spacing_xyz_mm: voxel size in the challenge's file order (x, y, z). Masks do not use it: what is not three
+            positive numbers is left out, with a note.
         truth: integer labels of the image's spatial shape; label k belongs to box k.
 
     Raises:
         CaseError: see `read_case`.
     """
     is_volume = _is_volume(name, image, boxes)
-    checked_image = _check_image(name, image, is_volume)
+    checked_image, image_notes = _check_image(name, image, is_volume)
     shape = checked_image.shape if is_volume else checked_image.shape[:2]
-    checked_boxes = _check_boxes(name, boxes, shape)
-    spacing_mm = None if spacing_xyz_mm is None else _check_spacing(name, spacing_xyz_mm)
+    checked_boxes, box_notes = check_boxes(name, boxes, shape)
+    spacing_mm, spacing_notes = (None, ()) if spacing_xyz_mm is None else _check_spacing(np.asarray(spacing_xyz_mm))
     if truth is not None:
         truth = check_labels(name, "gts", truth, shape)
-    return Case(name, checked_image, checked_boxes, spacing_mm, truth)
+    return Case(name, checked_image, checked_boxes, spacing_mm, truth, (*image_notes, *box_notes, *spacing_notes))
 
 
 def write_case(path: Path, case: Case) -> None:
@@ -142,17 +153,26 @@ def write_case(path: Path, case: Case) -> None:
     write_npz(path, arrays)
 
 
-def read_labels(path: Path, key: str) -> tuple[npt.NDArray, tuple[float, float, float] | None]:
-    """A label map (`segs` or `gts`) and its spacing (z, y, x) in mm, if the file states one.
+def read_labels(path: Path, key: str) -> tuple[npt.NDArray, Spacing | None]:
+    """A label map (`segs` or `gts`) and its spacing (z, y, x) in mm, if the file states one that can be used.
 
     Raises:
         CaseError: unreadable, key missing, or not a label map.
     """
-    arrays = read_npz(path, [key, "spacing"])
+    arrays = read_npz(path, [key])
     if key not in arrays:
         raise CaseError(f"{path.stem}: key {key!r} is missing")
     labels = check_labels(path.stem, key, arrays[key], arrays[key].shape)
-    return labels, _check_spacing(path.stem, arrays["spacing"]) if "spacing" in arrays else None
+    return labels, _read_spacing(path)[0]
+
+
+def _read_spacing(path: Path) -> tuple[Spacing | None, tuple[Note, ...]]:
+    """Spacing (z, y, x) of a file, or why it has none; nothing of it stands in the way of the rest."""
+    try:
+        spacing = read_npz(path, ["spacing"]).get("spacing")
+    except CaseError as error:  # None is saved as a pickle
+        return None, (Note(NO_SPACING, str(error).removeprefix(f"{path.stem}: ").partition(";")[0]),)
+    return (None, ()) if spacing is None else _check_spacing(spacing)
 
 
 def check_labels(name: str, key: str, labels: npt.NDArray, shape: tuple[int, ...]) -> npt.NDArray:
@@ -180,11 +200,7 @@ def _is_volume(name: str, image: npt.NDArray, boxes: npt.NDArray) -> bool:
     return image.ndim == 3 and image.shape[-1] not in (1, 3, 4)
 
 
-def _prefix_hint(kind: str) -> str:
-    return f"a {kind} case's name starts with {kind}Box_"
-
-
-def _check_image(name: str, image: npt.NDArray, is_volume: bool) -> npt.NDArray[np.uint8]:
+def _check_image(name: str, image: npt.NDArray, is_volume: bool) -> tuple[npt.NDArray[np.uint8], tuple[Note, ...]]:
     shape = image.shape
     if is_volume:
         if image.ndim == 4 and shape[-1] == 1:
@@ -205,7 +221,7 @@ def _check_image(name: str, image: npt.NDArray, is_volume: bool) -> npt.NDArray[
     if image.size == 0:
         raise CaseError(f"{name}: imgs is empty, shape {shape}")
     if image.dtype == np.uint8:
-        return image
+        return image, ()
     if image.dtype.kind not in "uibf":
         raise CaseError(f"{name}: imgs must be numeric, got {image.dtype}")
     low, high = image.min(), image.max()
@@ -213,48 +229,33 @@ def _check_image(name: str, image: npt.NDArray, is_volume: bool) -> npt.NDArray[
         raise CaseError(
             f"{name}: imgs must lie in 0 to 255, got {low} to {high}; window or scale the intensities first"
         )
-    return np.rint(image).astype(np.uint8) if image.dtype.kind == "f" else image.astype(np.uint8)
+    if image.dtype.kind in "ui":
+        return image.astype(np.uint8), ()
+    return _to_greys(image, float(low), float(high))
 
 
-def _check_boxes(name: str, boxes: npt.NDArray, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Boxes sorted (minimum corner first) and clipped to the image; `shape` is (H, W) or (D, H, W)."""
-    columns = 2 * len(shape)
-    if boxes.size == 0:
-        return np.zeros((0, columns))
-    if boxes.ndim == 1:
-        boxes = boxes[None]
-    if boxes.ndim != 2 or boxes.shape[1] != columns:
-        kind, other = ("3D", "2D") if columns == 6 else ("2D", "3D")
-        raise CaseError(
-            f"{name}: boxes must be (N, {columns}) for a {kind} case, got {boxes.shape}; {_prefix_hint(other)}"
-        )
-    if boxes.dtype.kind not in "uif":
-        raise CaseError(f"{name}: boxes must be real numbers, got {boxes.dtype}")
-    if not np.all(np.isfinite(boxes)):
-        raise CaseError(f"{name}: boxes must be finite, got NaN or infinity; leave out boxes that are not known")
-    corners = np.sort(boxes.astype(np.float64).reshape(len(boxes), 2, -1), axis=1)
-    size = np.array(shape[::-1], dtype=np.float64)  # (x, y) or (x, y, z)
-    far = (corners < -size) | (corners > 2 * size)
-    outside = (corners[:, 1] < 0) | (corners[:, 0] > size - 1)
-    for wrong, what in ((far.any((1, 2)), "lies far outside"), (outside.any(1), "does not touch")):
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            values = " ".join(f"{v:g}" for v in boxes[row])
-            raise CaseError(
-                f"{name}: boxes row {row} ({values}) {what} the image of shape {shape}; boxes are in its pixels"
-            )
-    corners = np.clip(corners, 0, size)  # public cases use x_max = W for a box at the border
-    if len(shape) == 3:
-        corners[..., 2] = np.clip(corners[..., 2], 0, size[2] - 1)
-    return corners.reshape(len(boxes), columns)
+def _to_greys(image: npt.NDArray, low: float, high: float) -> tuple[npt.NDArray[np.uint8], tuple[Note, ...]]:
+    """Fractions from `low` to `high` as whole greys, stretched where they end at 1, and what is to be told of it."""
+    stretched, exact = 0 < high <= 1, True
+    greys = np.empty(image.shape, np.uint8)
+    for plane, fractions in zip(greys, image, strict=True):  # a float copy of a whole volume is not made
+        plane[:] = np.rint(fractions * np.float32(255) if stretched else fractions)
+        exact = exact and np.array_equal(plane, fractions)
+    got = f"{image.dtype}, {low:g} to {high:g}"
+    if stretched:
+        return greys, (Note("imgs lies in 0 to 1 and is stretched to 0 to 255", got),)
+    if not exact and low < high and np.ptp(greys) < FEW_GREYS:
+        return greys, (Note("imgs is rounded to a few greys; scale it to 0 to 255 if that is not meant", got),)
+    return greys, ()
 
 
-def _check_spacing(name: str, spacing_xyz: npt.NDArray) -> tuple[float, float, float]:
-    """Spacing in array order (z, y, x) from the file's (x, y, z)."""
-    if spacing_xyz.dtype.kind not in "uif" or spacing_xyz.size != 3:
-        raise CaseError(f"{name}: spacing must be 3 numbers (x, y, z) in mm, got shape {spacing_xyz.shape}")
-    values = spacing_xyz.astype(np.float64).ravel()
-    if not np.all(np.isfinite(values)) or np.any(values <= 0):
-        raise CaseError(f"{name}: spacing must be 3 positive numbers (x, y, z) in mm, got {values.tolist()}")
-    x, y, z = values.tolist()
-    return z, y, x
+def _check_spacing(spacing_xyz: npt.NDArray) -> tuple[Spacing | None, tuple[Note, ...]]:
+    """Spacing in array order (z, y, x) from the file's (x, y, z), or why there is none."""
+    got = f"{spacing_xyz.dtype} of shape {spacing_xyz.shape}"
+    if spacing_xyz.dtype.kind in "uif" and spacing_xyz.size == 3:
+        values = spacing_xyz.astype(np.float64).ravel()
+        if np.all(np.isfinite(values)) and np.all(values > 0):
+            x, y, z = values.tolist()
+            return (z, y, x), ()
+        got = f"got {' '.join(f'{value:g}' for value in values)}"
+    return None, (Note(NO_SPACING, got),)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edge.case import MODALITIES, UNKNOWN, Case, check_labels, make_case, modality_of
 from edge.errors import CaseError
 from edge.npz import read_npz
+from edge.picture import PICTURES, read_boxes, read_rgb
 
 KEYS = ("imgs", "boxes", "spacing", "gts")
 VOLUME_MODALITIES = ("CT", "MR", "PET")
@@ -29,19 +30,37 @@ class Finding:
     message: str  # one line that names the key but not the case
 
 
-def check_case(path: Path) -> list[Finding]:
+def check_case(path: Path, box_format: str | None = None) -> list[Finding]:
     """Findings in the order file, name, imgs, boxes, spacing, gts, other keys; an empty list: all is well.
 
-    A file that cannot be opened at all has one finding; a damaged array leaves the others to be looked at.
+    A file that cannot be opened at all has one finding; a damaged array leaves the others to be looked at. Of a picture
+    boxes are those of its CSV file, see `edge.picture.read_boxes`.
     """
+    if path.suffix.lower() in PICTURES:
+        return _check_picture(path, box_format)
     if path.suffix.lower() != ".npz":
-        return [Finding("file", "error", f"{path.name} is not an .npz file; save the case with np.savez_compressed")]
+        return [
+            Finding("file", "error", f"{path.name} is neither .npz nor picture; save the case with np.savez_compressed")
+        ]
     try:
         read_npz(path, [])
     except CaseError as error:
         return [_error("file", path.stem, error)]
     arrays, unreadable = _read_keys(path)
     return [*_check_name(path.stem), *_check_arrays(path.stem, arrays, unreadable), *_check_other_keys(path)]
+
+
+def _check_picture(path: Path, box_format: str | None) -> list[Finding]:
+    try:
+        image = read_rgb(path)
+    except CaseError as error:
+        return [_error("file", path.stem, error)]
+    frame, findings = make_case(path.stem, image, NO_BOXES), _check_modality(path.stem)
+    try:
+        findings += _check_boxes(path.stem, read_boxes(path, box_format), frame.shape)[0]
+    except CaseError as error:
+        findings.append(_error("boxes", path.stem, error))
+    return findings
 
 
 def _read_keys(path: Path) -> tuple[dict[str, npt.NDArray], dict[str, Finding]]:
@@ -51,6 +70,8 @@ def _read_keys(path: Path) -> tuple[dict[str, npt.NDArray], dict[str, Finding]]:
             arrays.update(read_npz(path, [key]))
         except CaseError as error:
             unreadable[key] = _error(key, path.stem, error)
+    if "spacing" in unreadable:
+        unreadable["spacing"] = _warning("spacing", f"is not read ({unreadable['spacing'].message})")
     return arrays, unreadable
 
 
@@ -86,6 +107,11 @@ def _check_name(name: str) -> list[Finding]:
     findings = []
     if not name.startswith(("2DBox_", "3DBox_")):
         findings.append(_warning("name", "should start with 2DBox_ or 3DBox_; without, the boxes' columns decide"))
+    return findings + _check_modality(name)
+
+
+def _check_modality(name: str) -> list[Finding]:
+    findings = []
     modality = modality_of(name)
     if modality == UNKNOWN:
         findings.append(_warning("name", f"names no modality, or several; expected one of {', '.join(MODALITIES)}"))
@@ -107,7 +133,7 @@ def _check_image(name: str, image: npt.NDArray) -> tuple[list[Finding], Case | N
     low, high = image.min(), image.max()
     if low == high:
         findings.append(_warning("imgs", f"is {low} everywhere"))
-    elif high <= 1:
+    elif high <= 1 and image.dtype.kind in "ui":
         findings.append(_warning("imgs", f"lies in {low} to {high}; values are read as 0 to 255, multiply by 255"))
     return findings, frame
 
@@ -119,17 +145,19 @@ def _check_boxes(name: str, boxes: npt.NDArray, shape: tuple[int, ...]) -> tuple
         return findings, None
     if not len(case.boxes):
         return [_warning("boxes", "holds no box: nothing will be segmented")], case
+    if FAR_PX in shape:  # every box would fit, whatever its numbers mean
+        findings = []
     corners = boxes.astype(np.float64).reshape(len(case.boxes), 2, -1)
     low, high = corners[:, 0], corners[:, 1]
     end = np.array(shape[::-1]) - np.array([0, 0, 1])[: len(shape)]  # public cases use x_max = W at the border
     odd = (
-        (low > high, "has a minimum above its maximum; read as exchanged corners"),
-        ((low < 0) | (high < 0) | (low > end) | (high > end), f"reaches outside 0 to {_some(end)}; cut off there"),
+        ((low < 0) | (high > end), f"reaches outside 0 to {_some(end)}; cut off there"),
         (low[:, :2] == high[:, :2], "is one pixel wide or high"),
         (low[:, 2:] == high[:, 2:], "is one slice deep (z_min = z_max); the public baseline stops at such a box"),
     )
     rows = [(np.flatnonzero(wrong.any(axis=1)), what) for wrong, what in odd]
-    return [_warning("boxes", f"row {_some(which)} {what}") for which, what in rows if len(which)], case
+    findings += [_warning("boxes", f"row {_some(which)} {what}") for which, what in rows if len(which)]
+    return findings, case
 
 
 def _check_truth(name: str, truth: npt.NDArray, frame: Case | None, boxed: Case | None) -> list[Finding]:
@@ -179,11 +207,12 @@ def _check_other_keys(path: Path) -> list[Finding]:
 def _attempt(
     key: str, name: str, image: npt.NDArray, boxes: npt.NDArray, spacing: npt.NDArray | None = None
 ) -> tuple[list[Finding], Case | None]:
-    """What `make_case` says when only the array of `key` can be wrong."""
+    """What `make_case` says when only the array of `key` can be wrong or odd."""
     try:
-        return [], make_case(name, image, boxes, spacing)
+        case = make_case(name, image, boxes, spacing)
     except CaseError as error:
         return [_error(key, name, error)], None
+    return [Finding(key, "warning", str(note)) for note in case.notes], case
 
 
 def _blank(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

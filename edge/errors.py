@@ -5,7 +5,8 @@ SamedgeError
   ModelError   a model folder does not fit: missing file, wrong hash, name or shape
   RunError     the machine, an engine or an option stands in the way: no engine installed, disk full, offline
 
-Every message is one line a user can act on. Anything else that escapes is a bug of ours.
+Every message is one line a user can act on. Anything else that escapes is a bug of ours. What was assumed, where a case
+was done all the same, is told by a CaseWarning.
 """
 
 
@@ -15,6 +16,10 @@ class SamedgeError(Exception):
 
 class CaseError(SamedgeError):
     """A case cannot be read, used or scored."""
+
+
+class CaseWarning(UserWarning):
+    """Something was assumed about a case; the message names the case, the key and what was assumed."""
 
 
 class ModelError(SamedgeError):

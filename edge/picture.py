@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.boxes import from_sizes
 from edge.case import Case, find_cases, make_case
 from edge.errors import CaseError
 
@@ -17,7 +18,11 @@ TRUTH_SUFFIX = "_gt.png"  # what ends so holds the labels of a picture, and is n
 MAX_FILE_BYTES = 2**29
 MAX_PIXELS = 2**28  # 0.8 GiB of RGB; OpenCV's own limit is four times as much
 MAX_BOXES_BYTES = 2**22  # 65,535 boxes of four numbers with seven digits take half of it
-BOX_COLUMNS = ["x_min", "y_min", "x_max", "y_max"]
+BOX_COLUMNS = "x_min,y_min,x_max,y_max"
+BOX_FORMATS = {  # format -> names of its columns in a file's first line, without underscores
+    "xyxy": ("xmin,ymin,xmax,ymax",),
+    "xywh": ("x,y,width,height", "x,y,w,h", "xmin,ymin,width,height"),
+}
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # JPEG markers among 0xC0 to 0xCF that do not begin with the size
 
@@ -55,23 +60,51 @@ def read_picture(path: Path) -> Case:
     return make_case(path.stem, read_rgb(path), np.zeros((0, 4)))
 
 
-def with_boxes(case: Case, path: Path) -> Case:
-    """A picture's case with the boxes of the file `<name>.csv` beside it: a line `x_min,y_min,x_max,y_max` each.
+def with_boxes(case: Case, path: Path, box_format: str | None = None) -> Case:
+    """A picture's case with the boxes of the file `<name>.csv` beside it; see `read_boxes`.
 
     Raises:
         CaseError: there is no such file, or a line of it is no box in the picture.
     """
-    file = path.with_suffix(".csv")
+    checked = make_case(case.name, case.image, read_boxes(path, box_format))
+    return replace(case, boxes=checked.boxes, notes=(*case.notes, *checked.notes))
+
+
+def read_boxes(path: Path, box_format: str | None = None) -> npt.NDArray[np.float64]:
+    """Boxes (N, 4), `x_min y_min x_max y_max`, of the file `<name>.csv` beside a picture: a line each.
+
+    Args:
+        path: of the picture.
+        box_format: `xyxy`, or `xywh` for x, y, width and height in pixels, a width of 1 being one pixel; None: what the
+            file's first line says if it names columns, else `xyxy`.
+
+    Raises:
+        CaseError: there is no such file, or a line of it is not four numbers in this format.
+    """
+    name, file = path.stem, path.with_suffix(".csv")
+    rows = [(number, row) for number, row in enumerate(csv.reader(_lines(name, file)), 1) if row]
+    named = _named_format(rows[0][1]) if rows else None
+    if named and box_format and named != box_format:
+        raise CaseError(f"{name}: {file.name} line 1 names columns of {named}, and --box-format says {box_format}")
+    chosen = box_format or named or "xyxy"
+    numbers = [_box(name, file, number, row, chosen) for number, row in rows[1 if named else 0 :]]
+    boxes = np.array(numbers, np.float64).reshape(-1, 4)
+    return from_sizes(boxes).reshape(-1, 4) if chosen == "xywh" else boxes
+
+
+def _lines(name: str, file: Path) -> list[str]:
     try:
-        lines = _read_bytes(file, MAX_BOXES_BYTES).decode("utf-8-sig").splitlines()
+        return _read_bytes(file, MAX_BOXES_BYTES).decode("utf-8-sig").splitlines()
     except FileNotFoundError:
-        columns = ",".join(BOX_COLUMNS)
-        raise CaseError(f"{case.name}: this model needs boxes; write {file.name} beside it, lines {columns}") from None
+        raise CaseError(f"{name}: this model needs boxes; write {file.name} beside it, lines {BOX_COLUMNS}") from None
     except UnicodeDecodeError:
-        raise CaseError(f"{case.name}: {file.name} is not text; write lines {','.join(BOX_COLUMNS)}") from None
-    boxes = [_box(case.name, file, number, row) for number, row in enumerate(csv.reader(lines), 1) if row]
-    held = np.array([box for box in boxes if box is not None], np.float64)
-    return replace(case, boxes=make_case(case.name, case.image, held).boxes)
+        raise CaseError(f"{name}: {file.name} is not text; write lines {BOX_COLUMNS}") from None
+
+
+def _named_format(row: list[str]) -> str | None:
+    """The format whose columns a first line names; None: it names none."""
+    columns = ",".join(word.strip().lower().replace("_", "") for word in row)
+    return next((name for name, known in BOX_FORMATS.items() if columns in known), None)
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
@@ -138,14 +171,15 @@ def _announced_size(content: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _box(name: str, file: Path, number: int, row: list[str]) -> list[float] | None:
-    """The numbers of a line; None for a first line that names the columns."""
-    if number == 1 and [word.strip() for word in row] == BOX_COLUMNS:
-        return None
+def _box(name: str, file: Path, number: int, row: list[str], box_format: str) -> list[float]:
+    """The numbers of a line."""
+    columns = BOX_COLUMNS if box_format == "xyxy" else BOX_FORMATS[box_format][0]
     try:
         box = [float(word) for word in row]
     except ValueError:
         box = []
-    if len(box) != len(BOX_COLUMNS):
-        raise CaseError(f"{name}: {file.name} line {number} must be {','.join(BOX_COLUMNS)}, got {','.join(row)[:60]}")
+    if len(box) != 4:
+        raise CaseError(f"{name}: {file.name} line {number} must be {columns}, got {','.join(row)[:60]}")
+    if box_format == "xywh" and min(box[2:]) < 1:
+        raise CaseError(f"{name}: {file.name} line {number} must be {columns} in pixels, got {','.join(row)[:60]}")
     return box

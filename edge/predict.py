@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edge.case import Case, read_case
 from edge.errors import CaseError, RunError, SamedgeError
+from edge.notes import Note
 from edge.npz import remove_partial_files, write_npz
 from edge.picture import find_inputs, is_picture, read_picture, with_boxes
 
@@ -31,6 +32,7 @@ class Prediction:
     stage_s: dict[str, float] = field(default_factory=dict)  # read, the pipeline's stages, save
     total_s: float = 0.0
     waited_s: float = 0.0  # for the model, between reading and the rest; not part of total_s
+    notes: tuple[Note, ...] = ()  # what was assumed
 
 
 def plan(inputs: Path, outputs: Path, *, overwrite: bool) -> tuple[list[Path], list[Path]]:
@@ -61,7 +63,12 @@ def plan(inputs: Path, outputs: Path, *, overwrite: bool) -> tuple[list[Path], l
 
 
 def predict_cases(
-    paths: list[Path], outputs: Path, load: "Callable[[], Segmenter]", *, overlay: bool = False
+    paths: list[Path],
+    outputs: Path,
+    load: "Callable[[], Segmenter]",
+    *,
+    overlay: bool = False,
+    box_format: str | None = None,
 ) -> Iterator[Prediction]:
     """Segment case files one after the other, writing `<outputs>/<name>.npz` with key `segs`.
 
@@ -70,6 +77,7 @@ def predict_cases(
     Args:
         load: makes the segmenter; called once where there is a path, in a thread of its own while the first is read.
         overlay: also write `<name>.png`.
+        box_format: of the pictures' CSV files; see `edge.picture.read_boxes`.
     """
     if not paths:
         return
@@ -88,17 +96,24 @@ def predict_cases(
             read = time.perf_counter()
             loaded = segmenter.result()
             waited_s = time.perf_counter() - read
-            yield replace(_predict_case(case, path, outputs, loaded, read - start, overlay), waited_s=waited_s)
+            predicted = _predict_case(case, path, outputs, loaded, read - start, overlay, box_format)
+            yield replace(predicted, waited_s=waited_s)
 
 
 def _predict_case(
-    case: Case, path: Path, outputs: Path, segmenter: "Segmenter", read_s: float, overlay: bool
+    case: Case,
+    path: Path,
+    outputs: Path,
+    segmenter: "Segmenter",
+    read_s: float,
+    overlay: bool,
+    box_format: str | None,
 ) -> Prediction:
     start = time.perf_counter()
     try:
         if is_picture(path) and segmenter.engine.description.prompt == "box":
-            case = with_boxes(case, path)
-        result = segmenter.segment(case)
+            case = with_boxes(case, path, box_format)
+        result = segmenter.segment(replace(case, notes=()))  # they are told by whoever is given the prediction
         saving = time.perf_counter()
         if is_picture(path):
             from edge.overlay import write_labels
@@ -114,7 +129,8 @@ def _predict_case(
         return _failed(case.name, error)
     stages = {"read": read_s, **result.stage_s, "save": end - saving}
     total_s = read_s + end - start
-    return Prediction(case.name, "done", None, result.labels.shape, result.boxes, result.slices, stages, total_s)
+    what = result.labels.shape, result.boxes, result.slices
+    return Prediction(case.name, "done", None, *what, stages, total_s, notes=case.notes)
 
 
 def _failed(name: str, error: Exception) -> Prediction:

@@ -22,6 +22,7 @@ from edge.surface import normalized_surface_dice
 
 TOLERANCE = 2.0  # mm in 3D, pixels in 2D; the challenge's, for every case
 OFFICIAL_MIN_DSC = 0.2  # at or below it the public program gives NSD 0
+NO_SPACING = "spacing is not stated or cannot be used, 1 mm assumed"
 NAN = float("nan")
 
 Spacing = tuple[float, float, float]
@@ -80,7 +81,7 @@ def score_case(
         name: such as 3DBox_CT_0001; gives the modality.
         truth: label k belongs to box k.
         prediction: likewise; another shape than the truth's scores 0 and says so.
-        spacing_mm: (z, y, x) of a volume; None: 1 mm each way. Not used in 2D.
+        spacing_mm: (z, y, x) of a volume; None: 1 mm each way, with a note. Not used in 2D.
         file_spacing: the numbers as they lie in the truth's file, for nsd_official; None: the contract's (x, y, z).
         tolerance: mm in 3D, pixels in 2D.
     """
@@ -88,7 +89,7 @@ def score_case(
         error = f"{name}: segs must have the shape of gts, {truth.shape}, got {prediction.shape}"
         return failed_case(name, error, 0.0)
     is_volume = truth.ndim == 3
-    note = "spacing not stated, 1 mm each way taken" if is_volume and spacing_mm is None else None
+    note = NO_SPACING if is_volume and spacing_mm is None else None
     spacing_mm = spacing_mm or (1.0, 1.0, 1.0)
     file_spacing = file_spacing or spacing_mm[::-1]
 

@@ -1,11 +1,13 @@
 """Arrays in, labels out: the Python way in."""
 
 import time
+import warnings
 from pathlib import Path
 
 import numpy.typing as npt
 
 from edge.case import Case, make_case
+from edge.errors import CaseWarning
 from edge.memory import MemoryGuard
 from edge.model_folder import DEFAULT_MODEL
 from edge.pipeline import Options, Segmentation, segment, set_image_threads
@@ -48,15 +50,30 @@ class Segmenter:
         set_image_threads(self.engine.threads)
 
     def segment(self, case: Case) -> Segmentation:
-        """Segment a case from `edge.read_case` or `edge.make_case`, within this process's memory limit."""
-        return segment(case, self.engine, self.guard.fit(self.options, case))
+        """Segment a case from `edge.read_case` or `edge.make_case`, within this process's memory limit.
+
+        Warns (`edge.CaseWarning`) of what was assumed about the case, its `notes`.
+        """
+        _warn(case)
+        return self._segment(case)
 
     def segment_arrays(self, image: npt.NDArray, boxes: npt.NDArray, name: str = "image") -> npt.NDArray:
         """Labels (H, W) of an image (H, W[, 3]) and boxes (N, 4), or (D, H, W) of a volume and boxes (N, 6).
 
         Values 0 to 255; boxes in pixels, inclusive, `x_min y_min [z_min] x_max y_max [z_max]`; label k is the k-th box.
+        Warns as `segment` does.
 
         Raises:
-            CaseError: the arrays do not fit.
+            CaseError: the arrays do not fit; see `edge.make_case`.
         """
-        return self.segment(make_case(name, image, boxes)).labels
+        case = make_case(name, image, boxes)
+        _warn(case)
+        return self._segment(case).labels
+
+    def _segment(self, case: Case) -> Segmentation:
+        return segment(case, self.engine, self.guard.fit(self.options, case))
+
+
+def _warn(case: Case) -> None:
+    for note in case.notes:
+        warnings.warn(f"{case.name}: {note}", CaseWarning, stacklevel=3)  # of the line that gave the case

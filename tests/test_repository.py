@@ -23,6 +23,7 @@ PUBLIC = [
     "MODALITIES",
     "Case",
     "CaseError",
+    "CaseWarning",
     "ModelError",
     "Options",
     "RunError",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.commands.group import fail
+from edge.commands.notes import Notes
 from edge.commands.options import (
     BackendOption,
     EncodeOption,
@@ -82,12 +83,15 @@ def bench(
         loaded = dict.fromkeys(loaded)
     before = measured_before(file, engines, per_process=process) if resume and file else []
     measurements: list[Measurement] = []
+    notes = Notes(quiet=quiet)
     for measured in track(measure_all(paths, loaded, before), len(paths) * len(loaded), quiet=quiet):
+        notes.tell(measured.name, measured.notes)
         if modality:
             measured = replace(measured, modality=modality)
         measurements = with_ratios([*measurements, measured])
         if file:  # each time, for --resume
             write_json(file, bench_report(measurements, engines, per_process=process))
+    notes.close()
     report = bench_report(measurements, engines, per_process=process)
     if json_file == Path("-"):
         write_json(json_file, report)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from edge.commands.options import BoxFormatOption
 from edge.errors import RunError
 
 app = typer.Typer(no_args_is_help=True, help="Make and check case files.")
@@ -46,14 +47,17 @@ def make(
 
 
 @app.command("check")
-def check(files: Annotated[list[Path], typer.Argument(help="Case files, or folders of them.")]) -> None:
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Case files, pictures with boxes, or folders of them.")],
+    box_format: BoxFormatOption = None,
+) -> None:
     """Say what is wrong with case files, key by key."""
-    from edge.case import find_cases
     from edge.check import check_case
+    from edge.picture import find_inputs
 
     broken = 0
-    for path in [case for file in files for case in find_cases(file)]:
-        findings = check_case(path)
+    for path in [case for file in files for case in find_inputs(file)]:
+        findings = check_case(path, box_format)
         errors = [finding for finding in findings if finding.severity == "error"]
         broken += bool(errors)
         print(f"{path.stem}: {'broken' if errors else 'ok'}")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from edge.commands.group import fail
+from edge.commands.notes import Notes
 from edge.commands.options import ModalityOption
 
 
@@ -24,11 +25,16 @@ def evaluate(
     from edge.cores import available_cores
     from edge.evaluate import evaluate as run
     from edge.evaluate import to_json, write_csv
+    from edge.notes import Note
     from edge.report import print_rows, write_json
 
     evaluation = run(segs, truths, workers=workers or available_cores(), spacing_order=spacing_order, modality=modality)
     if json_file != Path("-"):
         print_rows(evaluation.rows())
+    notes = Notes()
+    for case in evaluation.cases:
+        notes.tell(case.name, [Note(case.note)] if case.note else [])
+    notes.close()
     if csv_file is not None:
         write_csv(evaluation, csv_file)
     if json_file is not None:

@@ -34,6 +34,13 @@ EncodeOption = Annotated[
 ]
 LooseOption = Annotated[float, typer.Option(min=0, help="Pixels a box is expected to be loose on each side; 0: tight.")]
 BlockOption = Annotated[int, typer.Option(min=1, help="Boxes decoded at once; fewer need less memory.")]
+BoxFormatOption = Annotated[
+    Literal["xyxy", "xywh"] | None,
+    typer.Option(
+        help="Of the pictures' CSV files: corners, or x, y, width, height; if not given, what a first line of names "
+        "says, else xyxy."
+    ),
+]
 ModalityOption = Annotated[
     Literal[
         "CT", "MR", "PET", "X-Ray", "US", "Mammography", "OCT", "Endoscopy", "Fundus", "Dermoscopy", "Microscopy"

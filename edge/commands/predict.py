@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.commands.group import fail
+from edge.commands.notes import Notes
 from edge.commands.options import (
     BackendOption,
     BlockOption,
+    BoxFormatOption,
     EncodeOption,
     LooseOption,
     ModelOption,
@@ -39,6 +41,7 @@ def predict(
     encode: EncodeOption = "auto",
     loose_px: LooseOption = 2.5,
     block: BlockOption = 8,
+    box_format: BoxFormatOption = None,
     overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
     overlay: Annotated[bool, typer.Option(help="Also write <case>.png with contours and boxes.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write a JSON report of the run here.")] = None,
@@ -59,11 +62,14 @@ def predict(
         loaded.append(load_segmenter(model, backend, precision, threads, **chosen))
         return loaded[0]
 
-    predictions = []
-    for prediction in track(predict_cases(pending, outputs, load, overlay=overlay), len(pending), quiet=quiet):
+    predictions, notes = [], Notes(quiet=quiet)
+    predicted = predict_cases(pending, outputs, load, overlay=overlay, box_format=box_format)
+    for prediction in track(predicted, len(pending), quiet=quiet):
         predictions.append(prediction)
+        notes.tell(prediction.name, prediction.notes)
         if not quiet and prediction.error is None:
             print(prediction_line(prediction), flush=True)
+    notes.close()
     failures = [prediction.error for prediction in predictions if prediction.error]
     if not quiet:
         skipped = f", {len(done)} were there already" if done else ""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge.commands.notes import Notes
+
 if TYPE_CHECKING:
     from edge.leaderboard.teams import Team
     from edge.submission.trial import Trial
@@ -30,7 +32,9 @@ def leaderboard(
     """Run every team on every case, score, rank, write a page. Killed and started again, it goes on where it was."""
     from edge.cores import available_cores
     from edge.leaderboard.evaluation import Plan, evaluate_teams
+    from edge.notes import Note
     from edge.report import print_rows
+    from edge.score import NO_SPACING
     from edge.submission.container import Limits
     from edge.submission.engine import connect
 
@@ -42,6 +46,11 @@ def leaderboard(
             print(f"{team.name} {_line(trial)}", file=sys.stderr, flush=True)
 
     board = evaluate_teams(plan, connect, progress)
+    notes = Notes(quiet=quiet)
+    for case in board["cases"]:
+        if any(row["note"] == NO_SPACING for row in case["teams"]):
+            notes.tell(case["case"], [Note(NO_SPACING)])
+    notes.close()
     rows = [("team", "rank", "95 %", "mean rank", "dsc", "nsd_official", "seconds", "failed")]
     for team in board["teams"]:
         low, high = team["rank_interval"]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge.commands.notes import Notes
+
 if TYPE_CHECKING:
     from edge.submission.trial import Trial
 
@@ -64,6 +66,7 @@ def check(
 ) -> None:
     """Run an image as the challenge does, then as a hostile organiser would: ready, or what to fix."""
     from edge.case import find_cases
+    from edge.notes import Note
     from edge.report import write_json
     from edge.submission.check import READY, findings, verdict
     from edge.submission.container import Limits
@@ -76,11 +79,13 @@ def check(
     find_image(client, image)
     limits = Limits(memory_mib=memory, cpus=cpus, time_s=time_limit)
     pictures = Pictures(paths)
-    trials = []
+    trials, notes = [], Notes(quiet=quiet)
     for trial in run_in_scratch(client, image, paths, limits, names, pictures):
         trials.append(trial)
+        notes.tell(trial.case, [Note(trial.note)] if trial.note else [])
         if not quiet and json_file != Path("-"):
             print(_line(trial), flush=True)
+    notes.close()
     if json_file != Path("-"):
         for finding in findings(trials):
             print(f"fix: {finding.line(path.stem for path in paths)}")

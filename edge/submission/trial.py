@@ -34,6 +34,7 @@ class Trial:
     dsc: float | None = None  # None: no truth, or no output; NaN: see edge.score
     nsd_official: float | None = None
     nsd: float | None = None
+    note: str | None = None  # what the scores assume
     log: str = ""  # the container's last lines
 
     @property
@@ -119,4 +120,4 @@ def _with_labels(trial: Trial, case: Case, output: Output) -> Trial:
     if case.truth is None:
         return trial
     scores = score_case(case.name, case.truth, labels, case.spacing_mm)
-    return replace(trial, dsc=scores.dsc, nsd_official=scores.nsd_official, nsd=scores.nsd)
+    return replace(trial, dsc=scores.dsc, nsd_official=scores.nsd_official, nsd=scores.nsd, note=scores.note)

@@ -81,15 +81,44 @@ def test_one_box_without_its_row_axis_is_one_box() -> None:
     assert make_case("3DBox_CT_1", VOLUME, np.array(BOX_3D[0])).boxes.tolist() == BOX_3D
 
 
-def test_reversed_corners_are_put_in_order_axis_by_axis() -> None:
-    """x exchanged, y not; in 3D y and z exchanged."""
-    assert make_case("2DBox_CT_1", IMAGE, np.array([[10, 3, 2, 12]])).boxes.tolist() == BOX
-    assert make_case("3DBox_CT_1", VOLUME, np.array([[2, 12, 3, 10, 3, 1]])).boxes.tolist() == BOX_3D
+def test_fractions_from_0_to_1_are_stretched_with_a_note() -> None:
+    """Float or bool, images and volumes; whole numbers of 0 and 1 are greys as they stand, and so is darkness."""
+    half = np.linspace(0, 1, IMAGE.size).reshape(IMAGE.shape)
+    for image in (half, half.astype(np.float16), half > 0.5):
+        case = make_case("2DBox_CT_1", image, np.array(BOX))
+        assert str(case.notes[0]).startswith(f"imgs lies in 0 to 1 and is stretched to 0 to 255 ({image.dtype}, 0 to 1")
+        assert (case.image.min(), case.image.max()) == (0, 255)
+        assert np.abs(case.image - 255 * image.astype(np.float64)).max() <= 0.6
+    volume = make_case("3DBox_CT_1", np.repeat(half[None, ..., 0], 5, axis=0) * 0.5, np.array(BOX_3D))
+    assert volume.image.max() == 127 and len(volume.notes) == 1
+    assert make_case("2DBox_CT_1", np.full((20, 30), 0.5), np.array(BOX)).image.max() == 128  # the same everywhere
+    for image in (IMAGE % 2, (IMAGE % 2).astype(np.int64), np.zeros(IMAGE.shape), np.full(IMAGE.shape, 7.5)):
+        assert make_case("2DBox_CT_1", image, np.array(BOX)).notes == ()
 
 
-def test_a_reversed_box_of_unsigned_numbers_does_not_wrap() -> None:
-    """uint16 differences below zero would be near 65535."""
-    assert make_case("2DBox_CT_1", IMAGE, np.array([[10, 12, 2, 3]], np.uint16)).boxes.tolist() == BOX
+@pytest.mark.parametrize(("top", "told"), [(1.03, True), (9.5, True), (254.5, False)])
+def test_fractions_that_rounding_would_hide_are_told(top: float, told: bool) -> None:
+    """As a resampling that overshoots leaves them; whole numbers lose nothing."""
+    image = np.linspace(0, top, IMAGE.size).reshape(IMAGE.shape)
+    case = make_case("2DBox_CT_1", image, np.array(BOX))
+    assert [str(note).split(";")[0] for note in case.notes] == ["imgs is rounded to a few greys"] * told
+    assert case.image.max() == np.rint(top)
+    assert make_case("2DBox_CT_1", np.rint(image), np.array(BOX)).notes == () or top < 1.5
+
+
+@pytest.mark.parametrize(
+    "spacing",
+    [np.ones(2), np.array(None), np.zeros(3), np.array([1, np.nan, 1]), np.array(["1", "1", "1"]), -np.ones(3)],
+)
+def test_spacing_that_cannot_be_used_is_left_out_with_a_note(tmp_path: Path, spacing: npt.NDArray) -> None:
+    """Masks do not use it. None is saved as a pickle, which is not loaded."""
+    np.savez(tmp_path / "3DBox_CT_1.npz", imgs=VOLUME, boxes=BOX_3D, spacing=spacing, gts=VOLUME % 2)
+    case = read_case(tmp_path / "3DBox_CT_1.npz")
+    (note,) = case.notes
+    assert str(note).startswith("spacing must be 3 positive numbers (x, y, z) in mm and is left out") and note.got
+    assert case.spacing_mm is None
+    assert read_labels(tmp_path / "3DBox_CT_1.npz", "gts")[1] is None
+    assert len(make_case("3DBox_CT_1", VOLUME, np.array(BOX_3D), spacing).notes) == 1
 
 
 def test_boxes_at_and_over_the_border_end_there() -> None:

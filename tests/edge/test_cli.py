@@ -167,6 +167,52 @@ def test_a_modality_given_is_that_of_every_case(
     assert all(repr(modality) in refused for modality in MODALITIES)
 
 
+def test_spacing_that_is_missing_or_wrong_costs_no_mask_and_scores_say_1_mm(
+    samedge: Samedge, tmp_path: Path, tiny_model: Path
+) -> None:
+    """predict warns and writes; bench and evaluate say what they assumed, on the terminal and in what they write."""
+    volume, truth = IMAGE[None, ..., 0].repeat(3, 0), SQUARE[None].repeat(3, 0)
+    boxes = [[5, 5, 0, 14, 14, 2]]
+    (tmp_path / "in").mkdir()
+    for name, spacing in {"two": [1.0, 1.0], "none": None, "zeros": [0, 0, 0]}.items():
+        np.savez(tmp_path / "in" / f"3DBox_CT_{name}.npz", imgs=volume, boxes=boxes, gts=truth, spacing=spacing)
+    np.savez(tmp_path / "in" / "3DBox_MR_absent.npz", imgs=volume, boxes=boxes, gts=truth)
+    run = samedge("predict", "in", "out", "--model", tiny_model, cwd=tmp_path)
+    assert run.returncode == 0 and len(list((tmp_path / "out").iterdir())) == 4
+    first, rest, _ = run.stderr.splitlines()
+    assert first.startswith(
+        "warning: 3DBox_CT_none: spacing must be 3 positive numbers (x, y, z) in mm and is left out"
+    )
+    assert rest.endswith(": 3 cases in all")
+
+    run = samedge("evaluate", "out", "in", "--workers", 1, "--csv", "scores.csv", cwd=tmp_path)
+    assert run.returncode == 0 and "nan" not in run.stdout
+    first, rest = run.stderr.splitlines()
+    assert first == "warning: 3DBox_CT_none: spacing is not stated or cannot be used, 1 mm assumed"
+    assert rest.endswith("1 mm assumed: 4 cases in all")
+    assert (tmp_path / "scores.csv").read_text().count("1 mm assumed") == 4
+
+    run = samedge("bench", "in/3DBox_MR_absent.npz", "--model", tiny_model, "--json", "bench.json", cwd=tmp_path)
+    assert run.stderr == "warning: 3DBox_MR_absent: spacing is not stated or cannot be used, 1 mm assumed\n"
+    assert "1 mm assumed" in (tmp_path / "bench.json").read_text()
+    assert samedge("cases", "check", "in", cwd=tmp_path).returncode == 0
+
+
+def test_images_in_0_to_1_are_stretched_and_it_is_said_once(samedge: Samedge, tmp_path: Path, tiny_model: Path) -> None:
+    """2D and 3D, predict and cases check."""
+    (tmp_path / "in").mkdir()
+    half = np.linspace(0, 1, 32 * 48).reshape(32, 48)
+    np.savez(tmp_path / "in" / "2DBox_CT_1.npz", imgs=half, boxes=[[5, 5, 14, 14]])
+    np.savez(tmp_path / "in" / "3DBox_CT_1.npz", imgs=half[None].repeat(3, 0), boxes=[[5, 5, 0, 14, 14, 2]])
+    run = samedge("predict", "in", "out", "--model", tiny_model, cwd=tmp_path)
+    assert run.stderr.splitlines() == [
+        "warning: 2DBox_CT_1: imgs lies in 0 to 1 and is stretched to 0 to 255 (float64, 0 to 1)",
+        "warning: imgs lies in 0 to 1 and is stretched to 0 to 255: 2 cases in all",
+        "2 of 2 cases done",
+    ]
+    assert samedge("cases", "check", "in", cwd=tmp_path).stdout.count("stretched to 0 to 255") == 2
+
+
 def test_cases_are_made_alike_from_one_seed_and_pass_the_check(samedge: Samedge, tmp_path: Path) -> None:
     """One name on stdout for each file; the same seed makes the same bytes, another seed others."""
     made = ["cases", "make", "--name", "3DBox_MR_1", "--shape", "12,96,96", "--objects", 2]

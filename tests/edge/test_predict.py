@@ -57,7 +57,6 @@ def test_boxes_of_every_type_give_the_same_labels(tmp_path: Path, segmenter: Seg
 @pytest.mark.parametrize(
     ("boxes", "rows", "columns"),
     [
-        ([[30, 40, 10, 20]], slice(20, 41), slice(10, 31)),  # corners exchanged
         ([[10.5, 20.25, 30.5, 40.75]], slice(21, 41), slice(11, 31)),  # pixels 11 to 30 and 21 to 40 lie inside
         ([[250, 250, SIDE, SIDE]], slice(250, SIDE), slice(250, SIDE)),  # to the border, x_max = W
         ([[-9, -9, 5, 5]], slice(0, 6), slice(0, 6)),  # over the border

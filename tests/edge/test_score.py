@@ -95,7 +95,7 @@ def test_a_volume_without_spacing_is_scored_in_voxels_and_says_so() -> None:
     """Nothing is assumed in silence."""
     volume = np.ones((3, 8, 8), np.uint8)
     assert score_case("3DBox_CT_1", volume, volume, (5, 1, 1)).note is None
-    assert "1 mm" in (score_case("3DBox_CT_1", volume, volume).note or "")
+    assert "1 mm assumed" in (score_case("3DBox_CT_1", volume, volume).note or "")
 
 
 def test_another_shape_scores_zero_and_says_which() -> None:

@@ -1,5 +1,6 @@
 """Training data as it lies in folders: challenge cases (`.npz` with `gts`), pictures with a label map beside them."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from edge.case import Case, check_labels, make_case, modality_of, read_case
 from edge.decode import SliceRanges
-from edge.errors import CaseError
+from edge.errors import CaseError, CaseWarning
 from edge.follow import follow_boxes
 from edge.npz import read_npz
 from edge.picture import TRUTH_SUFFIX, decode_picture, is_picture, read_rgb
@@ -120,7 +121,7 @@ def read_labelled(source: Path) -> Case:
     """
     if source.suffix.lower() == ".npz":
         if "boxes" in read_npz(source, ["boxes"]):
-            return read_case(source, with_truth=True)
+            return _told(read_case(source, with_truth=True))
         arrays = read_npz(source, ["imgs", "gts"])
         for key in ("imgs", "gts"):
             if key not in arrays:
@@ -128,7 +129,15 @@ def read_labelled(source: Path) -> Case:
         case = make_case(source.stem, arrays["imgs"], np.zeros((0, 4)), truth=arrays["gts"])
     else:
         case = _read_picture(source)
+    case = _told(case)
     return case if case.is_volume else replace(case, boxes=_boxes_by_label(truth_of(case)))
+
+
+def _told(case: Case) -> Case:
+    """The case, once it is told what was assumed about it; each kind once, as Python does with equal warnings."""
+    for note in case.notes:
+        warnings.warn(f"training data: {note.what}", CaseWarning, stacklevel=2)
+    return replace(case, notes=())
 
 
 def truth_of(case: Case) -> npt.NDArray:
