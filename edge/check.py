@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from edge.case import MODALITIES, UNKNOWN, Case, check_labels, make_case, modality_of
 from edge.errors import CaseError
+from edge.label_picture import read_label_picture
 from edge.npz import read_npz
-from edge.picture import PICTURES, read_boxes, read_rgb
+from edge.picture import PICTURES, TRUTH_SUFFIX, read_boxes, read_rgb
 
 KEYS = ("imgs", "boxes", "spacing", "gts")
 VOLUME_MODALITIES = ("CT", "MR", "PET")
@@ -55,11 +56,19 @@ def _check_picture(path: Path, box_format: str | None) -> list[Finding]:
         image = read_rgb(path)
     except CaseError as error:
         return [_error("file", path.stem, error)]
-    frame, findings = make_case(path.stem, image, NO_BOXES), _check_modality(path.stem)
-    try:
-        findings += _check_boxes(path.stem, read_boxes(path, box_format), frame.shape)[0]
-    except CaseError as error:
-        findings.append(_error("boxes", path.stem, error))
+    frame, boxed, findings = make_case(path.stem, image, NO_BOXES), None, _check_modality(path.stem)
+    truth = path.with_name(path.stem + TRUTH_SUFFIX)
+    if path.with_suffix(".csv").exists() or not truth.exists():  # training needs no boxes
+        try:
+            found, boxed = _check_boxes(path.stem, read_boxes(path, box_format), frame.shape)
+            findings += found
+        except CaseError as error:
+            findings.append(_error("boxes", path.stem, error))
+    if truth.exists():
+        try:
+            findings += _check_truth(path.stem, read_label_picture(truth), frame, boxed)
+        except CaseError as error:
+            findings.append(_error("gts", truth.stem, error))
     return findings
 
 

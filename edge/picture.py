@@ -125,12 +125,33 @@ def decode_picture(path: Path, flags: int) -> npt.NDArray:
     Raises:
         CaseError: it cannot be read, or is too large.
     """
+    return decode(path, read_checked(path), flags)
+
+
+def read_checked(path: Path) -> bytes:
+    """The bytes of a picture that is not too large.
+
+    Raises:
+        CaseError: it cannot be read, is too large, or is called PNG or JPEG and is neither.
+    """
     try:
         content = _read_bytes(path, MAX_FILE_BYTES)
-        if path.suffix.lower() in PICTURES:
-            _check_size(path, content)
+    except OSError as error:
+        raise CaseError(f"{path.stem}: {path.name} cannot be read ({error})") from None
+    if path.suffix.lower() in PICTURES:
+        _check_size(path, content)
+    return content
+
+
+def decode(path: Path, content: bytes, flags: int) -> npt.NDArray:
+    """A picture from its bytes; `path` for what is said of it.
+
+    Raises:
+        CaseError: it is not one.
+    """
+    try:
         decoded = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags) if content else None
-    except (OSError, cv2.error) as error:
+    except cv2.error as error:
         raise CaseError(f"{path.stem}: {path.name} cannot be read ({error})") from None
     if decoded is None:
         raise CaseError(f"{path.stem}: {path.name} is not a picture")

@@ -1,6 +1,7 @@
 """Labelled folders become slices, slices a cache, and what is broken is named and left out."""
 
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from edge.case import make_case, write_case
 from edge.errors import CaseError, RunError
 from train.data.cache import INDEX, CacheOptions, is_cache, open_cache, prepare_cache
 from train.data.cases import dataset_of, find_objects, find_sources, read_labelled, read_slices, volume_prompts
+from train.data.maps import MapSource, read_map
 
 
 def write_picture(folder: Path, name: str, image: npt.NDArray[np.uint8], labels: npt.NDArray) -> None:
@@ -254,3 +257,29 @@ def test_the_cache_keeps_each_objects_prompt_in_its_own_pixels(tmp_path: Path) -
     assert prompts["3DBox_CT_B_1", 1][0] == pytest.approx(
         [(14.5 - 3.817) / 2, (9.5 - 3.817) / 2, 18.317 / 2 - 0.5, 13.317 / 2 - 0.5], abs=6e-3
     )
+
+
+def test_labels_drawn_with_a_palette_are_their_numbers(tmp_path: Path) -> None:
+    """As annotation programs save them: objects 1 and 2, not colours; for cases and for label maps."""
+    labels = np.zeros((40, 60), np.uint8)
+    labels[5:15, 10:30], labels[20:30, 10:30] = 1, 2
+    drawn = Image.fromarray(labels)
+    drawn.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    drawn.save(tmp_path / "US_1_gt.png")
+    cv2.imwrite(str(tmp_path / "US_1.png"), labels * 90)
+    case = read_labelled(tmp_path / "US_1.png")
+    assert np.array_equal(case.truth, labels) and len(case.boxes) == 2
+    source = MapSource("US_1", "organ", tmp_path / "US_1.png", tmp_path / "US_1_gt.png", None)
+    assert np.array_equal(read_map(source).labels, labels)
+
+
+def test_what_is_assumed_about_training_data_is_told_once(tmp_path: Path) -> None:
+    """Two images in 0 to 1, one warning in all under Python's default filter."""
+    for number in (1, 2):
+        truth = np.eye(40, 60, dtype=np.uint8)
+        np.savez(tmp_path / f"2DBox_US_{number}.npz", imgs=np.eye(40, 60) * 0.7, gts=truth)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        images = [read_labelled(path).image.max() for path in sorted(tmp_path.iterdir())]
+    assert images == [178, 178]
+    assert [str(told.message) for told in caught] == ["training data: imgs lies in 0 to 1 and is stretched to 0 to 255"]

@@ -81,8 +81,8 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
     """Label maps in colour or of another size; a folder with nothing; a name that comes twice."""
     root = write_nuinsseg(tmp_path / "one")
     label = root / "human kidney" / "label masks modify" / "human_kidney_01.tif"
-    cv2.imwrite(str(label), np.zeros((40, 60, 3), np.uint8))
-    with pytest.raises(CaseError, match="one channel of labels"):
+    cv2.imwrite(str(label), np.dstack([np.eye(40, 60, dtype=np.uint8), *np.zeros((2, 40, 60), np.uint8)]))
+    with pytest.raises(CaseError, match="is coloured; save its labels as numbers"):
         read_map(find_maps([root])[0])
     cv2.imwrite(str(label), np.zeros((41, 60), np.uint8))
     with pytest.raises(CaseError, match=r"human_kidney_01: .*of one size, got \(40, 60\), \(41, 60\)"):

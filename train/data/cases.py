@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -13,8 +12,9 @@ from edge.case import Case, check_labels, make_case, modality_of, read_case
 from edge.decode import SliceRanges
 from edge.errors import CaseError, CaseWarning
 from edge.follow import follow_boxes
+from edge.label_picture import read_label_picture
 from edge.npz import read_npz
-from edge.picture import TRUTH_SUFFIX, decode_picture, is_picture, read_rgb
+from edge.picture import TRUTH_SUFFIX, is_picture, read_rgb
 
 # label, x_min, y_min, x_max, y_max (inclusive px), area in px: one row per object
 Objects = npt.NDArray[np.int64]
@@ -182,7 +182,7 @@ def _is_labelled_picture(name: str, names: set[str]) -> bool:
 
 def _read_picture(source: Path) -> Case:
     image = read_rgb(source)
-    labels = decode_picture(source.with_name(source.stem + TRUTH_SUFFIX), cv2.IMREAD_UNCHANGED)
+    labels = read_label_picture(source.with_name(source.stem + TRUTH_SUFFIX))
     checked = check_labels(source.stem, TRUTH_SUFFIX, labels, image.shape[:2])
     return make_case(source.stem, image, np.zeros((0, 4)), truth=checked)
 

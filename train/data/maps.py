@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from edge.errors import CaseError, RunError
 from edge.instances import instances_from_mask
+from edge.label_picture import read_label_picture
 from edge.picture import PICTURES, decode_picture, read_rgb
 from train.data.augment import Picture
 from train.data.cases import dataset_of, find_sources, read_labelled, truth_of
@@ -160,9 +161,7 @@ def _labels_of(stem: str, folder: Path) -> Path | None:
 
 
 def _read_labels(name: str, path: Path) -> npt.NDArray[np.int32]:
-    labels = decode_picture(path, cv2.IMREAD_UNCHANGED)
-    if labels.ndim != 2:
-        raise CaseError(f"{name}: {path.name} must have one channel of labels, got shape {labels.shape}")
+    labels = read_label_picture(path)
     if not np.isfinite(labels).all() or labels.min() < 0 or labels.max() > MAX_LABEL or (labels % 1).any():
         raise CaseError(f"{name}: {path.name} must hold whole numbers from 0 to {MAX_LABEL}")
     return labels.astype(np.int32)

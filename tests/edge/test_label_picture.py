@@ -1,0 +1,78 @@
+"""Labels drawn as pictures: each way of drawing 0, 1, 2, 3 gives 0, 1, 2, 3."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edge.check import check_case
+from edge.errors import CaseError
+from edge.label_picture import read_label_picture
+
+GREY, PALETTE = 0, 3
+LABELS = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8) // 12  # 0 to 3
+
+
+def png(labels: npt.NDArray[np.uint8], depth: int, colour: int, *, transparent: bool = False) -> bytes:
+    """A PNG by the book: bits packed from the left, filter 0; a palette of red, green, blue and grey."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    bits = np.unpackbits(labels[..., None], axis=-1)[..., 8 - depth :].reshape(len(labels), -1)
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in bits)
+    palette = chunk(b"PLTE", bytes([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])) if colour == PALETTE else b""
+    clear = chunk(b"tRNS", bytes([0, 128] if colour == PALETTE else [0, 0])) if transparent else b""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", labels.shape[1], labels.shape[0], depth, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + palette + clear + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("colour", [GREY, PALETTE])
+def test_palettes_and_greys_of_any_depth_hold_their_numbers(
+    tmp_path: Path, colour: int, depth: int, transparent: bool
+) -> None:
+    """Neither colours nor 17 for 1; of one bit 0 and 1. The check finds nothing."""
+    labels = LABELS % 2 if depth == 1 else LABELS
+    (tmp_path / "US_1_gt.png").write_bytes(png(labels, depth, colour, transparent=transparent))
+    assert np.array_equal(read_label_picture(tmp_path / "US_1_gt.png"), labels)
+    cv2.imwrite(str(tmp_path / "US_1.png"), LABELS * 60)
+    assert check_case(tmp_path / "US_1.png") == []
+
+
+@pytest.mark.parametrize("kind", ["16 bit", "rgb", "rgba", "tif"])
+def test_other_ways_of_drawing_numbers_are_read(tmp_path: Path, kind: str) -> None:
+    """Sixteen bits, the same number in all three colours, with and without alpha, TIFF."""
+    drawn = {
+        "16 bit": LABELS.astype(np.uint16) * 300,
+        "rgb": np.repeat(LABELS[..., None], 3, -1),
+        "rgba": np.dstack([LABELS] * 3 + [np.full_like(LABELS, 255)]),
+    }.get(kind, LABELS)
+    path = tmp_path / ("a.tif" if kind == "tif" else "a_gt.png")
+    cv2.imwrite(str(path), drawn)
+    assert np.array_equal(read_label_picture(path), LABELS.astype(np.uint16) * 300 if kind == "16 bit" else LABELS)
+
+
+def test_what_holds_no_numbers_is_named(tmp_path: Path) -> None:
+    """Colours, a JPEG under another name, half a palette PNG, a header alone."""
+    cv2.imwrite(str(tmp_path / "colour_gt.png"), np.random.default_rng(0).integers(0, 255, (6, 8, 3)))
+    (tmp_path / "jpeg_gt.png").write_bytes(cv2.imencode(".jpg", LABELS)[1].tobytes())
+    whole = png(LABELS, 4, PALETTE)
+    (tmp_path / "half_gt.png").write_bytes(whole[: whole.index(b"IDAT")])
+    (tmp_path / "header_gt.png").write_bytes(whole[:30])
+    for name, says in {
+        "colour": "is coloured; save its labels as numbers",
+        "jpeg": "is a JPEG, which changes labels; save them as PNG",
+        "half": "is not a picture",
+        "header": "is not a picture",
+    }.items():
+        with pytest.raises(CaseError, match=f"^{name}_gt: {name}_gt.png {says}"):
+            read_label_picture(tmp_path / f"{name}_gt.png")
+    cv2.imwrite(str(tmp_path / "colour.png"), LABELS)
+    (finding,) = [finding for finding in check_case(tmp_path / "colour.png") if finding.key == "gts"]
+    assert finding.severity == "error" and finding.message.startswith("colour_gt.png is coloured")
