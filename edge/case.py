@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edge.box_records import as_rows
 from edge.boxes import check_boxes
 from edge.errors import CaseError
 from edge.notes import Note
@@ -102,7 +103,7 @@ def read_case(path: Path, *, with_truth: bool = False) -> Case:
     name = path.stem
     if path.suffix.lower() != ".npz":
         raise CaseError(f"{name}: {path.name} is not an .npz file; give one, or a folder of them")
-    arrays = read_npz(path, ["imgs", "boxes"] + (["gts"] if with_truth else []))
+    arrays = read_npz(path, ["imgs", "boxes"] + (["gts"] if with_truth else []), records=["boxes"])
     for key in ("imgs", "boxes"):
         if key not in arrays:
             raise CaseError(f"{name}: key {key!r} is missing; a case needs 'imgs' and 'boxes'")
@@ -114,7 +115,7 @@ def read_case(path: Path, *, with_truth: bool = False) -> Case:
 def make_case(
     name: str,
     image: npt.NDArray,
-    boxes: npt.NDArray,
+    boxes: npt.ArrayLike,
     spacing_xyz_mm: npt.NDArray | None = None,
     truth: npt.NDArray | None = None,
 ) -> Case:
@@ -124,7 +125,8 @@ def make_case(
         name: decides 2D or 3D by its prefix `2DBox_` or `3DBox_`; without one, the number of box columns does.
         image: (H, W, 3) or (H, W) for 2D, (D, H, W) or (D, H, W, 1) for 3D, values 0 to 255. Fractions and truth
             values in 0 to 1 are stretched to that, with a note.
-        boxes: (N, 4) or (N, 6), any numeric type, pixels of `image`; see `edge.boxes`.
+        boxes: (N, 4) or (N, 6), any numeric type, pixels of `image`; see `edge.boxes`. Or records, such as a list of
+            dicts; see `edge.box_records`.
         spacing_xyz_mm: voxel size in the challenge's file order (x, y, z). Masks do not use it: what is not three
             positive numbers is left out, with a note.
         truth: integer labels of the image's spatial shape; label k belongs to box k.
@@ -132,14 +134,16 @@ def make_case(
     Raises:
         CaseError: see `read_case`.
     """
-    is_volume = _is_volume(name, image, boxes)
+    rows, record_notes = as_rows(name, boxes)
+    is_volume = _is_volume(name, image, rows)
     checked_image, image_notes = _check_image(name, image, is_volume)
     shape = checked_image.shape if is_volume else checked_image.shape[:2]
-    checked_boxes, box_notes = check_boxes(name, boxes, shape)
+    checked_boxes, box_notes = check_boxes(name, rows, shape)
     spacing_mm, spacing_notes = (None, ()) if spacing_xyz_mm is None else _check_spacing(np.asarray(spacing_xyz_mm))
     if truth is not None:
         truth = check_labels(name, "gts", truth, shape)
-    return Case(name, checked_image, checked_boxes, spacing_mm, truth, (*image_notes, *box_notes, *spacing_notes))
+    notes = (*image_notes, *record_notes, *box_notes, *spacing_notes)
+    return Case(name, checked_image, checked_boxes, spacing_mm, truth, notes)
 
 
 def write_case(path: Path, case: Case) -> None:

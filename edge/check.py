@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from edge.box_records import as_rows
 from edge.case import MODALITIES, UNKNOWN, Case, check_labels, make_case, modality_of
 from edge.errors import CaseError
 from edge.label_picture import read_label_picture
@@ -76,7 +78,7 @@ def _read_keys(path: Path) -> tuple[dict[str, npt.NDArray], dict[str, Finding]]:
     arrays, unreadable = {}, {}
     for key in KEYS:
         try:
-            arrays.update(read_npz(path, [key]))
+            arrays.update(read_npz(path, [key], records=["boxes"]))
         except CaseError as error:
             unreadable[key] = _error(key, path.stem, error)
     if "spacing" in unreadable:
@@ -156,7 +158,7 @@ def _check_boxes(name: str, boxes: npt.NDArray, shape: tuple[int, ...]) -> tuple
         return [_warning("boxes", "holds no box: nothing will be segmented")], case
     if FAR_PX in shape:  # every box would fit, whatever its numbers mean
         findings = []
-    corners = boxes.astype(np.float64).reshape(len(case.boxes), 2, -1)
+    corners = _rows(boxes).astype(np.float64).reshape(len(case.boxes), 2, -1)
     low, high = corners[:, 0], corners[:, 1]
     end = np.array(shape[::-1]) - np.array([0, 0, 1])[: len(shape)]  # public cases use x_max = W at the border
     odd = (
@@ -232,7 +234,14 @@ def _with_prefix(name: str, boxes: npt.NDArray | None) -> str:
     """A name without a prefix gets the one that its boxes ask for, so that each key is judged alike."""
     if name.startswith(("2DBox_", "3DBox_")) or boxes is None or not boxes.size:
         return name
-    return ("3DBox_" if boxes.shape[-1:] == (6,) else "2DBox_") + name
+    return ("3DBox_" if _rows(boxes).shape[-1:] == (6,) else "2DBox_") + name
+
+
+def _rows(boxes: npt.NDArray) -> npt.NDArray:
+    """Rows of records, where they can be rows."""
+    with suppress(CaseError):
+        return as_rows("", boxes)[0]
+    return boxes
 
 
 def _error(key: str, name: str, error: CaseError) -> Finding:

@@ -10,7 +10,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -22,6 +22,7 @@ from edge.errors import CaseError, RunError
 
 MAX_ARRAY_BYTES = 4 * 2**30  # the largest public case unpacks to 0.6 GiB (287 x 512 x 512 as int64)
 MAX_HEADER_BYTES = 4096
+BOXES_AS_JSON = "boxes that are dicts: np.array(json.dumps(list(boxes), default=float))"
 PARTIAL = ".partial"
 UNREADABLE = (  # what zipfile raises for damaged, encrypted or exotic archives
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, struct.error,
@@ -29,12 +30,17 @@ UNREADABLE = (  # what zipfile raises for damaged, encrypted or exotic archives
 COMPRESSION_LEVEL = 1  # label maps: within 20 % of level 6 in size, several times faster
 
 
-def read_npz(path: Path, keys: Iterable[str], *, max_bytes: int | None = None) -> dict[str, npt.NDArray]:
+def read_npz(
+    path: Path, keys: Iterable[str], *, max_bytes: int | None = None, records: Container[str] = ()
+) -> dict[str, npt.NDArray]:
     """The arrays of `keys` that the archive holds; absent keys are left out.
 
+    Args:
+        max_bytes: that an array may unpack to; None: MAX_ARRAY_BYTES.
+        records: keys whose arrays may be structured; the others are plain.
+
     Raises:
-        CaseError: not a readable zip archive, an object array, or an array that unpacks to more than `max_bytes` (None:
-            MAX_ARRAY_BYTES).
+        CaseError: not a readable zip archive, an object array, or an array that unpacks to more than `max_bytes`.
     """
     name = path.stem
     try:
@@ -46,7 +52,10 @@ def read_npz(path: Path, keys: Iterable[str], *, max_bytes: int | None = None) -
             for key in keys:
                 if key in members:
                     with archive.open(members[key]) as stream:
-                        arrays[key] = _read_array(stream, f"{name}: {key}", max_bytes or MAX_ARRAY_BYTES)
+                        array = _read_array(stream, f"{name}: {key}", max_bytes or MAX_ARRAY_BYTES)
+                    if array.dtype.names and key not in records:
+                        raise CaseError(f"{name}: {key} must be a plain numeric array, got {array.dtype}")
+                    arrays[key] = array
             return arrays
     except PermissionError:
         raise CaseError(f"{name}: {path} cannot be read (permission denied)") from None
@@ -61,8 +70,11 @@ def read_npz(path: Path, keys: Iterable[str], *, max_bytes: int | None = None) -
 def _read_array(stream: IO[bytes], where: str, max_bytes: int) -> npt.NDArray:
     shape, fortran, dtype = _read_header(stream, where)
     if dtype.hasobject:
-        raise CaseError(f"{where} holds Python objects (pickled), which are never loaded; save a plain numeric array")
-    if dtype.fields is not None or dtype.subdtype is not None or dtype.itemsize == 0:
+        raise CaseError(
+            f"{where} holds Python objects (pickled), which are never loaded; save a plain numeric array "
+            f"({BOXES_AS_JSON})"
+        )
+    if dtype.subdtype is not None or dtype.itemsize == 0:
         raise CaseError(f"{where} must be a plain numeric array, got {dtype}")
     count = 1
     for length in shape:

@@ -57,7 +57,7 @@ class Segmenter:
         _warn(case)
         return self._segment(case)
 
-    def segment_arrays(self, image: npt.NDArray, boxes: npt.NDArray, name: str = "image") -> npt.NDArray:
+    def segment_arrays(self, image: npt.NDArray, boxes: npt.ArrayLike, name: str = "image") -> npt.NDArray:
         """Labels (H, W) of an image (H, W[, 3]) and boxes (N, 4), or (D, H, W) of a volume and boxes (N, 6).
 
         Values 0 to 255; boxes in pixels, inclusive, `x_min y_min [z_min] x_max y_max [z_max]`; label k is the k-th box.

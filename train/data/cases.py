@@ -120,7 +120,7 @@ def read_labelled(source: Path) -> Case:
         CaseError: the case cannot be read or does not fit, or has no truth.
     """
     if source.suffix.lower() == ".npz":
-        if "boxes" in read_npz(source, ["boxes"]):
+        if "boxes" in read_npz(source, ["boxes"], records=["boxes"]):
             return _told(read_case(source, with_truth=True))
         arrays = read_npz(source, ["imgs", "gts"])
         for key in ("imgs", "gts"):
