@@ -15,6 +15,7 @@ from typing import Any
 
 from edge.case import modality_of, read_case, read_labels
 from edge.errors import CaseError, RunError
+from edge.folders import label_of, labelled
 from edge.machine import peak_memory_mib, reset_peak_memory
 from edge.model_folder import file_hash
 from edge.notes import Note
@@ -80,23 +81,27 @@ def measure_all(
     paths: list[Path],
     segmenters: Mapping[Configuration, Segmenter | None],
     before: Sequence[Measurement] = (),
+    root: Path | None = None,
 ) -> Iterator[Measurement]:
     """Every case under every configuration in turn, so that what slows the machine down slows all of them.
 
     Args:
         segmenters: of each configuration to run; where it is None, cases run in processes of their own.
         before: measurements of an earlier run, which are taken over.
+        root: a case's name is its place below this folder; None: its file's name.
     """
     known = {measurement.key: measurement for measurement in before}
     for path in paths:
-        sha256 = file_hash(path)
+        sha256, name = file_hash(path), label_of(path, root or path.parent)
         for configuration, segmenter in segmenters.items():
             if (sha256, configuration.title) in known:
-                yield known[sha256, configuration.title]
+                measured = known[sha256, configuration.title]
             elif segmenter is None:
-                yield replace(measure_process(path, configuration), case_sha256=sha256)
+                measured = measure_process(path, configuration)
             else:
-                yield replace(measure_here(path, configuration, segmenter), case_sha256=sha256)
+                measured = measure_here(path, configuration, segmenter)
+            error = measured.error and labelled(measured.error, path, name)
+            yield replace(measured, name=name, error=error, case_sha256=sha256)
 
 
 def measure_here(path: Path, configuration: Configuration, segmenter: Segmenter) -> Measurement:

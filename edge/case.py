@@ -1,7 +1,6 @@
 """The challenge's case: what is read, what is written, and every check of a user's input."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from edge.box_records import as_rows
 from edge.boxes import check_boxes
 from edge.errors import CaseError
+from edge.folders import Types, files_in, files_within
 from edge.notes import Note
 from edge.npz import read_npz, write_npz
 
@@ -72,11 +72,15 @@ def modality_of(name: str) -> str:
     return named.pop() if len(named) == 1 else UNKNOWN
 
 
-def find_cases(inputs: Path, types: Sequence[str] = (".npz",)) -> list[Path]:
+def find_cases(
+    inputs: Path, types: Types = (".npz",), *, recursive: bool = False, leave_out: Path | None = None
+) -> list[Path]:
     """The case files of a folder in name order, or the one file given.
 
     Args:
         types: ends of names that are looked for, in lower case.
+        recursive: those of the folders within it, too.
+        leave_out: a folder not to go into.
 
     Raises:
         CaseError: nothing there, not readable, or nothing of these types among it.
@@ -86,11 +90,15 @@ def find_cases(inputs: Path, types: Sequence[str] = (".npz",)) -> list[Path]:
             raise CaseError(f"{inputs}: no such file or folder")
         if not inputs.is_dir():
             return [inputs]
-        found = sorted(path for path in inputs.iterdir() if path.suffix.lower() in types and path.name[0] != ".")
     except OSError as error:
         raise CaseError(f"{inputs}: cannot be read ({error.strerror or error})") from None
+    found = files_in(inputs, types)
+    if recursive:
+        found = sorted([*found, *files_within(inputs, types, leave_out)])
     if not found:
-        raise CaseError(f"{inputs}: no {' or '.join(types)} case in this folder")
+        nested = None if recursive else next(files_within(inputs, types, leave_out), None)
+        where = f"; there is {nested}: give its folder, or --recursive where a command has it" if nested else ""
+        raise CaseError(f"{inputs}: no {' or '.join(types)} case in this folder{where}")
     return found
 
 

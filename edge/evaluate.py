@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from edge.case import find_cases, read_labels
 from edge.errors import CaseError, RunError
+from edge.folders import label_of, labelled
 from edge.score import NAN, TOLERANCE, CaseScore, failed_case, mean_without_nan, score_case
 
 METRICS = ("dsc", "nsd_official", "nsd")
@@ -64,6 +65,7 @@ def evaluate(
     tolerance: float = TOLERANCE,
     spacing_order: SpacingOrder = "xyz",
     modality: str | None = None,
+    recursive: bool = False,
 ) -> Evaluation:
     """Score every truth (`gts`) of a folder against the prediction (`segs`) of the same file name.
 
@@ -74,13 +76,16 @@ def evaluate(
         tolerance: mm in 3D, pixels in 2D.
         spacing_order: what `spacing` means in the truth files; "xyz" is the challenge's contract.
         modality: of every case; None: what its name says.
+        recursive: truths in the folders within `truths_dir` too, each against the prediction at the same place.
 
     Raises:
         CaseError: no truth at all. A single bad file is named in its `CaseScore` instead.
         RunError: a worker process died.
     """
-    paths = find_cases(truths_dir)
-    score = partial(score_file, segs_dir, tolerance=tolerance, spacing_order=spacing_order, modality=modality)
+    paths = find_cases(truths_dir, recursive=recursive)
+    score = partial(
+        score_file, segs_dir, tolerance=tolerance, spacing_order=spacing_order, modality=modality, root=truths_dir
+    )
     workers = min(workers, len(paths))
     if workers <= 1:
         return summarize([score(path) for path in paths])
@@ -98,10 +103,17 @@ def score_file(
     tolerance: float = TOLERANCE,
     spacing_order: SpacingOrder = "xyz",
     modality: str | None = None,
+    root: Path | None = None,
 ) -> CaseScore:
-    """Score one truth file against its prediction; what cannot be read is told in the result. See `evaluate`."""
-    score = _score_file(segs_dir, truth_path, tolerance, spacing_order)
-    return replace(score, modality=modality) if modality else score
+    """Score one truth file against its prediction; what cannot be read is told in the result. See `evaluate`.
+
+    Args:
+        root: the truth's place below it is the prediction's below `segs_dir`; None: right in it.
+    """
+    label = label_of(truth_path, root or truth_path.parent)
+    score = _score_file((segs_dir / label).parent, truth_path, tolerance, spacing_order)
+    error = score.error and labelled(score.error, truth_path, label)
+    return replace(score, name=label, modality=modality or score.modality, error=error)
 
 
 def _score_file(segs_dir: Path, truth_path: Path, tolerance: float, spacing_order: SpacingOrder) -> CaseScore:

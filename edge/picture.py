@@ -14,6 +14,7 @@ from edge.case import Case, find_cases, make_case
 from edge.errors import CaseError
 
 PICTURES = (".png", ".jpg", ".jpeg")
+INPUTS = (".npz", *PICTURES)
 TRUTH_SUFFIX = "_gt.png"  # what ends so holds the labels of a picture, and is none
 MAX_FILE_BYTES = 2**29
 MAX_PIXELS = 2**28  # 0.8 GiB of RGB; OpenCV's own limit is four times as much
@@ -32,20 +33,21 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURES and not path.name.endswith(TRUTH_SUFFIX)
 
 
-def find_inputs(inputs: Path) -> list[Path]:
+def find_inputs(inputs: Path, *, recursive: bool = False, leave_out: Path | None = None) -> list[Path]:
     """The cases and pictures of a folder in name order, or the one file given.
 
-    A picture that lies beside a case of its name is taken for a view of it and passed over.
+    A picture that lies beside a case of its name is taken for a view of it and passed over. For the arguments see
+    `edge.case.find_cases`.
 
     Raises:
         CaseError: nothing there, not readable, or neither case nor picture among it.
     """
-    found = find_cases(inputs, (".npz", *PICTURES))
+    found = find_cases(inputs, INPUTS, recursive=recursive, leave_out=leave_out)
     if not inputs.is_dir():
         return found
     cases = [path for path in found if path.suffix.lower() not in PICTURES]
-    named = {path.stem for path in cases}
-    chosen = cases + [path for path in found if is_picture(path) and path.stem not in named]
+    named = {path.with_suffix("") for path in cases}
+    chosen = cases + [path for path in found if is_picture(path) and path.with_suffix("") not in named]
     if not chosen:
         raise CaseError(f"{inputs}: no case in this folder, only truths (*{TRUTH_SUFFIX})")
     return sorted(chosen)

@@ -18,9 +18,11 @@ from edge.commands.options import (
     ModeOption,
     PrecisionOption,
     QuietOption,
+    RecursiveOption,
     ThreadsOption,
     VolumeOption,
     load_segmenter,
+    warn_of_nested,
 )
 from edge.errors import RunError
 
@@ -49,6 +51,7 @@ def bench(
     ] = None,
     modality: ModalityOption = None,
     process: Annotated[bool, typer.Option(help="A fresh process per case, as the challenge does.")] = False,
+    recursive: RecursiveOption = False,
     match: Annotated[str, typer.Option(help="Only cases whose name is like this, such as '2DBox_*'.")] = "*",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all measurements here ('-': stdout).")] = None,
     resume: Annotated[bool, typer.Option(help="Take over what --json's file already holds, measure the rest.")] = False,
@@ -74,7 +77,9 @@ def bench(
     file = None if json_file == Path("-") else json_file
     if resume and file is None:
         raise RunError("--resume goes on with a file: add --json FILE")
-    paths = [path for path in find_cases(cases) if fnmatch(path.stem, match)]
+    paths = [path for path in find_cases(cases, recursive=recursive) if fnmatch(path.stem, match)]
+    if not recursive and not quiet:
+        warn_of_nested(cases, (".npz",))
     if not paths:
         raise RunError(f"{cases}: no case's name is like {match!r}")
     loaded = _segmenters(configurations, process)
@@ -84,7 +89,7 @@ def bench(
     before = measured_before(file, engines, per_process=process) if resume and file else []
     measurements: list[Measurement] = []
     notes = Notes(quiet=quiet)
-    for measured in track(measure_all(paths, loaded, before), len(paths) * len(loaded), quiet=quiet):
+    for measured in track(measure_all(paths, loaded, before, cases), len(paths) * len(loaded), quiet=quiet):
         notes.tell(measured.name, measured.notes)
         if modality:
             measured = replace(measured, modality=modality)

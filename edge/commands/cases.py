@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from edge.commands.options import BoxFormatOption
+from edge.commands.options import BoxFormatOption, RecursiveOption, warn_of_nested
 from edge.errors import RunError
 
 app = typer.Typer(no_args_is_help=True, help="Make and check case files.")
@@ -50,17 +50,22 @@ def make(
 def check(
     files: Annotated[list[Path], typer.Argument(help="Case files, pictures with boxes, or folders of them.")],
     box_format: BoxFormatOption = None,
+    recursive: RecursiveOption = False,
 ) -> None:
     """Say what is wrong with case files, key by key."""
     from edge.check import check_case
-    from edge.picture import find_inputs
+    from edge.folders import label_of
+    from edge.picture import INPUTS, find_inputs
 
     broken = 0
-    for path in [case for file in files for case in find_inputs(file)]:
+    found = [(label_of(case, file), case) for file in files for case in find_inputs(file, recursive=recursive)]
+    for file in [] if recursive else files:
+        warn_of_nested(file, INPUTS)
+    for name, path in found:
         findings = check_case(path, box_format)
         errors = [finding for finding in findings if finding.severity == "error"]
         broken += bool(errors)
-        print(f"{path.stem}: {'broken' if errors else 'ok'}")
+        print(f"{name}: {'broken' if errors else 'ok'}")
         for finding in findings:
             print(f"  {finding.severity}: {finding.message}")
     raise typer.Exit(1 if broken else 0)

@@ -7,7 +7,7 @@ import typer
 
 from edge.commands.group import fail
 from edge.commands.notes import Notes
-from edge.commands.options import ModalityOption
+from edge.commands.options import ModalityOption, RecursiveOption, warn_of_nested
 
 
 def evaluate(
@@ -20,6 +20,7 @@ def evaluate(
         Literal["xyz", "zyx"], typer.Option(help="Of 'spacing' in the files: xyz (the challenge's) or zyx.")
     ] = "xyz",
     modality: ModalityOption = None,
+    recursive: RecursiveOption = False,
 ) -> None:
     """Score predictions: DSC, nsd_official (as the public script) and nsd (contour in 2D, axes right in 3D)."""
     from edge.cores import available_cores
@@ -28,7 +29,16 @@ def evaluate(
     from edge.notes import Note
     from edge.report import print_rows, write_json
 
-    evaluation = run(segs, truths, workers=workers or available_cores(), spacing_order=spacing_order, modality=modality)
+    if not recursive:
+        warn_of_nested(truths, (".npz",))
+    evaluation = run(
+        segs,
+        truths,
+        workers=workers or available_cores(),
+        spacing_order=spacing_order,
+        modality=modality,
+        recursive=recursive,
+    )
     if json_file != Path("-"):
         print_rows(evaluation.rows())
     notes = Notes()

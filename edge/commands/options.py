@@ -1,5 +1,6 @@
 """Options that several commands share, and the segmenter they ask for."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -47,7 +48,23 @@ ModalityOption = Annotated[
     ] | None,
     typer.Option(help="Of every case; what its name says if not given."),
 ]  # fmt: skip
+RecursiveOption = Annotated[bool, typer.Option("-r", "--recursive", help="Also the folders within a folder.")]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
+
+
+def warn_of_nested(
+    folder: Path, types: tuple[str, ...], *, leave_out: Path | None = None, cure: str = "add --recursive"
+) -> None:
+    """Say on stderr that cases in a folder's subfolders are passed over, where there are any."""
+    from edge.errors import CaseError
+    from edge.folders import files_within
+
+    try:
+        nested = next(files_within(folder, types, leave_out), None) if folder.is_dir() else None
+    except CaseError:  # a subfolder that must not be read holds nothing to be done
+        nested = None
+    if nested:
+        print(f"warning: {folder}: its subfolders are passed over, such as that of {nested}; {cure}", file=sys.stderr)
 
 
 def load_segmenter(model: Path | None, backend: str, precision: str, threads: int | None, **chosen: Any) -> "Segmenter":

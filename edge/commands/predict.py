@@ -19,9 +19,11 @@ from edge.commands.options import (
     ModeOption,
     PrecisionOption,
     QuietOption,
+    RecursiveOption,
     ThreadsOption,
     VolumeOption,
     load_segmenter,
+    warn_of_nested,
 )
 from edge.errors import RunError
 
@@ -42,6 +44,7 @@ def predict(
     loose_px: LooseOption = 2.5,
     block: BlockOption = 8,
     box_format: BoxFormatOption = None,
+    recursive: RecursiveOption = False,
     overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
     overlay: Annotated[bool, typer.Option(help="Also write <case>.png with contours and boxes.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write a JSON report of the run here.")] = None,
@@ -50,11 +53,16 @@ def predict(
     """Segment every case of a folder; one bad case never stops the others."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, not needed, would turn idle on a core for 0.2 s
 
+    from edge.folders import label_of
+    from edge.picture import INPUTS
     from edge.predict import plan, predict_cases
     from edge.progress import track
     from edge.report import prediction_line, run_report, write_json
 
-    pending, done = plan(inputs, outputs, overwrite=overwrite)
+    pending, done = plan(inputs, outputs, overwrite=overwrite, recursive=recursive)
+    root = inputs if inputs.is_dir() else inputs.parent
+    if not recursive and not quiet:
+        warn_of_nested(inputs, INPUTS, leave_out=outputs)
     loaded: list[Segmenter] = []
 
     def load() -> "Segmenter":
@@ -63,7 +71,7 @@ def predict(
         return loaded[0]
 
     predictions, notes = [], Notes(quiet=quiet)
-    predicted = predict_cases(pending, outputs, load, overlay=overlay, box_format=box_format)
+    predicted = predict_cases(pending, outputs, load, root=root, overlay=overlay, box_format=box_format)
     for prediction in track(predicted, len(pending), quiet=quiet):
         predictions.append(prediction)
         notes.tell(prediction.name, prediction.notes)
@@ -76,7 +84,9 @@ def predict(
         print(f"{len(predictions) - len(failures)} of {len(pending)} cases done{skipped}", file=sys.stderr)
     if report is not None:
         try:
-            write_json(report, run_report(predictions, [path.stem for path in done], loaded[0] if loaded else None))
+            write_json(
+                report, run_report(predictions, [label_of(path, root) for path in done], loaded[0] if loaded else None)
+            )
         except RunError as error:
             failures.append(str(error))
     fail(failures)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.commands.notes import Notes
+from edge.commands.options import warn_of_nested
 
 if TYPE_CHECKING:
     from edge.leaderboard.teams import Team
@@ -39,6 +40,8 @@ def leaderboard(
     from edge.submission.engine import connect
 
     limits = Limits(memory_mib=memory, cpus=cpus, time_s=time_limit)
+    for folder in (cases, truth):
+        warn_of_nested(folder, (".npz",), cure="the challenge has one folder")
     plan = Plan(teams, cases, truth, out, limits, workers or available_cores(), seed, pictures)
 
     def progress(team: "Team", trial: "Trial", is_new: bool) -> None:

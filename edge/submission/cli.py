@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.commands.notes import Notes
+from edge.commands.options import warn_of_nested
 
 if TYPE_CHECKING:
     from edge.submission.trial import Trial
@@ -75,6 +76,7 @@ def check(
 
     names = checked_rounds(rounds)
     paths = find_cases(cases)
+    warn_of_nested(cases, (".npz",), cure="the challenge has one folder")
     client = connect()
     find_image(client, image)
     limits = Limits(memory_mib=memory, cpus=cpus, time_s=time_limit)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from edge.case import make_case, write_case
-from edge.errors import CaseError, RunError
+from edge.errors import CaseError, CaseWarning, RunError
 from train.data.cache import INDEX, CacheOptions, is_cache, open_cache, prepare_cache
 from train.data.cases import dataset_of, find_objects, find_sources, read_labelled, read_slices, volume_prompts
 from train.data.maps import MapSource, read_map
@@ -283,3 +283,13 @@ def test_what_is_assumed_about_training_data_is_told_once(tmp_path: Path) -> Non
         images = [read_labelled(path).image.max() for path in sorted(tmp_path.iterdir())]
     assert images == [178, 178]
     assert [str(told.message) for told in caught] == ["training data: imgs lies in 0 to 1 and is stretched to 0 to 255"]
+
+
+def test_cases_in_subfolders_of_a_data_folder_are_said_to_be_passed_over(tmp_path: Path) -> None:
+    """Pictures with their labels and .npz cases alike; a hidden folder is nobody's."""
+    write_picture(tmp_path, "US_1", *picture())
+    for place in (".hidden", "more"):
+        (tmp_path / place).mkdir()
+        write_picture(tmp_path / place, "US_2", *picture())
+    with pytest.warns(CaseWarning, match=r"its subfolders are passed over, such as that of .*/more/US_2_gt\.png; give"):
+        assert [path.name for path in find_sources([tmp_path])] == ["US_1.png"]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edge.case import Case, check_labels, make_case, modality_of, read_case
 from edge.decode import SliceRanges
 from edge.errors import CaseError, CaseWarning
+from edge.folders import files_within
 from edge.follow import follow_boxes
 from edge.label_picture import read_label_picture
 from edge.npz import read_npz
@@ -46,6 +47,9 @@ def find_sources(folders: Iterable[Path]) -> list[Path]:
         if not folder.is_dir():
             raise CaseError(f"{folder}: no such folder of training data")
         names = {path.name for path in folder.iterdir()}
+        if nested := next(files_within(folder, (".npz", TRUTH_SUFFIX)), None):
+            what = f"{folder}: its subfolders are passed over, such as that of {nested}; give them with --data, too"
+            warnings.warn(what, CaseWarning, stacklevel=2)
         sources += sorted(
             folder / name
             for name in names
