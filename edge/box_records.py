@@ -24,7 +24,10 @@ def as_rows(name: str, boxes: npt.ArrayLike) -> tuple[npt.NDArray, tuple[Note, .
     Raises:
         CaseError: a record lacks a column, or one of its values is no number.
     """
-    array = np.asarray(boxes)
+    try:
+        array = np.asarray(boxes)
+    except ValueError:
+        raise CaseError(f"{name}: boxes must be rows of one length, {' '.join(FLAT)} or {' '.join(DEEP)}") from None
     records = _records(name, array)
     if records is None:
         return array, ()
@@ -38,23 +41,24 @@ def _records(name: str, array: npt.NDArray) -> list[dict[str, Any]] | None:
     """The records of an array; None: it holds none."""
     if array.dtype.names:
         return [dict(zip(array.dtype.names, record, strict=True)) for record in array.ravel().tolist()]
+    if array.size == 0 or array.dtype.kind not in "USO":
+        return None
     items = array.ravel().tolist()
-    if array.dtype.kind in "US" and items and all(text.strip()[:1] in ("{", "[") for text in map(_text, items)):
-        items = [_parsed(name, _text(item)) for item in items]
-        items = [record for item in items for record in (item if isinstance(item, list) else [item])]
-    found = [item for item in items if isinstance(item, dict)] if array.dtype.kind in "USO" else []
-    return found if found and len(found) == len(items) else None
+    if array.dtype.kind in "US":
+        texts = [item.decode(errors="replace") if isinstance(item, bytes) else item for item in items]
+        if not all(text.strip()[:1] in ("{", "[") for text in texts):
+            return None
+        items = [record for text in texts for record in _parsed(name, text)]
+    return items if all(isinstance(item, dict) for item in items) else None
 
 
-def _text(item: str | bytes) -> str:
-    return item.decode(errors="replace") if isinstance(item, bytes) else item
-
-
-def _parsed(name: str, text: str) -> Any:
+def _parsed(name: str, text: str) -> list[Any]:
+    """What a JSON text lists, or the one thing it is."""
     try:
-        return json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError):
         raise CaseError(f"{name}: boxes is text, but no JSON, got {text[:60]!r}; save a plain numeric array") from None
+    return content if isinstance(content, list) else [content]
 
 
 def _row(name: str, number: int, record: dict[str, Any]) -> list[float]:

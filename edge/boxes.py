@@ -46,16 +46,16 @@ def check_boxes(name: str, boxes: npt.NDArray, shape: tuple[int, ...]) -> tuple[
     _refuse_shares(name, corners, shape)
     low, high = corners[:, 0], corners[:, 1]
     wrong = {
-        "has a minimum above its maximum in": (low > high).any(1),
-        "lies far outside": ((corners < -size) | (corners > 2 * size)).any((1, 2)),
-        "does not touch": ((high < 0) | (low > size - 1)).any(1),
+        "has a minimum above its maximum": (low > high).any(1),
+        f"lies far outside the image of shape {shape}": ((corners < -size) | (corners > 2 * size)).any((1, 2)),
+        f"does not touch the image of shape {shape}": ((high < 0) | (low > size - 1)).any(1),
     }
     for what, found in wrong.items():
         if found.any():
             row = int(np.argmax(found))
             raise CaseError(
-                f"{name}: boxes row {row} ({_text(rows[row])}) {what} the image of shape {shape}; expected "
-                f"{COLUMNS[axes]} in its pixels{_cure(rows, size)}"
+                f"{name}: boxes row {row} ({_text(rows[row])}) {what}; expected {COLUMNS[axes]} in pixels of the image"
+                f"{_cure(rows, size)}"
             )
     notes = _doubts(rows, corners, size)
     corners = np.clip(corners, 0, size)

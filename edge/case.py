@@ -131,8 +131,9 @@ def make_case(
 
     Args:
         name: decides 2D or 3D by its prefix `2DBox_` or `3DBox_`; without one, the number of box columns does.
-        image: (H, W, 3) or (H, W) for 2D, (D, H, W) or (D, H, W, 1) for 3D, values 0 to 255. Fractions and truth
-            values in 0 to 1 are stretched to that, with a note.
+        image: (H, W, 3) or (H, W) for 2D, (D, H, W) or (D, H, W, 1) for 3D, values 0 to 255. Floats are rounded (the
+            public program resizes them as they are; 0.995 of its pixels are ours); floats and booleans in 0 to 1 are
+            stretched to 0 to 255 before, with a note.
         boxes: (N, 4) or (N, 6), any numeric type, pixels of `image`; see `edge.boxes`. Or records, such as a list of
             dicts; see `edge.box_records`.
         spacing_xyz_mm: voxel size in the challenge's file order (x, y, z). Masks do not use it: what is not three

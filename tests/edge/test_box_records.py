@@ -51,6 +51,7 @@ def test_dicts_are_taken_from_python(tiny_model: Path) -> None:
     assert expected.max() == 2
     for boxes in (RECORDS, np.array(RECORDS, object)):
         assert np.array_equal(segmenter.segment_arrays(VOLUME, boxes), expected)
+    assert make_case("3DBox_CT_1", VOLUME, np.array("[]")).boxes.shape == (0, 6)
     assert make_case("a", VOLUME[0], FLAT).boxes.tolist() == [[2, 3, 10, 12]]
 
 
@@ -82,6 +83,7 @@ def test_pickled_dicts_name_the_cure_and_the_cure_works(tmp_path: Path) -> None:
         ([*FLAT, *RECORDS], "all be 2D or all 3D"),
         ([{**FLAT[0], "x_max": "far"}], "record 0 must hold numbers"),
         ([{**FLAT[0], "x_max": None}], "record 0 must hold numbers"),
+        ([[1, 2, 3, 4], [1, 2]], "must be rows of one length"),
         (np.array("[1, 2, 3"), "is text, but no JSON"),
         (np.array("[" * 10**5), "is text, but no JSON"),
         (np.array("[1, 2]"), "must be"),
