@@ -18,8 +18,9 @@ from typing import Any
 
 from edge.errors import RunError
 from edge.machine import cpu_identity
-from edge.npz import remove_partial_files, write_whole
+from edge.npz import write_whole
 from edge.openvino_import import import_openvino
+from edge.partial import remove_partial_files
 
 MAX_ENTRIES = 24  # six graphs (two for regions, two for crops) for each of four models, precisions, thread counts
 MAX_ENTRY_BYTES = 64 * 2**20

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import CaseError, RunError
+from edge.partial import partial_path
 
 MAX_ARRAY_BYTES = 4 * 2**30  # the largest public case unpacks to 0.6 GiB (287 x 512 x 512 as int64)
 MAX_HEADER_BYTES = 4096
 BOXES_AS_JSON = "boxes that are dicts: np.array(json.dumps(list(boxes), default=float))"
-PARTIAL = ".partial"
 UNREADABLE = (  # what zipfile raises for damaged, encrypted or exotic archives
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, struct.error,
 )  # fmt: skip
@@ -147,7 +147,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         RunError: the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    temporary = partial_path(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -161,11 +161,3 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def remove_partial_files(folder: Path) -> None:
-    """Delete what interrupted runs left half-written in a folder."""
-    for path in folder.glob(f".*{PARTIAL}"):
-        with suppress(OSError, ValueError):
-            if not Path(f"/proc/{int(path.name.removesuffix(PARTIAL).rsplit('.', 1)[1])}").exists():
-                path.unlink()

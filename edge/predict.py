@@ -13,7 +13,8 @@ from edge.case import Case, read_case
 from edge.errors import CaseError, RunError, SamedgeError
 from edge.folders import label_of, labelled
 from edge.notes import Note
-from edge.npz import remove_partial_files, write_npz
+from edge.npz import write_npz
+from edge.partial import remove_partial_files
 from edge.picture import find_inputs, is_picture, read_picture, with_boxes
 
 if TYPE_CHECKING:

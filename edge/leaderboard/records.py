@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import RunError
-from edge.npz import remove_partial_files, write_whole
+from edge.npz import write_whole
+from edge.partial import remove_partial_files
 
 
 class Records:

@@ -1,7 +1,6 @@
 """Archives as data: bounded, never executed, whole or absent."""
 
 import io
-import os
 import resource
 import shutil
 import subprocess
@@ -15,7 +14,8 @@ import pytest
 
 from edge import npz
 from edge.errors import CaseError, RunError
-from edge.npz import read_npz, remove_partial_files, write_npz
+from edge.npz import read_npz, write_npz
+from edge.partial import remove_partial_files
 
 MIB = 2**20
 NOISE = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
@@ -186,15 +186,6 @@ def test_a_killed_write_is_never_seen_under_its_name_and_is_cleaned_up_later(tmp
     assert left.stat().st_size > MIB
     remove_partial_files(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_cleaning_up_spares_a_running_process_and_other_files(tmp_path: Path) -> None:
-    """Only what a process that is gone left half-written is removed."""
-    spared = [f".a.npz.{os.getpid()}.partial", ".a.npz.partial", "a.npz.1.partial", ".hidden", "a.npz"]
-    for name in spared:
-        (tmp_path / name).touch()
-    remove_partial_files(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(spared)
 
 
 def test_a_folder_that_is_gone_is_a_run_error(tmp_path: Path) -> None:

@@ -160,11 +160,22 @@ def test_a_run_stopped_in_the_middle_keeps_whole_files_and_is_completed_by_the_n
     assert 3 <= len(kept) < SLOW_CASES
     assert all(segs(path).max() == 10 for path in kept)
 
-    (tmp_path / "out" / f".3DBox_CT_13.npz.{process.pid}.partial").write_bytes(b"half")  # as one killed in writing
+    left_half_written(tmp_path / "out" / "3DBox_CT_13.npz")
     assert samedge(*arguments).returncode == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [p.name for p in sorted(slow_inputs.iterdir())]
     assert all(path.stat().st_ino == inode for path, inode in kept.items())
     assert len({path.read_bytes() for path in (tmp_path / "out").iterdir()}) == 1
+
+
+def left_half_written(path: Path) -> None:
+    """Leave what a process leaves that is killed while it writes."""
+    program = (
+        "import os, pathlib, sys\n"
+        "from edge.npz import whole_file\n"
+        "with whole_file(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == -9
+    assert len(list(path.parent.glob(".*.partial"))) == 1
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from edge.cores import available_cores
 from edge.errors import CaseError, RunError
-from edge.npz import write_whole
+from edge.npz import whole_file, write_whole
+from edge.partial import remove_partial_files
 from train.data.cases import Slice, dataset_of, find_objects, find_sources, read_slices
 
 FORMAT = 6
@@ -112,6 +113,7 @@ def prepare_cache(
     groups = [sources[start : start + SOURCES_PER_SHARD] for start in range(0, len(sources), SOURCES_PER_SHARD)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_partial_files(folder)
         with ThreadPoolExecutor(available_cores()) as pool:  # decoding and resizing leave the interpreter lock
             shards = []
             for number, group in enumerate(groups):
@@ -171,8 +173,7 @@ def _shard(
         return json.loads(index.read_text(encoding="utf-8"))
     entries: list[dict[str, Any]] = []
     broken: list[str] = []
-    partial = folder / f".{name}.{os.getpid()}.partial"
-    with partial.open("wb") as file:
+    with whole_file(folder / f"{name}.bin") as file:
         for packed, error in pool.map(lambda source: _pack_source(source, options), sources):
             if error is not None:
                 broken.append(error)
@@ -182,12 +183,8 @@ def _shard(
                 file.write(labels)
                 spans = {"image": (place, len(image)), "labels": (place + len(image), len(labels))}
                 entries.append({**entry, **spans})
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / f"{name}.bin")
     shard = {"entries": entries, "broken": broken}
-    partial.write_text(json.dumps(shard), encoding="utf-8")
-    partial.replace(index)
+    write_whole(index, json.dumps(shard).encode())
     return shard
 
 

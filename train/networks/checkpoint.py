@@ -1,7 +1,5 @@
 """Checkpoints in the public layout: strict loading that says what differs, and atomic saving."""
 
-import contextlib
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.errors import ModelError, RunError
+from edge.npz import whole_file
 
 WRAPPERS = ("model", "state_dict")  # what training scripts put around the state dict
 SHOWN = 5  # differing keys spelled out per kind; the count is always given
@@ -89,19 +88,12 @@ def save_atomically(content: Any, path: Path) -> None:
     Raises:
         RunError: the folder cannot be written or the disk is full.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with whole_file(path) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:  # torch's own of a full disk is a RuntimeError
         raise RunError(f"{path}: cannot be written ({_first_line(error)}); nothing was left behind") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def _as(dtype: torch.dtype, value: Tensor) -> Tensor:

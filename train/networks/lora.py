@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.errors import ModelError, RunError
+from edge.npz import write_whole
 from train.networks.checkpoint import read_checkpoint
 from train.networks.sam import SEMANTIC_HEAD, fit_mask_tokens
 from train.networks.tiny_vit import TinyViT
@@ -168,7 +169,7 @@ def save_adapter(
         extra: tensors trained in full beside it, such as the mask decoder's; empty: none.
         made_for: what else is needed to put the network together and feed it; None: LiteMedSAM.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     config = {
@@ -182,10 +183,9 @@ def save_adapter(
         "base_sha256": base_hash,
         "made_for": dict(made_for or {"network": "litemedsam"}),
     }
-    partial = folder / f".{WEIGHTS}.partial"
-    save_file({**adapter_state(network), **{key: value.contiguous() for key, value in extra.items()}}, partial)
-    partial.replace(folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    tensors = {**adapter_state(network), **{key: value.contiguous() for key, value in extra.items()}}
+    write_whole(folder / WEIGHTS, save(tensors))
+    write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
