@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge.cores import available_cores
 from edge.errors import RunError
+from edge.home import lend_home
 from edge.machine import describe_machine
 from edge.model_folder import CROP, ModelDescription, file_hash, write_description
 from export.graphs import write_onnx, write_openvino
@@ -59,6 +60,7 @@ def export_model(
     if out.exists() and not (out / "model.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: exists and is not a model folder; choose another place")
     keep_to_available_cores()
+    lend_home()
     fill = _filler(checkpoint, options, progress)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import torch
 from lightning.fabric import Fabric
 
 from edge.errors import RunError
-from edge.home import home
+from edge.home import home, lend_home
 from edge.machine import describe_machine
 from edge.npz import whole_file
 from train.data.folds import Fold
@@ -91,6 +91,8 @@ def train(
     """
     settings = load_recipe(recipe, overrides)
     check_wandb(settings)
+    cache = cache or home() / "training"
+    lend_home()
     if base is None and settings.trainable != "all":
         if settings.network == "litemedsam":
             raise RunError(f"{recipe} adapts a trained network: give its checkpoint with --base")
@@ -103,7 +105,7 @@ def train(
     if not fabric.is_global_zero:
         say = advance = silent
     with fabric.rank_zero_first():
-        task = make_task(settings, data, validation, cache or home() / "training", fold, say, advance)
+        task = make_task(settings, data, validation, cache, fold, say, advance)
     settings = replace(settings, epoch_samples=settings.epoch_samples or task.facts.slices)
     network, base_hash = _network(settings, base, None if dry_run or resume else out / BASE)
     plan = make_plan(settings, network, task.facts, fabric.world_size)
