@@ -1,7 +1,5 @@
 """What `samedge bench` leaves to read: tables, JSON and CSV."""
 
-import csv
-import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +11,7 @@ from edge.machine import describe_machine
 from edge.notes import Note
 from edge.npz import write_whole
 from edge.report import count, now, print_rows
+from edge.table import format_table
 
 TIMED = ("read", "preprocess", "encode", "decode", "restore+merge", "save")
 START = ("start", "load")  # before TIMED, of a process of its own: interpreter, imports and exit; the model
@@ -84,17 +83,15 @@ def write_bench_csv(path: Path, measurements: list[Measurement]) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     header = ["case", "modality", "configuration", "shape", "boxes", "slices"]
-    writer.writerow([*header, *START, *TIMED, "total", "cpu", "ratio", "peak_mib", *SCORES, "error"])
+    rows: list[list[object]] = [[*header, *START, *TIMED, "total", "cpu", "ratio", "peak_mib", *SCORES, "error"]]
     for m in measurements:
         stages = [f"{m.stage_s[stage]:.4f}" if stage in m.stage_s else "" for stage in (*START, *TIMED)]
         scores = [_number(getattr(m, key), 4) for key in SCORES]
         what = [m.name, m.modality, m.configuration, "x".join(map(str, m.shape)), m.boxes, m.slices]
         times = [*stages, f"{m.total_s:.4f}", f"{m.cpu_s:.4f}", _number(m.ratio, 3)]
-        writer.writerow([*what, *times, f"{m.peak_mib:.1f}", *scores, m.error or ""])
-    write_whole(path, text.getvalue().encode())
+        rows.append([*what, *times, f"{m.peak_mib:.1f}", *scores, m.error or ""])
+    write_whole(path, format_table(rows))
 
 
 def _case_rows(cases: list[dict[str, Any]], *, several: bool, per_process: bool) -> list[list[str]]:

@@ -5,8 +5,6 @@ be used scores NaN and is named; the rest go on. Means leave NaN out and say of 
 one the challenge's papers print: every modality present counts once.
 """
 
-import csv
-import json
 import math
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +17,9 @@ from typing import Any, Literal
 from edge.case import find_cases, read_labels
 from edge.errors import CaseError, RunError
 from edge.folders import label_of, labelled
+from edge.npz import write_whole
 from edge.score import NAN, TOLERANCE, CaseScore, failed_case, mean_without_nan, score_case
+from edge.table import format_table
 
 METRICS = ("dsc", "nsd_official", "nsd")
 SpacingOrder = Literal["xyz", "zyx"]
@@ -146,33 +146,17 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     return _without_nan({**asdict(evaluation), "failed": [case.name for case in evaluation.failed]})
 
 
-def write_json(evaluation: Evaluation, path: Path) -> None:
-    """Write `to_json`.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-    try:
-        path.write_text(json.dumps(to_json(evaluation), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
 def write_csv(evaluation: Evaluation, path: Path) -> None:
     """Write a row per case: file name as in the public program's table, METRICS to 4 decimals (NaN empty), why.
 
     Raises:
         RunError: the file cannot be written.
     """
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["case", *METRICS, "modality", "error", "note"])
-            for case in evaluation.cases:
-                texts = ["" if text == "nan" else text for text in _texts(case)]
-                writer.writerow([f"{case.name}.npz", *texts, case.modality, case.error or "", case.note or ""])
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None
+    rows: list[tuple[str, ...]] = [("case", *METRICS, "modality", "error", "note")]
+    for case in evaluation.cases:
+        texts = ("" if text == "nan" else text for text in _texts(case))
+        rows.append((f"{case.name}.npz", *texts, case.modality, case.error or "", case.note or ""))
+    write_whole(path, format_table(rows))
 
 
 def _mean_score(name: str, scores: list[CaseScore] | list[MeanScore]) -> MeanScore:

@@ -32,7 +32,7 @@ def write_page(path: Path, template: str, values: dict[str, Any]) -> None:
         loader=PackageLoader("edge"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = number
-    write_whole(path, environment.get_template(template).render(values).encode(errors="replace"))
+    write_whole(path, environment.get_template(template).render(values).encode(errors="backslashreplace"))
 
 
 def number(value: float | None, digits: int = 3) -> str:

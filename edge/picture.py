@@ -1,6 +1,5 @@
 """Pictures (PNG, JPEG) as 2D cases: decoded within bounds, their boxes in a CSV file beside them."""
 
-import csv
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from edge.boxes import from_sizes
 from edge.case import Case, find_cases, make_case
 from edge.errors import CaseError
+from edge.table import Table, parse_table
 
 PICTURES = (".png", ".jpg", ".jpeg")
 INPUTS = (".npz", *PICTURES)
@@ -84,22 +84,22 @@ def read_boxes(path: Path, box_format: str | None = None) -> npt.NDArray[np.floa
         CaseError: there is no such file, or a line of it is not four numbers in this format.
     """
     name, file = path.stem, path.with_suffix(".csv")
-    rows = [(number, row) for number, row in enumerate(csv.reader(_lines(name, file)), 1) if row]
-    named = _named_format(rows[0][1]) if rows else None
+    table = _read_table(name, file)
+    named = _named_format(table.rows[0][1]) if table.rows else None
     if named and box_format and named != box_format:
         raise CaseError(f"{name}: {file.name} line 1 names columns of {named}, and --box-format says {box_format}")
     chosen = box_format or named or "xyxy"
-    numbers = [_box(name, file, number, row, chosen) for number, row in rows[1 if named else 0 :]]
+    numbers = [_box(name, file, table, line, row, chosen) for line, row in table.rows[bool(named) :]]
     boxes = np.array(numbers, np.float64).reshape(-1, 4)
     return from_sizes(boxes).reshape(-1, 4) if chosen == "xywh" else boxes
 
 
-def _lines(name: str, file: Path) -> list[str]:
+def _read_table(name: str, file: Path) -> Table:
     try:
-        return _read_bytes(file, MAX_BOXES_BYTES).decode("utf-8-sig").splitlines()
+        return parse_table(_read_bytes(file, MAX_BOXES_BYTES))
     except FileNotFoundError:
         raise CaseError(f"{name}: this model needs boxes; write {file.name} beside it, lines {BOX_COLUMNS}") from None
-    except UnicodeDecodeError:
+    except ValueError:
         raise CaseError(f"{name}: {file.name} is not text; write lines {BOX_COLUMNS}") from None
 
 
@@ -194,15 +194,16 @@ def _announced_size(content: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _box(name: str, file: Path, number: int, row: list[str], box_format: str) -> list[float]:
+def _box(name: str, file: Path, table: Table, line: int, row: list[str], box_format: str) -> list[float]:
     """The numbers of a line."""
     columns = BOX_COLUMNS if box_format == "xyxy" else BOX_FORMATS[box_format][0]
     try:
-        box = [float(word) for word in row]
+        box = [table.number(word) for word in row]
     except ValueError:
         box = []
+    got = table.separator.join(row)[:60]
     if len(box) != 4:
-        raise CaseError(f"{name}: {file.name} line {number} must be {columns}, got {','.join(row)[:60]}")
+        raise CaseError(f"{name}: {file.name} line {line} must be {columns}, got {got}")
     if box_format == "xywh" and min(box[2:]) < 1:
-        raise CaseError(f"{name}: {file.name} line {number} must be {columns} in pixels, got {','.join(row)[:60]}")
+        raise CaseError(f"{name}: {file.name} line {line} must be {columns} in pixels, got {got}")
     return box

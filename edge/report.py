@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edge.machine import describe_machine, peak_memory_mib
 from edge.npz import write_whole
 from edge.predict import Prediction
+from edge.table import printable
 
 if TYPE_CHECKING:
     from edge.runtime import Engine
@@ -66,12 +67,12 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """JSON to a file, whole or not at all, or to stdout for '-'; NaN becomes null.
+    """JSON to a file, whole or not at all, or to stdout for '-'; NaN becomes null, texts `edge.table.printable`.
 
     Raises:
         RunError: the file cannot be written.
     """
-    text = json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
     if path == Path("-"):
         sys.stdout.write(text)
     else:
@@ -83,11 +84,13 @@ def count(number: int, word: str, plural: str) -> str:
     return f"{number} {word}" + ("" if number == 1 else plural)
 
 
-def _without_nan(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return printable(value)
     return None if isinstance(value, float) and value != value else value
 
 

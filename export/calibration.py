@@ -4,6 +4,7 @@ What is calibrated with and what is measured on never share a case: cases are de
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -59,7 +60,7 @@ def choose_cases(sources: Iterable[Path], per_modality: int) -> list[Path]:
 def _by_modality(sources: Iterable[Path]) -> dict[str, list[Path]]:
     """Cases by modality, within each in an order that has nothing to do with how they were named."""
     groups: dict[str, list[Path]] = {}
-    for source in sorted(sources, key=lambda source: hashlib.sha256(source.stem.encode()).hexdigest()):
+    for source in sorted(sources, key=lambda source: hashlib.sha256(os.fsencode(source.stem)).hexdigest()):
         groups.setdefault(modality_of(source.stem), []).append(source)
     return dict(sorted(groups.items()))
 

@@ -35,6 +35,7 @@ from edge.report import write_json
 from edge.restore import positive_window
 from edge.runtime import Engine, load_engine
 from edge.score import mean_dice
+from edge.table import format_table
 from train.cross_validation import DONE, read_cases
 from train.data.cases import dataset_of, find_sources, truth_of
 from train.display import Say
@@ -99,7 +100,7 @@ def run_ablation(settings: Settings, parts: Sequence[str], say: Say) -> list[Row
     """
     kept = _hold_to(settings)
     rows = [row for part in parts for row in PARTS[part](settings, say)]
-    write_whole(settings.out / TABLE, "".join(",".join(line) + "\n" for line in table(rows)).encode())
+    write_whole(settings.out / TABLE, format_table(table(rows)))
     content = {"settings": kept, "machine": describe_machine(), "rows": [asdict(row) for row in rows]}
     write_json(settings.out / RESULT, content)
     return rows

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import RunError
-from edge.npz import whole_file
+from edge.npz import write_whole
+from edge.table import format_table
 from train.data.folds import Fold, make_folds, read_fold, write_fold
 from train.recipe import load_recipe
 from train.records import VALIDATIONS
@@ -76,8 +77,7 @@ def cross_validate(
         say(f"fold {number}: {len(fold.training)} to train on, {len(fold.validation)} to validate on")
         going_on = (folder / RUN).exists()
         train(recipe, data, folder, fold=fold, resume=going_on, overrides=overrides, say=say, **settings)
-        with whole_file(folder / DONE) as file:
-            file.write(b"")
+        write_whole(folder / DONE, b"")
     report = read_report(out, folds, PAPERS.get(Path(recipe).stem, {}))
     _write_tables(out, report)
     draw_folds(out, report)
@@ -169,8 +169,7 @@ def _write_tables(out: Path, report: FoldReport) -> None:
     names = list(report.folds[0])
     groups = [[group, *(f"{scores[name]:.4f}" for name in names)] for group, scores in report.groups.items()]
     for path, rows in ((out / FOLDS, table(report)), (out / GROUPS, [["group", *names], *groups])):
-        with whole_file(path) as file:
-            file.write("".join(",".join(row) + "\n" for row in rows).encode())
+        write_whole(path, format_table(rows))
 
 
 def _validations(path: Path) -> list[tuple[int, float]]:

@@ -14,7 +14,8 @@ from lightning.fabric import Fabric
 from edge.errors import RunError
 from edge.home import home, lend_home
 from edge.machine import describe_machine
-from edge.npz import whole_file
+from edge.npz import write_whole
+from edge.table import format_table
 from train.data.folds import Fold
 from train.display import Advance, Say, lines, silent
 from train.loop import StepReport, fit
@@ -221,12 +222,11 @@ def _check_same(out: Path, base_hash: str, facts: DataFacts) -> None:
 def write_cases(path: Path, validation: Validation) -> None:
     """A CSV row per validated case: name, group, scores to 4 decimals (NaN empty)."""
     names = list(validation.means())
-    with whole_file(path) as raw:
-        lines = [["case", "group", *names]]
-        for row in validation.rows:
-            values = [row.scores.get(name, float("nan")) for name in names]
-            lines.append([row.name, row.group, *("" if value != value else f"{value:.4f}" for value in values)])
-        raw.write("".join(",".join(line) + "\n" for line in lines).encode())
+    lines = [["case", "group", *names]]
+    for row in validation.rows:
+        values = [row.scores.get(name, float("nan")) for name in names]
+        lines.append([row.name, row.group, *("" if value != value else f"{value:.4f}" for value in values)])
+    write_whole(path, format_table(lines))
 
 
 def _keep(out: Path, network: Network, recipe: Recipe, base_hash: str) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import RunError
-from edge.npz import whole_file
+from edge.npz import write_whole
+from edge.table import format_table
 from train.cross_validation import cross_validate
 from train.recipe import Recipe, load_recipe, parse_value, spell_value
 
@@ -79,8 +80,7 @@ def search(grid: dict[str, list[Any]], out: Path, objective: Objective, say: Cal
             say(f"trial {number + 1} of {len(every)}: {trial_name(values)}")
             folder.mkdir(parents=True, exist_ok=True)
             score, spread = objective(values, folder)
-            with whole_file(known) as file:
-                file.write(json.dumps([score, spread]).encode())
+            write_whole(known, json.dumps([score, spread]).encode())
         trials.append(Trial(values, score, spread))
         trials.sort(key=lambda trial: -trial.score)
         _write_table(out, trials)
@@ -128,8 +128,7 @@ def _spelled(values: dict[str, Any]) -> list[str]:
 
 
 def _write_table(out: Path, trials: Sequence[Trial]) -> None:
-    with whole_file(out / TABLE) as file:
-        file.write("".join(",".join(row) + "\n" for row in table(trials)).encode())
+    write_whole(out / TABLE, format_table(table(trials)))
 
 
 def _draw(out: Path, trials: Sequence[Trial]) -> None:

@@ -1,7 +1,5 @@
 """From trials and scores to the board: ranks, means, what failed; as JSON, CSV and the official tables of times."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from edge.leaderboard.teams import TIME_COLUMNS
 from edge.npz import write_whole
 from edge.score import CaseScore
 from edge.submission.trial import Trial
+from edge.table import format_table
 
 DIGITS = 4  # scores are ranked as the official tables print them
 TEAM_COLUMNS = ("rank", "team", "mean_rank", "mean_rank_low", "mean_rank_high", "rank_low", "rank_high")
@@ -65,7 +64,7 @@ def write_board_csv(path: Path, board: dict[str, Any]) -> None:
         ranks = [_text(team["metric_ranks"][name]) for name in METRICS]
         means = [_text(team["mean"][name]) for name in (*SCORES, "time_s")]
         rows.append([*places, *ranks, *means, _text(team["peak_mib"], 1), team["cases"], team["failed"]])
-    write_whole(path, _csv(rows))
+    write_whole(path, format_table(rows))
 
 
 def write_times_csv(path: Path, trials: Sequence[Trial]) -> None:
@@ -75,7 +74,7 @@ def write_times_csv(path: Path, trials: Sequence[Trial]) -> None:
         RunError: the file cannot be written.
     """
     rows = [[f"{trial.case}.npz", f"{trial.wall_s:.4f}"] for trial in trials if trial.wall_s is not None]
-    write_whole(path, _csv([list(TIME_COLUMNS), *rows]))
+    write_whole(path, format_table([list(TIME_COLUMNS), *rows]))
 
 
 def _values(result: TeamResult, metric: str) -> list[float]:
@@ -112,12 +111,6 @@ def _case(results: Sequence[TeamResult], index: int) -> dict[str, Any]:
         rows.append({"team": result.team, "usable": trial.usable, **numbers, **told, "note": score.error or score.note})
     trial = results[0].trials[index]
     return {"case": trial.case, "modality": trial.modality, "teams": rows}
-
-
-def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode(errors="replace")
 
 
 def _text(value: float | None, digits: int = DIGITS) -> str:

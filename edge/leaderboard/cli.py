@@ -62,6 +62,9 @@ def leaderboard(
         rows.append((team["team"], *places, *means, f"{team['failed']} of {team['cases']}"))
     print_rows(rows)
     print(out / "leaderboard.html")
+    for line in board["problems"]:
+        print(f"error: {line}", file=sys.stderr)
+    raise typer.Exit(bool(board["problems"]))
 
 
 def _line(trial: "Trial") -> str:

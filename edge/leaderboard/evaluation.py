@@ -12,7 +12,7 @@ from edge.leaderboard.board import TeamResult, make_board, write_board_csv, writ
 from edge.leaderboard.ranks import DRAWS
 from edge.leaderboard.records import locked
 from edge.leaderboard.run import run_team, score_team
-from edge.leaderboard.teams import Team, find_teams
+from edge.leaderboard.teams import Team, find_teams, read_times
 from edge.machine import describe_machine
 from edge.page import number, picture, write_page
 from edge.report import write_json
@@ -60,6 +60,7 @@ def evaluate_teams(plan: Plan, connect: Callable[[], Any], progress: Progress) -
             results.append(TeamResult(team.name, tuple(trials[team.name]), tuple(scores)))
         board = make_board(results, seed=plan.seed)
         board |= {"limits": asdict(plan.limits), "machine": describe_machine(), "created": _now()}
+        board["problems"] = [line for team in teams for line in _problems(team, trials[team.name])]
         write_json(plan.out / "leaderboard.json", board)
         write_board_csv(plan.out / "leaderboard.csv", board)
         write_page(plan.out / "leaderboard.html", "leaderboard.html", _page(board, plan, truths))
@@ -72,6 +73,16 @@ def _run(client: Any, team: Team, paths: list[Path], plan: Plan, progress: Progr
         progress(team, trial, is_new)
         trials.append(trial)
     return trials
+
+
+def _problems(team: Team, trials: list[Trial]) -> list[str]:
+    """What of a team's table of times could not be used: without its times a team ranks last in time."""
+    if team.is_image:
+        return []
+    times = read_times(team.path)
+    without = [trial.case for trial in trials if trial.usable and trial.wall_s is None] if times.seconds else []
+    more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+    return [*times.problems, *([f"{team.name}: no time of {without[0]}{more} in its table"] if without else [])]
 
 
 def _folder(plan: Plan, team: Team) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import multiprocessing
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -71,7 +72,7 @@ def run_team(client: Any, team: Team, paths: list[Path], folder: Path, limits: L
 
 def container_label(folder: Path) -> str:
     """Marks the containers of one team's folder, so that what a killed run left can be found again."""
-    return hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
 
 
 def score_team(folder: Path, trials: list[Trial], truths: dict[str, Path], workers: int) -> list[CaseScore]:
@@ -133,7 +134,7 @@ class _Loaded:
 
 
 def _take_outputs(team: Team, paths: list[Path], folder: Path) -> Iterator[Trial]:
-    times = read_times(team.path)
+    times = read_times(team.path).seconds
     for path in paths:
         trial = Trial(path.stem, modality_of(path.stem), ROUND, wall_s=times.get(path.stem))
         try:

@@ -1,12 +1,13 @@
 """What the teams sent: an image as `<team>.tar.gz`, or a folder of outputs with a table of times."""
 
-import csv
 import math
+import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from edge.errors import RunError
 from edge.submission.pack import SUFFIX, describe
+from edge.table import Table, parse_table
 
 TIME_COLUMNS = ("CaseName", "RunningTime")
 MAX_TABLE_BYTES = 2**24
@@ -23,6 +24,14 @@ class Team:
     @property
     def is_image(self) -> bool:
         return self.sha256 is not None
+
+
+@dataclass(frozen=True)
+class Times:
+    """A team's own table of times."""
+
+    seconds: dict[str, float]  # by case
+    problems: tuple[str, ...]  # one line for each thing in it that cannot be used: file, line, why
 
 
 def find_teams(folder: Path) -> list[Team]:
@@ -50,27 +59,70 @@ def find_teams(folder: Path) -> list[Team]:
     return teams
 
 
-def read_times(folder: Path) -> dict[str, float]:
-    """Seconds per case of the first table in a folder with the columns CaseName, RunningTime; empty without one.
+def read_times(folder: Path) -> Times:
+    """The times of the first table in a folder with the columns CaseName, RunningTime; none without a table.
 
-    Case names may end in .npz; rows that are not a positive number of seconds are left out.
+    Names may be paths and end in .npz. What cannot be used is told, a line each, never passed over in silence.
     """
-    for path in sorted(folder.glob("*.csv")):
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_TABLE_BYTES:
+    others = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() != ".csv" or path.name.startswith("."):
             continue
         try:
-            rows = list(csv.DictReader(path.read_text(encoding="utf-8", errors="replace").splitlines()))
-        except (OSError, csv.Error):
+            table, columns = _time_table(path)
+        except (OSError, ValueError) as error:
+            others.append(f"{path}: no table of times: {error}")
             continue
-        if rows and all(column in rows[0] for column in TIME_COLUMNS):
-            times = {str(row["CaseName"]).removesuffix(".npz"): _seconds(row["RunningTime"]) for row in rows}
-            return {name: seconds for name, seconds in times.items() if seconds is not None}
-    return {}
+        return _read_rows(path, table, columns)
+    return Times({}, tuple(others))
 
 
-def _seconds(text: str | None) -> float | None:
+def _time_table(path: Path) -> tuple[Table, list[int]]:
+    """A table, and which of its columns are TIME_COLUMNS.
+
+    Raises:
+        OSError, ValueError: not such a table; says why.
+    """
+    if path.is_symlink() or not path.is_file():
+        raise ValueError("not a regular file")
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise ValueError(f"larger than {MAX_TABLE_BYTES / 2**20:.0f} MiB, the limit")
+    table = parse_table(path.read_bytes())
+    titles = [title.lower() for title in table.rows[0][1]] if table.rows else []
+    wanted = [column.lower() for column in TIME_COLUMNS]
+    if not set(wanted) <= set(titles):
+        found = f"{table.separator.join(titles)[:80]!r}" if titles else "nothing"
+        raise ValueError(f"the first line must name the columns {','.join(TIME_COLUMNS)}, got {found}")
+    return table, [titles.index(column) for column in wanted]
+
+
+def _read_rows(path: Path, table: Table, columns: list[int]) -> Times:
+    seconds: dict[str, float] = {}
+    problems = []
+    width = len(table.rows[0][1])
+    for line, fields in table.rows[1:]:
+        try:
+            name, time_s = _row(table, fields, width, columns)
+            if seconds.setdefault(name, time_s) != time_s:
+                raise ValueError(f"{name} has another time above; the first counts")
+        except ValueError as error:
+            problems.append(f"{path} line {line}: {error}")
+    return Times(seconds, tuple(problems))
+
+
+def _row(table: Table, fields: list[str], width: int, columns: list[int]) -> tuple[str, float]:
+    """Case and seconds of a row.
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    if len(fields) != width:
+        raise ValueError(f"{len(fields)} fields where the first line has {width}; 1,5 for 1.5 needs semicolons between")
+    name, text = (fields[column] for column in columns)
     try:
-        seconds = float(text or "")
+        time_s = table.number(text)
     except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
+        time_s = math.nan
+    if not (math.isfinite(time_s) and time_s > 0):
+        raise ValueError(f"RunningTime must be a positive number of seconds, got {text[:40]!r}")
+    return re.sub(r"\.npz$", "", PureWindowsPath(name).name, flags=re.IGNORECASE), time_s

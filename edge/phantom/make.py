@@ -1,6 +1,7 @@
 """A phantom from its name, shape, number of objects and seed."""
 
 import math
+import os
 import zlib
 
 import numpy as np
@@ -36,7 +37,7 @@ def make_phantom(name: str, shape: tuple[int, ...], objects: int, seed: int) -> 
         RunError: a name, shape, number or seed that cannot be, or more objects than there is room for.
     """
     style = _style(name, shape, objects, seed)
-    rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
+    rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(os.fsencode(name))]))
     depth, height, width = shape if len(shape) == 3 else (1, *shape)
     blobs = _place(rng, name, style, (depth, height, width), objects)
     image, truth = paint(rng, _scene(rng, style, blobs, (depth, height, width)), (depth, height, width))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge.errors import CaseError, RunError
-from edge.evaluate import evaluate, summarize, to_json, write_csv, write_json
+from edge.evaluate import evaluate, summarize, to_json, write_csv
+from edge.report import write_json
 from edge.score import NAN, CaseScore
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "metrics"
@@ -120,7 +121,7 @@ def test_files_hold_empty_and_null_for_nan(folders: tuple[Path, Path], tmp_path:
     """CSV: empty cells; JSON: null, so that strict readers take it."""
     result = evaluate(*folders)
     write_csv(result, tmp_path / "scores.csv")
-    write_json(result, tmp_path / "scores.json")
+    write_json(tmp_path / "scores.json", to_json(result))
     with (tmp_path / "scores.csv").open() as file:
         row = next(csv.DictReader(file))
     assert (row["case"], row["dsc"], row["nsd"], row["modality"]) == ("2DBox_CT_no_truth.npz", "", "", "CT")
@@ -129,7 +130,7 @@ def test_files_hold_empty_and_null_for_nan(folders: tuple[Path, Path], tmp_path:
     assert read["cases"][0]["dsc"] is None
     assert read["mean"]["count"] == 2
     assert len(read["failed"]) == 5
-    with pytest.raises(RunError, match="cannot be written"):
+    with pytest.raises(RunError, match="cannot write"):
         write_csv(result, tmp_path)
 
 

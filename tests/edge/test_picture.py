@@ -101,6 +101,23 @@ def test_boxes_that_cannot_be_are_named(tmp_path: Path, lines: str, says: str) -
         with_boxes(read_picture(path), path)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfx_min;y_min;x_max;y_max\r\n1,5;2;3;4\r\n",
+        b"1,5;2;3;4\n",
+        "1,5\t2\t3\t4\r\n".encode("utf-16"),
+        b"sep=;\nx_min;y_min;x_max;y_max\n1.5;2;3;4\n",
+        b'"1.5", "2", "3", "4"\n',
+    ],
+)
+def test_boxes_are_read_as_a_spreadsheet_saves_them(tmp_path: Path, content: bytes) -> None:
+    """Semicolons or tabs, decimal commas, byte order mark, CRLF, UTF-16."""
+    path = save(tmp_path, "a.png")
+    path.with_suffix(".csv").write_bytes(content)
+    assert with_boxes(read_picture(path), path).boxes.tolist() == [[1.5, 2, 3, 4]]
+
+
 def test_an_empty_file_of_boxes_asks_for_nothing(tmp_path: Path) -> None:
     """That is not the same as no file; a byte order mark and empty lines are passed over."""
     path = save(tmp_path, "a.png", boxes="\n")

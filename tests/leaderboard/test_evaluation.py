@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Samedge
 
 from edge.case import Case, write_case
 from edge.errors import CaseError, RunError
 from edge.leaderboard.evaluation import Plan, evaluate_teams
 from edge.leaderboard.records import Records, locked
-from edge.leaderboard.teams import find_teams, read_times
+from edge.leaderboard.teams import Times, find_teams, read_times
 from edge.npz import write_npz
 from edge.submission.container import Limits
 
@@ -144,10 +145,73 @@ def test_two_submissions_of_one_team_are_refused(plan: Plan) -> None:
 
 
 def test_times_of_a_table_that_lies(tmp_path: Path) -> None:
-    """No number, negative, infinite or missing: no time; another table without the columns is passed over."""
+    """No number, negative, infinite or missing: no time, and told; a table without the columns is passed over."""
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
     (tmp_path / "b.csv").write_text("CaseName,RunningTime\na.npz,1.5\nb,-1\nc.npz,inf\nd.npz,\ne.npz,soon\nf,2\n")
-    assert read_times(tmp_path) == {"a": 1.5, "f": 2.0}
+    times = read_times(tmp_path)
+    assert times.seconds == {"a": 1.5, "f": 2.0}
+    file = tmp_path / "b.csv"
+    expected = [f"{file} line {n}: RunningTime must be a positive number of seconds, got {text!r}" for n, text in
+                ((3, "-1"), (4, "inf"), (5, ""), (6, "soon"))]  # fmt: skip
+    assert list(times.problems) == expected
+
+
+PLAIN = "CaseName,RunningTime\n2DBox_US_a.npz,1.5\n2DBox_CT_b.npz,20\n"
+SPREADSHEETS = {
+    "bom": b"\xef\xbb\xbf" + PLAIN.encode(),
+    "crlf": PLAIN.replace("\n", "\r\n").encode(),
+    "semicolons": PLAIN.replace(",", ";").encode(),
+    "decimal commas": PLAIN.replace(",", ";").replace("1.5", "1,5").encode(),
+    "all at once": b"\xef\xbb\xbf" + PLAIN.replace(",", ";").replace("1.5", "1,5").replace("\n", "\r\n").encode(),
+    "tabs, UTF-16": PLAIN.replace(",", "\t").replace("1.5", "1,5").encode("utf-16"),
+    "separator named": b"sep=;\r\n" + PLAIN.replace(",", ";").encode(),
+    "quotes": b'"CaseName","RunningTime"\n"2DBox_US_a.npz","1.5"\n"2DBox_CT_b.npz","20"\n',
+    "empty lines": b"\n" + PLAIN.replace("\n", "\n\n").encode(),
+    "folders": PLAIN.replace("2D", "./inputs/2D").encode(),
+    "folders of Windows": PLAIN.replace("2D", "C:\\inputs\\2D").encode(),
+    "other columns, other letters": b" team ,casename,RUNNINGTIME \nx,2DBox_US_a.NPZ, 1.5\nx, 2DBox_CT_b ,20\n",
+}
+
+
+@pytest.mark.parametrize("spelling", SPREADSHEETS)
+def test_a_table_saved_by_a_spreadsheet_is_the_plain_one(tmp_path: Path, spelling: str) -> None:
+    """Byte order mark, line ends, separators, decimal commas, paths."""
+    (tmp_path / "Times.CSV").write_bytes(SPREADSHEETS[spelling])
+    assert read_times(tmp_path) == Times({"2DBox_US_a": 1.5, "2DBox_CT_b": 20.0}, ())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"Case,Seconds\na,1\n", r"times.csv: no table of times: the first line must name .*got 'case,seconds'"),
+        (b"", r"times.csv: no table of times: .* got nothing"),
+        (PLAIN.replace("1.5", "1,5").encode(), r"times.csv line 2: 3 fields where the first line has 2"),
+        (PLAIN.replace(",", ";").replace("1.5", "1.000,5").encode(), r"times.csv line 2: .* got '1.000,5'"),
+        (PLAIN.replace("CT_b", "US_a").encode(), r"times.csv line 3: 2DBox_US_a has another time above"),
+        (PLAIN.replace("CT_b", "CT_c").encode(), r"good: no time of 2DBox_CT_b in its table"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_told(plan: Plan, samedge: Samedge, content: bytes, says: str) -> None:
+    """File and line on stderr, in JSON and on the page; the others are ranked, and the exit code is 1."""
+    (plan.teams_dir / "good/times.csv").write_bytes(content)
+    folders = ("--cases", plan.cases_dir, "--truth", plan.truth_dir, "--out", plan.out)
+    run = samedge("leaderboard", plan.teams_dir, *folders, "--workers", 1, "--pictures", 0, "-q")
+    assert run.returncode == 1
+    lines = run.stderr.splitlines()
+    assert re.search(f"^error: .*{says}", lines[0])
+    problems = json.loads((plan.out / "leaderboard.json").read_text())["problems"]
+    assert problems == [line.removeprefix("error: ") for line in lines]
+    assert "Tables of times" in (plan.out / "leaderboard.html").read_text()
+    assert "shifted" in run.stdout
+
+
+def test_a_link_is_no_table(tmp_path: Path) -> None:
+    """Another team's, or a file of the organiser's."""
+    (tmp_path / "team").mkdir()
+    (tmp_path / "other.csv").write_text(PLAIN)
+    (tmp_path / "team/times.csv").symlink_to(tmp_path / "other.csv")
+    times = read_times(tmp_path / "team")
+    assert times.seconds == {} and "not a regular file" in times.problems[0]
 
 
 def test_a_record_counts_for_its_key_only_and_is_whole(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Cache:
 
     def split(self, share: float) -> tuple["Cache", list[str]]:
         """This cache without a share of its cases, and their names; a case's name decides its side."""
-        held = {entry.case for entry in self.entries if zlib.crc32(entry.case.encode()) < share * 2**32}
+        held = {entry.case for entry in self.entries if zlib.crc32(os.fsencode(entry.case)) < share * 2**32}
         kept = [entry for entry in self.entries if entry.case not in held]
         return replace(self, entries=kept), sorted(held)
 

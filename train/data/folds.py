@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import RunError
+from edge.table import parse_table
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def write_fold(folder: Path, number: int, fold: Fold, groups: dict[str, str]) ->
     """Write `train_fold_<number>.csv` and `val_fold_<number>.csv`: name and group of each image or subject."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, names in (("train", fold.training), ("val", fold.validation)):
-        with (folder / f"{part}_fold_{number}.csv").open("w", newline="", encoding="utf-8") as file:
+        path = folder / f"{part}_fold_{number}.csv"
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:  # as files are named
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["name", "group"])
             writer.writerows([name, groups[name]] for name in sorted(names))
@@ -60,8 +62,9 @@ def read_fold(folder: Path, number: int) -> Fold:
     for part in ("train", "val"):
         path = folder / f"{part}_fold_{number}.csv"
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                parts.append(frozenset(row["name"] for row in csv.DictReader(file)))
-        except (OSError, KeyError) as error:
+            (_, titles), *rows = parse_table(path.read_bytes()).rows
+            column = titles.index("name")
+            parts.append(frozenset(fields[column] for _, fields in rows))
+        except (OSError, ValueError, IndexError) as error:
             raise RunError(f"{path}: not a list of a fold ({error})") from None
     return Fold(*parts)

@@ -1,5 +1,6 @@
 """A recipe's task on folders of data."""
 
+import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,5 +77,5 @@ def members(recipe: Recipe, data: Sequence[Path], say: Say) -> dict[str, str]:
 def hold_out(names: Sequence[str], recipe: Recipe) -> Fold:
     """A share of the names validates; a name decides its side, so that new data moves nothing."""
     share = recipe.hold_out if recipe.validation_cases else 0.0
-    held = frozenset(name for name in names if zlib.crc32(name.encode()) < share * 2**32)
+    held = frozenset(name for name in names if zlib.crc32(os.fsencode(name)) < share * 2**32)
     return Fold(frozenset(names) - held, held)
