@@ -11,6 +11,7 @@ from edge.box_records import as_rows
 from edge.boxes import check_boxes
 from edge.errors import CaseError
 from edge.folders import Types, files_in, files_within
+from edge.labels import number_by_box
 from edge.notes import Note
 from edge.npz import read_npz, write_npz
 
@@ -138,7 +139,7 @@ def make_case(
             dicts; see `edge.box_records`.
         spacing_xyz_mm: voxel size in the challenge's file order (x, y, z). Masks do not use it: what is not three
             positive numbers is left out, with a note.
-        truth: integer labels of the image's spatial shape; label k belongs to box k.
+        truth: whole numbers of the image's spatial shape; label k belongs to box k, see `edge.labels`.
 
     Raises:
         CaseError: see `read_case`.
@@ -150,7 +151,7 @@ def make_case(
     checked_boxes, box_notes = check_boxes(name, rows, shape)
     spacing_mm, spacing_notes = (None, ()) if spacing_xyz_mm is None else _check_spacing(np.asarray(spacing_xyz_mm))
     if truth is not None:
-        truth = check_labels(name, "gts", truth, shape)
+        truth, _ = number_by_box(check_labels(name, "gts", truth, shape), len(checked_boxes))
     notes = (*image_notes, *record_notes, *box_notes, *spacing_notes)
     return Case(name, checked_image, checked_boxes, spacing_mm, truth, notes)
 

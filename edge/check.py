@@ -14,12 +14,12 @@ from edge.box_records import as_rows
 from edge.case import MODALITIES, UNKNOWN, Case, check_labels, make_case, modality_of
 from edge.errors import CaseError
 from edge.label_picture import read_label_picture
+from edge.labels import number_by_box, numbers_in, some
 from edge.npz import read_npz
 from edge.picture import PICTURES, TRUTH_SUFFIX, read_boxes, read_rgb
 
 KEYS = ("imgs", "boxes", "spacing", "gts")
 VOLUME_MODALITIES = ("CT", "MR", "PET")
-LISTED = 5  # rows or labels that a message names
 FAR_PX = 2**20  # stands for the image's size where that is not known
 NO_BOXES = np.zeros((0, 4))
 
@@ -162,12 +162,12 @@ def _check_boxes(name: str, boxes: npt.NDArray, shape: tuple[int, ...]) -> tuple
     low, high = corners[:, 0], corners[:, 1]
     end = np.array(shape[::-1]) - np.array([0, 0, 1])[: len(shape)]  # public cases use x_max = W at the border
     odd = (
-        ((low < 0) | (high > end), f"reaches outside 0 to {_some(end)}; cut off there"),
+        ((low < 0) | (high > end), f"reaches outside 0 to {some(end)}; cut off there"),
         (low[:, :2] == high[:, :2], "is one pixel wide or high"),
         (low[:, 2:] == high[:, 2:], "is one slice deep (z_min = z_max); the public baseline stops at such a box"),
     )
     rows = [(np.flatnonzero(wrong.any(axis=1)), what) for wrong, what in odd]
-    findings += [_warning("boxes", f"row {_some(which)} {what}") for which, what in rows if len(which)]
+    findings += [_warning("boxes", f"row {some(which)} {what}") for which, what in rows if len(which)]
     return findings, case
 
 
@@ -176,31 +176,27 @@ def _check_truth(name: str, truth: npt.NDArray, frame: Case | None, boxed: Case 
         labels = check_labels(name, "gts", truth, frame.shape if frame else truth.shape)
     except CaseError as error:
         return [_error("gts", name, error)]
-    present = _present(labels)
-    findings, top = [], len(present) - 1
-    gone = np.flatnonzero(~present[1:]) + 1
+    findings = []
+    if boxed is not None:
+        labels, told = number_by_box(labels, len(boxed.boxes))
+        findings += [_warning("gts", told)] if told else []
+    numbers = numbers_in(labels)
+    top = int(numbers.max(initial=0))
+    gone = np.setdiff1d(np.arange(1, top + 1), numbers)
     if top == 0:
         findings.append(_warning("gts", "holds no object, only background"))
     if len(gone):
-        findings.append(_warning("gts", f"has labels up to {top} without {_some(gone)}; absent labels have no DSC"))
+        findings.append(_warning("gts", f"has labels up to {top} without {some(gone)}; absent labels have no DSC"))
     if boxed is not None and len(boxed.boxes) != top:
         findings.append(_warning("gts", f"has labels up to {top}, boxes {len(boxed.boxes)} rows; label k is of box k"))
     if boxed is not None and boxed.shape == labels.shape:
-        pairs = list(zip(boxed.boxes, present[1:].tolist(), strict=False))
-        apart = [row for row, (box, there) in enumerate(pairs) if there and not _touches(box, labels, row + 1)]
+        there = [number - 1 for number in numbers.tolist() if number <= len(boxed.boxes)]
+        apart = [row for row in there if not _touches(boxed.boxes[row], labels, row + 1)]
         if apart:
             findings.append(
-                _warning("gts", f"has no pixel of its label in box {_some(apart)}; order or axes exchanged?")
+                _warning("gts", f"has no pixel of its label in box {some(apart)}; order or axes exchanged?")
             )
     return findings
-
-
-def _present(labels: npt.NDArray) -> npt.NDArray[np.bool_]:
-    """Which of the labels 0 to the largest occur (largest + 1,)."""
-    found = np.zeros(2**16, bool)
-    for plane in labels:  # one at a time: indexing converts to int64
-        found[plane] = True
-    return found[: np.flatnonzero(found).max(initial=0) + 1]
 
 
 def _touches(box: npt.NDArray[np.float64], labels: npt.NDArray, label: int) -> bool:
@@ -250,8 +246,3 @@ def _error(key: str, name: str, error: CaseError) -> Finding:
 
 def _warning(key: str, what: str) -> Finding:
     return Finding(key, "warning", f"{key} {what}")
-
-
-def _some(numbers: Sequence[int] | npt.NDArray) -> str:
-    more = f" and {len(numbers) - LISTED} more" if len(numbers) > LISTED else ""
-    return ", ".join(str(number) for number in numbers[:LISTED]) + more

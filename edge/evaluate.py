@@ -17,6 +17,7 @@ from typing import Any, Literal
 from edge.case import find_cases, read_labels
 from edge.errors import CaseError, RunError
 from edge.folders import label_of, labelled
+from edge.labels import count_boxes, number_by_box
 from edge.npz import write_whole
 from edge.score import NAN, TOLERANCE, CaseScore, failed_case, mean_without_nan, score_case
 from edge.table import format_table
@@ -120,6 +121,7 @@ def _score_file(segs_dir: Path, truth_path: Path, tolerance: float, spacing_orde
     name = truth_path.stem
     try:
         truth, spacing_mm = read_labels(truth_path, "gts")
+        truth, told = number_by_box(truth, count_boxes(truth_path))
         if name.startswith(("2D", "3D")) and not name.startswith(f"{truth.ndim}D"):
             raise CaseError(f"{name}: gts must be {name[:2]} as the name says, got shape {truth.shape}")
     except CaseError as error:
@@ -131,7 +133,8 @@ def _score_file(segs_dir: Path, truth_path: Path, tolerance: float, spacing_orde
     file_spacing = spacing_mm and spacing_mm[::-1]  # read_labels took it for (x, y, z) and turned it round
     if spacing_order == "zyx":
         spacing_mm = file_spacing
-    return score_case(name, truth, prediction, spacing_mm, file_spacing=file_spacing, tolerance=tolerance)
+    score = score_case(name, truth, prediction, spacing_mm, file_spacing=file_spacing, tolerance=tolerance)
+    return replace(score, note="; ".join(filter(None, [told and f"gts {told}", score.note])) or None)
 
 
 def summarize(cases: list[CaseScore]) -> Evaluation:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.case import modality_of
+from edge.labels import some
 from edge.surface import normalized_surface_dice
 
 TOLERANCE = 2.0  # mm in 3D, pixels in 2D; the challenge's, for every case
@@ -89,11 +90,12 @@ def score_case(
         error = f"{name}: segs must have the shape of gts, {truth.shape}, got {prediction.shape}"
         return failed_case(name, error, 0.0)
     is_volume = truth.ndim == 3
-    note = NO_SPACING if is_volume and spacing_mm is None else None
+    notes = [NO_SPACING] if is_volume and spacing_mm is None else []
     spacing_mm = spacing_mm or (1.0, 1.0, 1.0)
     file_spacing = file_spacing or spacing_mm[::-1]
 
     counts = _count(truth, prediction)
+    notes += _odd_labels(*counts)
     dice_by_label = _dice_by_label(*counts)
     last = int(np.flatnonzero(counts[0][1:]).max(initial=-1)) + 1  # the truth's highest label; an int cannot wrap
     dsc = float(np.mean(dice_by_label[1 : last + 1])) if last else NAN
@@ -105,12 +107,27 @@ def score_case(
         labels.append(LabelScore(label, float(dice_by_label[label]), official, nsd))
     nsd_official = sum(label.nsd_official for label in labels) / last if passes else 0.0
     nsd = mean_without_nan([label.nsd for label in labels])
-    return CaseScore(name, modality_of(name), dsc, nsd_official, nsd, tuple(labels), note=note)
+    return CaseScore(name, modality_of(name), dsc, nsd_official, nsd, tuple(labels), note="; ".join(notes) or None)
 
 
 def failed_case(name: str, error: str, value: float) -> CaseScore:
     """A case that could not be scored: `value` in every number (0: the prediction's fault; NaN: the truth's)."""
     return CaseScore(name, modality_of(name), value, value, value, error=error)
+
+
+def _odd_labels(
+    in_truth: npt.NDArray[np.int64], in_prediction: npt.NDArray[np.int64], _in_both: npt.NDArray[np.int64]
+) -> Iterator[str]:
+    """What is to be said of labels whose scores nobody would expect."""
+    ours, theirs = (np.flatnonzero(counts[1:]) + 1 for counts in (in_truth, in_prediction))
+    if not len(ours):
+        yield "gts holds no object"
+        return
+    absent = np.setdiff1d(np.arange(1, ours[-1] + 1), np.union1d(ours, theirs))
+    if len(absent):
+        yield f"gts holds {some(ours)}, expected 1 to the number of boxes; no DSC, as {some(absent)} is on neither side"
+    if len(theirs) and not len(np.intersect1d(ours, theirs)):
+        yield f"gts holds {some(ours)}, segs {some(theirs)}: no label in common"
 
 
 def mean_without_nan(values: Sequence[float] | npt.NDArray[np.float64]) -> float:

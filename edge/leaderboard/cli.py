@@ -51,7 +51,7 @@ def leaderboard(
     board = evaluate_teams(plan, connect, progress)
     notes = Notes(quiet=quiet)
     for case in board["cases"]:
-        if any(row["note"] == NO_SPACING for row in case["teams"]):
+        if any(NO_SPACING in (row["note"] or "") for row in case["teams"]):
             notes.tell(case["case"], [Note(NO_SPACING)])
     notes.close()
     rows = [("team", "rank", "95 %", "mean rank", "dsc", "nsd_official", "seconds", "failed")]

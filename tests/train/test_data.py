@@ -61,14 +61,53 @@ def test_pictures_and_cases_are_found_together_and_label_maps_are_not_pictures(t
 
 
 def test_a_picture_comes_back_with_its_labels_and_boxes(tmp_path: Path) -> None:
-    """Colours in RGB order, 16-bit labels, a box for each label up to the highest."""
+    """Colours in RGB order, 16-bit labels numbered anew, a box for each."""
     image, labels = picture()
     write_picture(tmp_path, "2DBox_US_A_1", image, labels)
     case = read_labelled(tmp_path / "2DBox_US_A_1.png")
     assert np.array_equal(case.image, image)
-    assert np.array_equal(case.truth, labels)
-    assert case.boxes.shape == (300, 4)
-    assert case.boxes[299].tolist() == [30, 10, 49, 19]
+    assert np.array_equal(case.truth, np.where(labels == 300, 2, labels > 0))
+    assert case.boxes.tolist() == [[0, 0, 4, 4], [30, 10, 49, 19]]
+
+
+NUMBERS = {
+    "as the challenge": (1, 2),
+    "with a gap": (1, 3),
+    "without 1": (2, 3),
+    "0 to 255": (127, 255),
+    "16-bit": (9, 65535),
+}
+
+
+@pytest.mark.parametrize("kind", ["png", "npz", "npz with boxes"])
+@pytest.mark.parametrize("numbers", NUMBERS.values(), ids=NUMBERS)
+def test_numbers_that_do_not_occur_are_no_objects(tmp_path: Path, kind: str, numbers: tuple[int, int]) -> None:
+    """Two objects are two boxes and labels 1 and 2, whatever they were drawn with; so slices and caches."""
+    image, truth = picture()[0], np.zeros((50, 60), np.uint16)
+    truth[5:9, 5:9], truth[20:30, 30:50] = numbers
+    boxes = np.array([[5, 5, 8, 8], [30, 20, 49, 29]])
+    if kind == "png":
+        write_picture(tmp_path, "2DBox_US_A_1", image, truth)
+    else:
+        with_boxes = {"boxes": boxes} if kind == "npz with boxes" else {}
+        np.savez(tmp_path / "2DBox_US_A_1.npz", imgs=image, gts=truth, **with_boxes)
+    (source,) = find_sources([tmp_path])
+    case = read_labelled(source)
+    assert case.boxes.tolist() == boxes.tolist()
+    assert case.truth is not None and case.truth.max() == 2
+    assert (case.truth[6, 6], case.truth[25, 40]) == (1, 2)
+    (part,) = read_slices(source)
+    assert [row[1:5] for row in find_objects(part.labels).tolist()] == boxes.tolist()
+
+
+def test_a_label_absent_from_the_truth_keeps_its_box(tmp_path: Path) -> None:
+    """In a challenge case, where row k of boxes is label k: the second of three boxes holds nothing."""
+    image, truth = picture()[0], np.zeros((50, 60), np.uint8)
+    truth[5:9, 5:9], truth[20:30, 30:50] = 1, 3
+    boxes = np.array([[5, 5, 8, 8], [10, 10, 14, 14], [30, 20, 49, 29]])
+    np.savez(tmp_path / "2DBox_US_A_1.npz", imgs=image, gts=truth, boxes=boxes)
+    case = read_labelled(tmp_path / "2DBox_US_A_1.npz")
+    assert np.array_equal(case.truth, truth) and len(case.boxes) == 3
 
 
 def test_slices_without_an_object_are_skipped_and_the_rest_spread_evenly(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from edge.errors import CaseError, CaseWarning
 from edge.folders import files_within
 from edge.follow import follow_boxes
 from edge.label_picture import read_label_picture
+from edge.labels import renumber
 from edge.npz import read_npz
 from edge.picture import TRUTH_SUFFIX, is_picture, read_rgb
 
@@ -75,7 +76,7 @@ def read_slices(source: Path, limit: int | None = None) -> Iterator[Slice]:
     Raises:
         CaseError: the case cannot be read or does not fit.
     """
-    case = read_labelled(source)
+    case = _read(source)
     truth = truth_of(case)
     if not case.is_volume:
         yield Slice(case.name, 0, _without_repeated_channels(case.image), truth)
@@ -120,21 +121,39 @@ def volume_prompts(
 def read_labelled(source: Path) -> Case:
     """A case with its truth; the boxes of an `.npz` as they are there, of a picture its objects' extents.
 
+    Numbers that do not occur in the truth are no objects: see `edge.labels`.
+
     Raises:
         CaseError: the case cannot be read or does not fit, or has no truth.
     """
-    if source.suffix.lower() == ".npz":
-        if "boxes" in read_npz(source, ["boxes"], records=["boxes"]):
-            return _told(read_case(source, with_truth=True))
-        arrays = read_npz(source, ["imgs", "gts"])
-        for key in ("imgs", "gts"):
-            if key not in arrays:
-                raise CaseError(f"{source.stem}: key {key!r} is missing; training needs 'imgs' and 'gts'")
-        case = make_case(source.stem, arrays["imgs"], np.zeros((0, 4)), truth=arrays["gts"])
-    else:
-        case = _read_picture(source)
-    case = _told(case)
-    return case if case.is_volume else replace(case, boxes=_boxes_by_label(truth_of(case)))
+    case = _told(_read(source))
+    if _has_boxes(source):
+        return case
+    truth = renumber(truth_of(case))
+    return replace(case, truth=truth, boxes=case.boxes if case.is_volume else find_objects(truth)[:, 1:5].astype(float))
+
+
+def _read(source: Path) -> Case:
+    return read_case(source, with_truth=True) if _has_boxes(source) else read_drawn(source)
+
+
+def _has_boxes(source: Path) -> bool:
+    return source.suffix.lower() == ".npz" and "boxes" in read_npz(source, ["boxes"], records=["boxes"])
+
+
+def read_drawn(source: Path) -> Case:
+    """A case without boxes, its truth in the numbers it was drawn with: in label maps these may be classes.
+
+    Raises:
+        CaseError: the case cannot be read or does not fit, or has no truth.
+    """
+    if source.suffix.lower() != ".npz":
+        return _read_picture(source)
+    arrays = read_npz(source, ["imgs", "gts"])
+    for key in ("imgs", "gts"):
+        if key not in arrays:
+            raise CaseError(f"{source.stem}: key {key!r} is missing; training needs 'imgs' and 'gts'")
+    return make_case(source.stem, arrays["imgs"], np.zeros((0, 4)), truth=arrays["gts"])
 
 
 def _told(case: Case) -> Case:
@@ -169,14 +188,6 @@ def find_objects(labels: npt.NDArray) -> Objects:
     least, most = np.minimum.reduceat, np.maximum.reduceat
     corners = (least(columns, starts), least(rows, starts), most(columns, starts), most(rows, starts))
     return np.stack([found[starts], *corners, np.diff(starts, append=len(found))], axis=1)
-
-
-def _boxes_by_label(labels: npt.NDArray) -> npt.NDArray[np.float64]:
-    """Boxes (N, 4) of labels 1 to the highest; a label that is not there gets the first pixel."""
-    objects = find_objects(labels)
-    boxes = np.zeros((int(labels.max()), 4))
-    boxes[objects[:, 0] - 1] = objects[:, 1:5]
-    return boxes
 
 
 def _is_labelled_picture(name: str, names: set[str]) -> bool:

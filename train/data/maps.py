@@ -18,9 +18,10 @@ import numpy.typing as npt
 from edge.errors import CaseError, RunError
 from edge.instances import instances_from_mask
 from edge.label_picture import read_label_picture
+from edge.labels import some
 from edge.picture import PICTURES, decode_picture, read_rgb
 from train.data.augment import Picture
-from train.data.cases import dataset_of, find_sources, read_labelled, truth_of
+from train.data.cases import dataset_of, find_sources, read_drawn, truth_of
 
 TISSUE, MODIFIED, PLAIN, VAGUE = "tissue images", "label masks modify", "label masks", "vague areas"
 LABEL_FOLDERS = ("labels", "masks")
@@ -91,10 +92,13 @@ def with_objects(sources: Sequence[MapSource], target: str) -> tuple[list[MapSou
     kept, left_out = [], []
     for source in sources:
         try:
-            if instances(read_map(source).labels, target).any():
+            labels = read_map(source).labels
+            if instances(labels, target).any():
                 kept.append(source)
             else:
-                left_out.append(f"{source.name}: its label map holds nothing to learn")
+                numbers = np.setdiff1d(labels, [0])
+                held = f"only {some(numbers)} where target={target}" if len(numbers) else "nothing to learn"
+                left_out.append(f"{source.name}: its label map holds {held}")
         except CaseError as error:
             left_out.append(str(error))
     return kept, left_out
@@ -107,7 +111,7 @@ def read_map(source: MapSource) -> Picture:
         CaseError: a file cannot be read, or image and labels are not of one size.
     """
     if source.labels is None:
-        case = read_labelled(source.image)
+        case = read_drawn(source.image)
         if case.is_volume:
             raise CaseError(f"{source.name}: is a volume; only images have label maps here")
         image, labels = case.image, truth_of(case).astype(np.int32)
