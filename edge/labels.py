@@ -51,7 +51,7 @@ def count_boxes(path: Path) -> int:
     """How many boxes a case's file states; 0: none, or none that can be read."""
     try:
         boxes = read_npz(path, ["boxes"], records=["boxes"]).get("boxes")
-        return 0 if boxes is None or not boxes.size else len(as_rows(path.stem, boxes)[0])
+        return 0 if boxes is None or not boxes.size else len(np.atleast_2d(as_rows(path.stem, boxes)[0]))
     except CaseError:
         return 0
 

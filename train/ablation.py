@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def compare_lora(settings: Settings, say: Say) -> list[Row]:
     base = _unseeing_base(settings, say)
     adapter = _train(settings, say, "lora", base, f'only=["{settings.unseen}"]', settings.lora_steps)
     sources = [path for path in find_sources([settings.data / "val"]) if dataset_of(path.stem) == settings.unseen]
-    cases = read_validation(sources, len(sources), 1)
+    cases = read_validation(sources, len(sources), 1).cases
     rows = []
     for variant, weights in (("base", read_checkpoint(base)), ("base + LoRA", load_merged(base, adapter))):
         found = _validated(settings.out / f"lora-{variant}.csv", weights, cases)
@@ -131,7 +131,7 @@ def compare_sampling(settings: Settings, say: Say) -> list[Row]:
     """Each modality, all, and the small ones together, by LoRA under either sampling."""
     base = settings.base or _unseeing_base(settings, say)
     small = small_modalities(settings.data / "train")
-    cases = read_validation(find_sources([settings.data / "val"]), settings.cases, 1)
+    cases = read_validation(find_sources([settings.data / "val"]), settings.cases, 1).cases
     rows = []
     for variant in ("base", "proportional", "balanced"):
         weights = read_checkpoint(base)
@@ -164,7 +164,7 @@ def small_modalities(folder: Path) -> list[str]:
 def compare_merging(settings: Settings, say: Say) -> list[Row]:
     """The val cases of one modality, the same logits merged in each way."""
     sources = [path for path in find_sources([settings.data / "val"]) if modality_of(path.stem) == MERGED]
-    cases = [case for case in read_validation(sources, len(sources), 1) if not case.is_volume]
+    cases = [case for case in read_validation(sources, len(sources), 1).cases.values() if not case.is_volume]
     say(f"merging {len(cases)} cases by {settings.model}")
     engine = load_engine(settings.model)
     scores: dict[str, list[CaseRow]] = {}
@@ -236,7 +236,7 @@ def _train(settings: Settings, say: Say, name: str, base: Path | None, choice: s
     return result
 
 
-def _validated(path: Path, weights: dict[str, Tensor], cases: Sequence[Case]) -> Validation:
+def _validated(path: Path, weights: dict[str, Tensor], cases: Mapping[str, Case]) -> Validation:
     """Scores of weights on cases, kept at `path` and read from there the next time."""
     if not path.exists():
         network = LiteMedSAM()

@@ -1,6 +1,6 @@
 """Validation by the runtime itself: the network that trains as an engine of `edge.pipeline`, scored by `edge.score`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ from edge.errors import CaseError
 from edge.model_folder import ModelDescription
 from edge.pipeline import segment
 from edge.score import mean_dice, mean_without_nan
-from train.data.cases import read_labelled, truth_of
+from train.data.cases import distinct_names, read_labelled, truth_of
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
 
@@ -75,34 +75,46 @@ class TorchEngine:
         return self._network.decode(images, prompts, image_of_box)[0].cpu().numpy()
 
 
-def read_validation(sources: Sequence[Path], count: int, slices: int) -> list[Case]:
-    """Up to `count` cases, evenly over the modalities and within each over the sources; broken ones are left out.
+@dataclass(frozen=True)
+class ValidationCases:
+    """What is validated on."""
+
+    cases: dict[str, Case]  # by a name that no other has, see `distinct_names`
+    left_out: list[str]  # one line for each case that cannot be validated on
+
+
+def read_validation(sources: Sequence[Path], count: int, slices: int) -> ValidationCases:
+    """Up to `count` cases, evenly over the modalities and within each over the sources.
 
     Args:
         slices: volumes are cut to this many around the middle of their boxes' range.
     """
-    by_modality: dict[str, list[Case]] = {}
-    for source in sources:
+    by_modality: dict[str, list[tuple[str, Case]]] = {}
+    left_out = []
+    for name, source in zip(distinct_names(sources), sources, strict=True):
         try:
             case = read_labelled(source)
             truth_of(case)
-        except CaseError:
-            continue  # named when the cache was made, or by `samedge cases check`
-        if len(case.boxes):
-            by_modality.setdefault(case.modality, []).append(_cut(case, slices) if case.is_volume else case)
+            if not len(case.boxes):
+                raise CaseError(f"{case.name}: boxes holds no box, and a volume's are not taken from its truth")
+        except CaseError as error:
+            left_out.append(name + str(error).removeprefix(source.stem))
+            continue
+        by_modality.setdefault(case.modality, []).append((name, _cut(case, slices) if case.is_volume else case))
     each = max(1, count // max(1, len(by_modality)))
-    return [case for _, cases in sorted(by_modality.items()) for case in spread(cases, each)]
+    chosen = [pair for _, pairs in sorted(by_modality.items()) for pair in spread(pairs, each)]
+    return ValidationCases(dict(chosen), left_out)
 
 
-def validate(network: LiteMedSAM, cases: Sequence[Case], *, crops: bool = False) -> Validation:
+def validate(network: LiteMedSAM, cases: Mapping[str, Case], *, crops: bool = False) -> Validation:
     """The mean DSC of a network, in evaluation mode, over cases with a truth; in crops if it is trained on them."""
     training = network.training
     network.eval()
     engine = TorchEngine(network, crops=crops)
     rows = []
-    for case in cases:
+    for name, case in cases.items():
         dsc = mean_dice(truth_of(case), segment(case, engine).labels)
-        rows.append(CaseRow(case.name, case.modality, {"dice": dsc}))
+        rows.append(CaseRow(name, case.modality, {"dice": dsc}))
     network.train(training)
     summary = summarize(rows)
     return replace(summary, dsc=float(np.mean(list(summary.by_modality.values()))))

@@ -23,9 +23,9 @@ from edge.cores import available_cores
 from edge.errors import CaseError, RunError
 from edge.npz import whole_file, write_whole
 from edge.partial import remove_partial_files
-from train.data.cases import Slice, dataset_of, find_objects, find_sources, read_slices
+from train.data.cases import Slice, dataset_of, distinct_names, find_objects, find_sources, read_slices
 
-FORMAT = 6
+FORMAT = 7
 INDEX = "cache.json"
 SOURCES_PER_SHARD = 64
 JPEG_QUALITY = 95  # of colour images, and of grey ones that need not be exact; label maps are PNG
@@ -54,6 +54,7 @@ class Entry:
     labels: tuple[int, int]  # first byte, bytes
     objects: list[list[int]]  # rows of `train.data.cases.Objects`, in cached px
     prompts: list[list[float]]  # of each object: its extent, in a volume its followed box (`volume_prompts`), cached px
+    source: int = 0  # which of the sources it is from, in the order of `find_sources`: several may have one name
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ def prepare_cache(
     folder = parent / content_hash[:12]
     if is_cache(folder):
         return open_cache(folder)
-    groups = [sources[start : start + SOURCES_PER_SHARD] for start in range(0, len(sources), SOURCES_PER_SHARD)]
+    told_apart = list(zip(range(len(sources)), distinct_names(sources), sources, strict=True))
+    groups = [told_apart[start : start + SOURCES_PER_SHARD] for start in range(0, len(sources), SOURCES_PER_SHARD)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_partial_files(folder)
@@ -166,7 +168,7 @@ def _content_hash(sources: Sequence[Path], options: CacheOptions) -> str:
 
 
 def _shard(
-    pool: ThreadPoolExecutor, folder: Path, name: str, sources: Sequence[Path], options: CacheOptions
+    pool: ThreadPoolExecutor, folder: Path, name: str, sources: Sequence[tuple[int, str, Path]], options: CacheOptions
 ) -> dict[str, Any]:
     index = folder / f"{name}.json"
     if index.exists():
@@ -174,15 +176,16 @@ def _shard(
     entries: list[dict[str, Any]] = []
     broken: list[str] = []
     with whole_file(folder / f"{name}.bin") as file:
-        for packed, error in pool.map(lambda source: _pack_source(source, options), sources):
+        packs = pool.map(lambda source: _pack_source(source, options), [source for _, _, source in sources])
+        for (number, called, source), (packed, error) in zip(sources, packs, strict=True):
             if error is not None:
-                broken.append(error)
+                broken.append(called + error.removeprefix(source.stem))
             for entry, image, labels in packed:
                 place = file.tell()
                 file.write(image)
                 file.write(labels)
                 spans = {"image": (place, len(image)), "labels": (place + len(image), len(labels))}
-                entries.append({**entry, **spans})
+                entries.append({**entry, "source": number, **spans})
     shard = {"entries": entries, "broken": broken}
     write_whole(index, json.dumps(shard).encode())
     return shard

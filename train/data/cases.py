@@ -1,7 +1,8 @@
 """Training data as it lies in folders: challenge cases (`.npz` with `gts`), pictures with a label map beside them."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def find_sources(folders: Iterable[Path]) -> list[Path]:
     if not sources:
         raise CaseError(f"{', '.join(map(str, folders))}: no .npz case and no picture with a {TRUTH_SUFFIX} beside it")
     return sources
+
+
+def distinct_names(sources: Sequence[Path]) -> list[str]:
+    """The cases' names; with the folder, or where that is alike too the whole path, of those that share one."""
+    names = [source.stem for source in sources]
+    for longer in (lambda source: f"{source.parent.name}/{source.stem}", str):
+        shared = {name for name, number in Counter(names).items() if number > 1}
+        names = [longer(source) if name in shared else name for name, source in zip(names, sources, strict=True)]
+    return names
 
 
 def dataset_of(name: str) -> str:

@@ -70,9 +70,9 @@ class Draws:
         seed: int = 0,
     ) -> None:
         """Args: modalities: of each entry."""
-        cases: dict[str, dict[str, list[int]]] = {}
+        cases: dict[str, dict[tuple[int, str], list[int]]] = {}
         for position, (entry, modality) in enumerate(zip(entries, modalities, strict=True)):
-            cases.setdefault(modality, {}).setdefault(entry.case, []).append(position)
+            cases.setdefault(modality, {}).setdefault((entry.source, entry.case), []).append(position)
         self._objects = [len(entry.objects) for entry in entries]
         self._seed = seed
         self._cases = {modality: list(by_case.values()) for modality, by_case in sorted(cases.items())}

@@ -51,7 +51,8 @@ def find_subjects(folders: Iterable[Path]) -> list[Subject]:
     """The subjects below folders, in name order.
 
     Raises:
-        CaseError: a folder is not there, or no subject with a segmentation and a sequence is in any.
+        CaseError: a folder is not there, no subject with a segmentation and a sequence is in any, or two are called
+            alike.
     """
     files: dict[str, dict[str, Path]] = {}
     for folder in folders:
@@ -59,7 +60,9 @@ def find_subjects(folders: Iterable[Path]) -> list[Subject]:
             raise CaseError(f"{folder}: no such folder of training data")
         for path in sorted(folder.rglob("*.nii*")):
             if found := NAME.fullmatch(path.name):
-                files.setdefault(found["subject"], {})[found["sequence"].lower()] = path
+                parts, sequence = files.setdefault(found["subject"], {}), found["sequence"].lower()
+                if (other := parts.setdefault(sequence, path)) != path:
+                    raise CaseError(f"{found['subject']}: {other} and {path} are both its {sequence}; rename a subject")
     subjects = [
         Subject(name, {key: path for key, path in sorted(parts.items()) if key != TRUTH}, parts[TRUTH])
         for name, parts in sorted(files.items())

@@ -1,13 +1,13 @@
 """LiteMedSAM's task: several boxes of an image at once, any modality, validated by the runtime itself."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from edge.case import Case, modality_of
-from edge.errors import RunError
+from edge.errors import CaseError, RunError
 from train.data.cache import Cache, CacheOptions, is_cache, open_cache, prepare_cache
 from train.data.cases import dataset_of, find_sources
 from train.data.sampler import Draws
@@ -23,11 +23,11 @@ from train.validate import Validation, read_validation, validate
 class BoxTask:
     """A `train.tasks.task.Task`."""
 
-    def __init__(self, recipe: Recipe, cache: Cache, cases: Sequence[Case]) -> None:
+    def __init__(self, recipe: Recipe, cache: Cache, cases: Mapping[str, Case]) -> None:
         self._recipe, self._cache, self._cases = recipe, cache, cases
         modalities = [modality_of(entry.case) for entry in cache.entries]
         self._draws = Draws(cache.entries, modalities, recipe.sampling, recipe.shares, seed=recipe.seed)
-        counts = Counter(modality_of(name) for name in {entry.case for entry in cache.entries})
+        counts = Counter(modality_of(name) for _, name in {(entry.source, entry.case) for entry in cache.entries})
         self.facts = DataFacts(
             dict(sorted(counts.items())), len(cache.entries), cache.broken, self._draws.shares, cache.content_hash
         )
@@ -93,7 +93,7 @@ def make_box_task(
         cache: where prepared data lies.
 
     Raises:
-        CaseError: no usable data.
+        CaseError: no usable data, or nothing in `validation` to validate on.
         RunError: a data set in `only` or `leave_out` that no case is of; the cache cannot be written or read, was
             prepared with other options than the recipe's, or has no cases beside it to validate on.
     """
@@ -115,9 +115,22 @@ def make_box_task(
         raise RunError(f"{carried}: prepared data has no cases to validate on; give --val or validation_cases=0")
     else:
         prepared, held = prepared.split(recipe.hold_out if wanted else 0.0)
-        sources = {source.stem: source for source in find_sources(data)} if held else {}
-        chosen = [sources[name] for name in held]
-    return BoxTask(recipe, prepared, read_validation(chosen, wanted, recipe.validation_slices) if wanted else [])
+        chosen = [source for source in find_sources(data) if source.stem in held] if held else []
+    return BoxTask(recipe, prepared, _validation_cases(recipe, validation, chosen, say) if wanted else {})
+
+
+def _validation_cases(recipe: Recipe, folder: Path | None, sources: Sequence[Path], say: Say) -> Mapping[str, Case]:
+    """The cases to validate on.
+
+    Raises:
+        CaseError: none of the given folder can be; says why.
+    """
+    found = read_validation(sources, recipe.validation_cases, recipe.validation_slices)
+    for line in found.left_out:
+        say(f"not validated on: {line}")
+    if folder is not None and not found.cases:
+        raise CaseError(f"{folder}: no case to validate on; {found.left_out[0]}")
+    return found.cases
 
 
 def _open_carried(folder: Path, data: Sequence[Path], options: CacheOptions) -> Cache:

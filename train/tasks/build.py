@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge.errors import CaseError
 from train.data.folds import Fold
 from train.data.maps import MapSource, choose_groups, find_maps, with_objects
 from train.data.sequences import find_subjects
@@ -34,9 +35,26 @@ def make_task(
         fold: says what trains and what validates; overrides `validation`.
 
     Raises:
-        CaseError: no usable data.
+        CaseError: no usable data, or nothing in `validation` to validate on.
         RunError: `only` or `leave_out` name what is not there, or the cache cannot be written.
     """
+    task = _make_task(recipe, data, validation, cache, fold, say, advance)
+    if recipe.validation_cases and not task.validates:
+        if validation is not None:
+            raise CaseError(f"{validation}: nothing in it to validate on, see the lines above; or validation_cases=0")
+        say(f"no validation: hold_out={recipe.hold_out:g} takes none of the cases; give --val, or a larger share")
+    return task
+
+
+def _make_task(
+    recipe: Recipe,
+    data: Sequence[Path],
+    validation: Path | None,
+    cache: Path,
+    fold: Fold | None,
+    say: Say,
+    advance: Advance,
+) -> Task:
     if recipe.task == "boxes":
         return make_box_task(recipe, data, validation, cache, say, advance)
     if recipe.task == "sequences":
