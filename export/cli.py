@@ -15,7 +15,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint in LiteMedSAM's public layout (.pth).")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint in LiteMedSAM's layout (.pth), or `litemedsam`.")],
     out: Annotated[Path, typer.Argument(help="Model folder to write; an older model there is replaced.")],
     adapter: Annotated[
         Path | None, typer.Option(help="LoRA adapter trained on CHECKPOINT (RUN/adapter), to merge into it.")

@@ -20,6 +20,7 @@ from export.parity import Bounds, Parity, check_parity, measure_parity, with_dsc
 from export.sam import fill_sam, is_sam_adapter
 from export.share import share_weights
 from export.speed import Speed, available_engines, measure_speed
+from train.networks import weights
 from train.networks.checkpoint import load_checkpoint
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.networks.lora import WEIGHTS as ADAPTER_WEIGHTS
@@ -51,9 +52,12 @@ def export_model(
 
     An existing model folder is replaced once the new one is complete and within bounds.
 
+    Args:
+        checkpoint: a file, or a name that `train.networks.weights` knows.
+
     Raises:
         ModelError: the checkpoint does not fit the network, or an engine's answers are out of bounds.
-        RunError: `out` is something else than a model folder, or cannot be written.
+        RunError: `out` is something else than a model folder, or cannot be written; a name that was not fetched yet.
     """
     if options.weights not in BOUNDS:
         raise RunError(f"weights must be one of {', '.join(BOUNDS)}, got {options.weights!r}")
@@ -61,6 +65,7 @@ def export_model(
         raise RunError(f"{out}: exists and is not a model folder; choose another place")
     keep_to_available_cores()
     lend_home()
+    checkpoint = weights.resolve(checkpoint)
     fill = _filler(checkpoint, options, progress)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

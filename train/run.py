@@ -19,6 +19,7 @@ from edge.table import format_table
 from train.data.folds import Fold
 from train.display import Advance, Say, lines, silent
 from train.loop import StepReport, fit
+from train.networks import weights
 from train.networks.build import Network, build_network, load_base, public_state
 from train.networks.checkpoint import read_checkpoint, save_atomically
 from train.networks.lora import save_adapter, state_hash
@@ -74,7 +75,7 @@ def train(
         recipe: a name in `train/recipes`, or a `.toml` file.
         data: folders of labelled cases.
         out: folder of the run; made if missing.
-        base: checkpoint to start from; None: random weights.
+        base: checkpoint to start from, a file or a name that `train.networks.weights` knows; None: random weights.
         validation: folder of labelled cases; None: the recipe's `hold_out` share of `data`.
         resume: go on from `out`'s last checkpoint; a run killed before its first starts again.
         dry_run: only plan, with one small step timed; nothing is written but the data cache.
@@ -92,6 +93,7 @@ def train(
     """
     settings = load_recipe(recipe, overrides)
     check_wandb(settings)
+    base = base and weights.resolve(base)
     cache = cache or home() / "training"
     lend_home()
     if base is None and settings.trainable != "all":

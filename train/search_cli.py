@@ -19,7 +19,9 @@ def search(
     data: Annotated[list[Path] | None, typer.Option(help="Folder of labelled images or subjects; repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the search; run again to go on.")] = None,
     folds: Annotated[int, typer.Option(min=2, help="Of each trial's cross-validation.")] = 3,
-    base: Annotated[Path | None, typer.Option(help="Checkpoint to start from; random weights if not given.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from, or `litemedsam`; random weights if not given.")
+    ] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Try every combination of some of a recipe's values; a table and a plot, best first."""

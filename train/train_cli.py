@@ -23,7 +23,9 @@ def train(
         list[Path] | None, typer.Option(help="Folder of labelled cases; can be given several times.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
-    base: Annotated[Path | None, typer.Option(help="Checkpoint to start from; random weights if not given.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from, or `litemedsam`; random weights if not given.")
+    ] = None,
     val: Annotated[
         Path | None, typer.Option(help="Labelled cases to validate on; a share of the data if not given.")
     ] = None,

