@@ -23,7 +23,7 @@ FIND_ENGINE = { docker info >/dev/null 2>&1 || { [ -x $(ENGINE) ] && eval "$$($(
 PIP_BUILD_ARGS = --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-train test-edge test-export systems-test lint cases default-model ablation image image-test lock clean
+.PHONY: help bench test test-train test-edge test-export golden-test systems-test lint cases default-model ablation image image-test lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,10 +35,13 @@ test: lint  ## lint, then every test that needs no Docker engine, in three proce
 	$(MAKE) --jobs 3 --output-sync test-train test-edge test-export
 
 test-train test-export: test-%: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not image" tests/$*
+	$(BIN)/python -m pytest -m "not image and not golden" tests/$*
 
 test-edge: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not image" --ignore tests/train --ignore tests/export
+	$(BIN)/python -m pytest -m "not image and not golden" --ignore tests/train --ignore tests/export
+
+golden-test: $(VENV)/.installed-dev  ## hold official mode to all masks of ../shared/golden-real (10 CPU minutes)
+	$(BIN)/python -m pytest -m golden -rs
 
 systems-test: $(VENV)/.installed-dev  ## train, export and run the four systems on ../shared (25 CPU minutes)
 	$(BIN)/python -m pytest -s tests/train/systems.py

@@ -18,7 +18,7 @@ from edge.errors import RunError
 
 PIP = (
     "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet", "--disable-pip-version-check",
-    "--retries", "1",
+    "--retries", "1", "--timeout", "30",
 )  # fmt: skip
 
 
