@@ -1,8 +1,8 @@
 """The public program's masks with the real checkpoint: by `--mode official`, to the pixel but for rounding ties.
 
 The label maps were written by the public inference script (PyTorch, f32). Measured with OpenVINO f32 on a Xeon with
-AVX-512: 29 of the 30 cases identical to the bit, the other differs in one pixel; the border inputs below identical. Those that are
-left out differ by decision: float images, boxes beyond the image or with exchanged corners, and a wrap-around of uint8.
+AVX-512: 29 of the 30 cases identical to the bit, the other differs in one pixel; the border inputs below identical.
+Those left out differ by decision: float images, boxes beyond the image or with exchanged corners, a uint8 wrap-around.
 """
 
 from pathlib import Path
