@@ -1,7 +1,6 @@
 """What is wrong with a case file, key by key: goes on after the first problem, where `read_case` stops."""
 
 import zipfile
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
