@@ -21,11 +21,11 @@ class Segmenter:
     segmenter = Segmenter()
     labels = segmenter.segment_arrays(image, boxes)
 
-    Any number of threads may share one: each gets the labels it would get alone. They get no more done together than
-    one after the other with OpenVINO, whose graphs they take turns at (a Xeon with AVX-512 and VNNI, two threads of one
-    core that others used too, 4 small pictures, INT8, two threads: 11.6, 10.7 and 11.4 cases per second by 1, 2 and 4
-    callers), and a little more with ONNX Runtime, where they run side by side (f32, one thread: 4.9, 5.5 and 6.2);
-    `python -m export.callers` measures it. The memory limit is reckoned for one case at a time.
+    Any number of threads may share one: each gets the labels it would get alone. With OpenVINO they take turns at its
+    graphs, with ONNX Runtime they run side by side. On a busy 2-core Xeon (AVX-512, VNNI) 1, 2 and 4 callers did 4.2,
+    4.5 and 4.3 pictures per second with OpenVINO in INT8 and 1.4, 1.7 and 1.9 with ONNX Runtime in f32. Two that had one
+    each, `threads=1`, did 5.9 and 2.5: faster together, in twice the memory, each slower alone. `python -m
+    export.callers CASES` measures it. The memory limit is reckoned for one case at a time.
 
     Not to be sent to another process: make one in each. A process forked after one was made can have none (RunError);
     `multiprocessing`'s `spawn` and `forkserver` are right.

@@ -1,7 +1,7 @@
 """What callers of one Segmenter get done together: `python -m export.callers CASES`.
 
-1, 2 and 4 threads share one; then as many as there are cores have one each, of a single thread. All in turn, round after
-round, so that a machine that others use slows them alike; medians count.
+1, 2 and 4 threads share one; then as many as there are cores have one each, of a single thread. All in turn, round
+after round, so that a machine that others use slows them alike; medians count.
 """
 
 import argparse
