@@ -41,7 +41,7 @@ test-edge: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not image and not golden" --ignore tests/train --ignore tests/export
 
 golden-test: $(VENV)/.installed-dev  ## hold official mode to all masks of ../shared/golden-real (10 CPU minutes)
-	$(BIN)/python -m pytest -m golden -rs
+	$(BIN)/python -m pytest -m golden -rs tests/test_golden_real.py
 
 systems-test: $(VENV)/.installed-dev  ## train, export and run the four systems on ../shared (25 CPU minutes)
 	$(BIN)/python -m pytest -s tests/train/systems.py

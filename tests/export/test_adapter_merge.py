@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rounding import relative_difference
 from safetensors.torch import load_file, save_file
 
 from edge.errors import ModelError
@@ -41,7 +42,7 @@ def test_the_merged_network_holds_the_update_and_what_was_trained_beside_it(pair
     tensors = load_file(adapter / WEIGHTS)
     update = 3.0 * tensors[f"{layer}.lora_B"] @ tensors[f"{layer}.lora_A"]
     assert update.abs().max() > 0.01
-    torch.testing.assert_close(merged[f"{layer}.weight"], before[f"{layer}.weight"] + update)
+    assert relative_difference(merged[f"{layer}.weight"], before[f"{layer}.weight"] + update) < 1e-6  # 8 roundings
     assert torch.equal(merged[f"{layer}.bias"], before[f"{layer}.bias"])
     assert (merged["mask_decoder.mask_tokens.weight"] == 1).all()
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from rounding import ROUNDING_F32
 
 from edge.decode import widened
 from edge.errors import ModelError, RunError
@@ -103,10 +104,10 @@ def test_parity_is_measured_per_engine_and_far_inside_the_bounds(exported: Any) 
 def test_what_is_out_of_reach_is_not_computed_and_the_rest_is_the_same(
     exported: Any, answers: tuple[np.ndarray, np.ndarray], backend: str
 ) -> None:
-    """Within 5 px of its box every logit is that of the whole frame; farther than the next cell it is OUTSIDE."""
+    """Within 5 px of its box every logit is that of the whole frame but for rounding; beyond the next cell OUTSIDE."""
     engine, boxes = load_engine(exported.folder, backend=backend), BOXES[[0, 2]]
     whole, near = engine.decode(answers[0], boxes), engine.decode(answers[0], boxes, widened(boxes, 5))
-    assert np.array_equal(near == OUTSIDE, near != whole)
+    assert np.abs(near - whole)[near != OUTSIDE].max() < ROUNDING_F32 * np.abs(whole).max()
     for logits, (left, top, right, bottom) in zip(near != OUTSIDE, boxes.astype(int), strict=True):
         assert logits[max(top - 5, 0) : bottom + 6, left - 5 : right + 6].all()
         assert logits.sum() <= (bottom - top + 20) * (right - left + 20)

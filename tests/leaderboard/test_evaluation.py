@@ -3,11 +3,12 @@
 import csv
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
-from conftest import Samedge
 
 from edge.case import Case, write_case
 from edge.errors import CaseError, RunError
@@ -191,7 +192,9 @@ def test_a_table_saved_by_a_spreadsheet_is_the_plain_one(tmp_path: Path, spellin
         (PLAIN.replace("CT_b", "CT_c").encode(), r"good: no time of 2DBox_CT_b in its table"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_told(plan: Plan, samedge: Samedge, content: bytes, says: str) -> None:
+def test_a_table_that_cannot_be_used_is_told(
+    plan: Plan, samedge: Callable[..., CompletedProcess[str]], content: bytes, says: str
+) -> None:
     """File and line on stderr, in JSON and on the page; the others are ranked, and the exit code is 1."""
     (plan.teams_dir / "good/times.csv").write_bytes(content)
     folders = ("--cases", plan.cases_dir, "--truth", plan.truth_dir, "--out", plan.out)

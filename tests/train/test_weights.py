@@ -6,16 +6,16 @@ import re
 import socket
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import cv2
 import numpy as np
 import pytest
-from conftest import Samedge
 
 from edge.errors import RunError
 from edge.home import home
@@ -370,7 +370,9 @@ def test_two_processes_fetch_one_file_between_them(server: Behaviour) -> None:
         ["search", "nuinsseg-sam-vit-b", "lr=[1e-4, 1e-3]", "--data", "data", "--out", "run", "--base", "sam-vit-b"],
     ],
 )
-def test_commands_take_the_name_of_a_checkpoint(samedge: Samedge, tmp_path: Path, arguments: list[str]) -> None:
+def test_commands_take_the_name_of_a_checkpoint(
+    samedge: Callable[..., CompletedProcess[str]], tmp_path: Path, arguments: list[str]
+) -> None:
     """Not there yet: each says what to run and, without network, which file to bring."""
     (tmp_path / "data").mkdir()
     for number in range(3):

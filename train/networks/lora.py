@@ -222,7 +222,8 @@ def merge_adapter(base: dict[str, Tensor], adapter: dict[str, Tensor], scale: fl
         raise ModelError(f"the adapter does not fit its base: {', '.join(sorted(unknown)) or 'it adapts no layer'}")
     for layer, (key, rows) in weights.items():
         updated = merged[key].clone()
-        updated[rows] += scale * (adapter[f"{layer}.lora_B"].float() @ adapter[f"{layer}.lora_A"].float())
+        up, down = (adapter[f"{layer}.lora_{factor}"].to(updated.dtype) for factor in "BA")
+        updated[rows] += scale * (up @ down)
         merged[key] = updated
     if bad := [key for key, value in merged.items() if not torch.isfinite(value).all()]:
         raise ModelError(f"the merge gives numbers that are not finite in {', '.join(sorted(bad)[:3])}")
