@@ -127,10 +127,10 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise RunError(f"{name}: no such recipe; there are {', '.join(recipe_names())}, or give a .toml file") from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # not TOML, or not UTF-8
         raise RunError(f"{path}: cannot be read as a recipe ({error})") from None
     for override in overrides:
         key, separator, text = override.partition("=")

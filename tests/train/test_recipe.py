@@ -26,6 +26,8 @@ def test_every_recipe_survives_being_written_and_read(tmp_path: Path, name: str)
     recipe = load_recipe(name)
     (tmp_path / "recipe.toml").write_text(to_toml(recipe))
     assert load_recipe(str(tmp_path / "recipe.toml")) == recipe
+    (tmp_path / "recipe.toml").write_bytes(b"\xef\xbb\xbf" + to_toml(recipe).replace("\n", "\r\n").encode())
+    assert load_recipe(str(tmp_path / "recipe.toml")) == recipe  # as saved by an editor on Windows
 
 
 def test_overrides_replace_and_keep_their_type() -> None:
@@ -68,7 +70,10 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
 
 def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
     """TOML's own message, with the path."""
-    (tmp_path / "bad.toml").write_text("lr = = 1")
+    for content in (b"lr = = 1", b'wandb = "caf\xe9"'):
+        (tmp_path / "bad.toml").write_bytes(content)
+        with pytest.raises(RunError, match=r"bad\.toml: cannot be read as a recipe"):
+            load_recipe(str(tmp_path / "bad.toml"))
     with pytest.raises(RunError, match=r"bad\.toml: cannot be read as a recipe"):
         load_recipe(str(tmp_path / "bad.toml"))
 
