@@ -17,6 +17,7 @@ HALF = """
 import os, signal, sys, time
 from pathlib import Path
 from edge.npz import whole_file
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with whole_file(Path(sys.argv[1])) as file:
     file.write(b"first half, ")
     file.flush()
@@ -118,8 +119,7 @@ def test_a_name_as_long_as_can_be_is_written(tmp_path: Path) -> None:
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C in the middle, also where a shell that runs things in the background lets them ignore it."""
-    process = writer(tmp_path / "a.npz", "signal.signal(signal.SIGINT, signal.default_int_handler); time.sleep(60)")
-    time.sleep(1)  # it has printed, and sets its handler next
+    process = writer(tmp_path / "a.npz", "time.sleep(60)")
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert list(tmp_path.iterdir()) == []
