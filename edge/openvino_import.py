@@ -6,9 +6,12 @@ makers where the user once agreed to that; `predict` never uses the network.
 
 import importlib
 import sys
+from threading import Lock
 from typing import Any
 
 CONVERTER = "openvino.tools.ovc"
+
+_importing = Lock()
 
 
 def import_openvino() -> Any:
@@ -17,15 +20,16 @@ def import_openvino() -> Any:
     Raises:
         ImportError: not installed.
     """
-    if "openvino" in sys.modules:
-        return importlib.import_module("openvino")
-    sys.modules[CONVERTER] = None  # type: ignore[assignment]  # an import of it fails, which openvino provides for
-    try:
-        openvino = importlib.import_module("openvino")
-    finally:
-        del sys.modules[CONVERTER]
-    openvino.__getattr__ = _converter  # type: ignore[method-assign]
-    return openvino
+    with _importing:
+        if "openvino" in sys.modules:
+            return importlib.import_module("openvino")
+        sys.modules[CONVERTER] = None  # type: ignore[assignment]  # an import of it fails, which openvino provides for
+        try:
+            openvino = importlib.import_module("openvino")
+        finally:
+            del sys.modules[CONVERTER]
+        openvino.__getattr__ = _converter  # type: ignore[method-assign]
+        return openvino
 
 
 def _converter(name: str) -> Any:

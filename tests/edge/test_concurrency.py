@@ -134,6 +134,35 @@ def test_a_forked_process_says_that_engines_do_not_survive_a_fork(backend: str, 
         assert "had loaded an engine, and engines do not survive a fork" in message and "'spawn'" in message
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_first_segmenters_of_a_process_may_be_made_by_several_threads_at_once(
+    tiny_model: Path, tmp_path: Path, backend: str
+) -> None:
+    """Nothing is imported yet, and they share a cache that is empty."""
+    script = f"""
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+        from pathlib import Path
+        from edge import Segmenter
+        from tests.edge.test_concurrency import CASES
+
+        start = threading.Barrier(4)
+
+        def work(_caller):
+            start.wait()
+            segmenter = Segmenter({str(tiny_model)!r}, backend={backend!r}, threads=1, cache=Path({str(tmp_path)!r}))
+            return segmenter.segment(CASES[0]).labels
+
+        with ThreadPoolExecutor(4) as pool:
+            labels = list(pool.map(work, range(4)))
+        print(all((one == labels[0]).all() for one in labels), labels[0].max())
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+    assert (run.stdout.strip(), run.returncode) == ("True 2", 0), run.stderr
+
+
 def test_a_process_forked_before_an_engine_is_loaded_loads_its_own(tiny_model: Path) -> None:
     """And a parent that was only asked for one it cannot have has loaded none."""
     script = f"""

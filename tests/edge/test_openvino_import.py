@@ -43,3 +43,22 @@ from edge.openvino_import import import_openvino
 print(import_openvino() is openvino, "__getattr__" in vars(openvino))
 """
     assert answer(code) == "True False"
+
+
+def test_threads_may_ask_for_it_at_once() -> None:
+    """Switched between after every few instructions, eight get the same module, and the converter can be had."""
+    code = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+import numpy
+from edge.openvino_import import import_openvino
+sys.setswitchinterval(1e-6)
+start = threading.Barrier(8)
+def work(_caller):
+    start.wait()
+    return import_openvino()
+with ThreadPoolExecutor(8) as pool:
+    modules = set(pool.map(work, range(8)))
+print(len(modules), "openvino.tools.ovc" in sys.modules)
+"""
+    assert answer(code) == "1 False"
