@@ -1,19 +1,18 @@
-# Each target works alone on a fresh machine with Python 3.10 or newer.
+# Each target works alone on a fresh machine with Python 3.11 or newer.
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 IMAGE ?= samedge
 CASES ?= cases
-# For make default-model and ablation: folders train/ and val/ of labelled cases, the run's folder, `key=value` over the
-# recipe's. The model goes on from BASE and is written to MODEL and BASE.
+# For make default-model: folders train/ and val/ of labelled cases, the run's folder, `key=value` over the recipe's; the
+# public checkpoint; the adapter of it to go on from, if it is there, and to write; where the model is written.
 DATA ?= ../shared/data
 RUN ?= runs/$@
 TRAIN ?=
-BASE ?= weights/samedge-base.pth
+BASE ?= litemedsam
+ADAPTER ?= weights/samedge-litemedsam-lora
 MODEL ?= edge/default_model
-# Options of python -m train.ablation_cli.
-ABLATION ?=
 # A script whose `up` starts a Docker engine and prints its DOCKER_HOST; used where no engine runs.
 ENGINE ?= ../shared/tools/docker-engine
 
@@ -23,7 +22,7 @@ FIND_ENGINE = { docker info >/dev/null 2>&1 || { [ -x $(ENGINE) ] && eval "$$($(
 PIP_BUILD_ARGS = --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-train test-edge test-export golden-test systems-test lint cases default-model ablation image image-test lock clean
+.PHONY: help bench test test-train test-edge test-export golden-test systems-test lint cases default-model docs tables picture image image-test lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,21 +53,27 @@ lint: $(VENV)/.installed-dev  ## ruff (rules and format) and mypy
 cases: $(VENV)/.installed  ## make the case files of cases/ again
 	$(BIN)/samedge cases make --suite small --out $(CASES)
 
-# Stopped, it goes on where it was; done, its folder is put aside, so that the next one starts from what this one made.
-# On a CPU see the head of train/recipes/litemedsam-base.toml for what to put in TRAIN.
-default-model: $(VENV)/.installed-dev  ## train the shipped weights further on DATA, and export what validates best
-	$(BIN)/samedge train litemedsam-base ellipse_steps=0 loss=dice+bce loss_weights="{ bce = 0.3 }" \
-		validate_at_start=true $(TRAIN) --base $(BASE) \
+# Stopped, it goes on where it was; done, its folder is put aside, so that the next one goes on from what this one made.
+# train/recipes/litemedsam-lora.toml says what to put in TRAIN on a GPU.
+default-model: $(VENV)/.installed-dev  ## train an adapter of BASE on DATA, and export what validates best
+	$(BIN)/samedge train litemedsam-lora validate_at_start=true $(TRAIN) --base $(BASE) $(if $(wildcard $(ADAPTER)),--adapter $(ADAPTER)) \
 		--data $(DATA)/train --val $(DATA)/val --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
-	$(BIN)/python -c "from pathlib import Path; from train.networks.checkpoint import halve; \
-		halve(Path('$(RUN)/best.pth'), Path('$(RUN)/samedge-base.pth'))"
-	$(BIN)/samedge export $(RUN)/samedge-base.pth $(MODEL) --crops --weights f16 --calibration $(DATA)/train --holdout $(DATA)/val \
-		--holdout-cases 100 --licence "research use only; see README.md" --training-data "public images listed in README.md"
-	cp $(RUN)/samedge-base.pth $(BASE)
+	$(BIN)/samedge export $(BASE) $(MODEL) --adapter $(RUN)/adapter --views 56,112,224 --weights f16 \
+		--calibration $(DATA)/train --holdout $(DATA)/val --holdout-cases 100 \
+		--licence "research use only; see README.md" --training-data "public images listed in README.md"
+	$(BIN)/python -c "from pathlib import Path; from train.networks.lora import halve_adapter; \
+		halve_adapter(Path('$(RUN)/adapter'), Path('$(ADAPTER)'))"
 	mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S)
 
-ablation: $(VENV)/.installed-dev  ## LoRA, balanced sampling and argmax, each against what it replaces, on DATA
-	$(BIN)/python -m train.ablation_cli --data $(DATA) --out $(RUN) $(ABLATION) $(TRAIN)
+docs: tables  ## build the pages of docs/ into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo site/index.html
+
+tables: $(VENV)/.installed-docs  ## fill the tables of README and docs from docs/results/*.json and the command line
+	$(BIN)/python docs/tables.py
+
+picture: $(VENV)/.installed  ## make the picture of README again
+	$(BIN)/python docs/picture.py
 
 image:  ## build the predictor image
 	@$(FIND_ENGINE) || { echo "make image: no Docker engine answers; start one or set DOCKER_HOST" >&2; exit 1; }; \
@@ -84,12 +89,12 @@ lock: $(VENV)/.installed-dev  ## pin the image's dependencies again
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --output-file requirements.lock
 
 clean:  ## remove the environment and everything that was built
-	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist out site *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-		echo "samedge needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "samedge needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
@@ -100,4 +105,8 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(PIP) "$(TORCH)"
 	$(PIP) --editable ".[train,export,dev]"
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	$(PIP) --editable ".[docs]"
 	touch $@ $(VENV)/.installed

@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from edge.case import modality_of, read_case, read_labels
+from edge.choices import BOX_MARGIN_PX
 from edge.errors import CaseError, RunError
 from edge.folders import label_of, labelled
 from edge.machine import peak_memory_mib, reset_peak_memory
@@ -35,9 +36,8 @@ class Configuration:
     backend: str = "openvino"
     precision: str = "auto"
     threads: int | None = None  # None: the cores this process may use
-    mode: str = "fast"
-    volume: str = "auto"
-    encode: str = "auto"
+    method: str = "auto"
+    box_margin: float = BOX_MARGIN_PX
     baseline: str | None = None  # another program instead, by its entry point in BASELINES_GROUP
     checkpoint: Path | None = None  # what a baseline runs with; None: its own default
 
@@ -45,7 +45,8 @@ class Configuration:
     def title(self) -> str:
         if self.baseline:
             return self.baseline
-        unusual = [word for word in (self.mode, self.volume, self.encode) if word not in ("fast", "auto")]
+        unusual = [] if self.method == "auto" else [self.method]
+        unusual += [] if self.box_margin == BOX_MARGIN_PX else [f"margin {self.box_margin:g}"]
         return " ".join([self.backend, self.precision, *unusual])
 
 
@@ -179,9 +180,9 @@ def summarize(measurements: list[Measurement]) -> list[dict[str, Any]]:
 def _command(path: Path, outputs: Path, report: Path, configuration: Configuration) -> list[str]:
     if configuration.baseline:
         return baselines()[configuration.baseline](path, outputs, configuration)
-    keys = ("model", "backend", "precision", "threads", "mode", "volume", "encode")
+    keys = ("model", "backend", "precision", "threads", "method", "box_margin")
     given = {key: getattr(configuration, key) for key in keys}
-    options = [f"--{key}={value}" for key, value in given.items() if value is not None]
+    options = [f"--{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]
     return [sys.executable, "-m", "edge", "predict", str(path), str(outputs), "-q", f"--report={report}", *options]
 
 

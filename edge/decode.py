@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.crop import Crop, crop_around, expected_extents
 from edge.encode import Embedding
 from edge.restore import Logits
+from edge.view import View, ViewLadder, expected_extents
 
 ModelBoxes = npt.NDArray[np.float32]
 Decode = Callable[[Embedding, ModelBoxes], Logits]  # (1, C, h, w), (N, 4) -> (N, S, S)
@@ -129,43 +129,54 @@ def decode_propagating(
             yield z, row, logits
 
 
-def decode_crops(
+def decode_views(
     encode: Callable[[npt.NDArray[np.float32]], Embedding],
     decode: Callable[[Embedding, ModelBoxes, ModelBoxes], Logits],
-    prepare_crop: Callable[[int, Crop], npt.NDArray[np.float32]],
+    prepare_view: Callable[[int, View], npt.NDArray[np.float32]],
     prompts: npt.NDArray[np.float64],
     ranges: SliceRanges,
     block: int,
-    loose_px: float,
-) -> Iterator[tuple[int, int, Logits, Crop]]:
-    """Every box on each slice of its range, each in a crop of its own (`edge.crop`).
+    ladder: ViewLadder,
+    margin_px: float,
+) -> Iterator[tuple[int, int, Logits, View]]:
+    """Every box on each slice of its range, each in a view of its own; views of one size together.
 
     Args:
         decode: embeddings, prompts, and of each the box that its labels stay within, to logits.
-        prepare_crop: slice index and crop to network input (3, s, s).
+        prepare_view: slice index and view to network input (3, s, s).
         prompts: (D, N, 4), the boxes on each slice in px of the image.
-        block: boxes encoded and decoded at once, of one slice or several.
-        loose_px: how loose the boxes are expected to be (`edge.crop.expected_extents`).
+        block: boxes of the smallest views encoded and decoded at once, of one slice or several; of larger ones fewer.
+        margin_px: how loose the boxes are expected to be (`edge.view.expected_extents`).
 
     Yields:
-        Slice index, box row, logits (s, s), the crop they are of.
+        Slice index, box row, logits (s, s), the view they are of.
     """
-    pairs = [(z, row) for z in ranges.covered_order() for row in _rows_on(ranges, z).tolist()]
-    for start in range(0, len(pairs), block):
-        chosen = pairs[start : start + block]
-        boxes = np.array([prompts[z, row] for z, row in chosen])
-        crops = [crop_around(box) for box in boxes]
-        embeddings = encode(np.stack([prepare_crop(z, crop) for (z, _), crop in zip(chosen, crops, strict=True)]))
-        extents = expected_extents(boxes, loose_px)
-        prompted = np.concatenate([crop.boxes_to_model(box[None]) for crop, box in zip(crops, extents, strict=True)])
-        within = np.concatenate([_looked_at(crop, box) for crop, box in zip(crops, boxes, strict=True)])
-        for (z, row), logits, crop in zip(chosen, decode(embeddings, prompted, within), crops, strict=True):
-            yield z, row, logits, crop
+
+    def answer(asked: list[tuple[int, int, View]]) -> Iterator[tuple[int, int, Logits, View]]:
+        views, boxes = [view for *_, view in asked], np.array([prompts[z, row] for z, row, _ in asked])
+        embeddings = encode(np.stack([prepare_view(z, view) for z, _, view in asked]))
+        extents = expected_extents(boxes, margin_px)
+        prompted = np.concatenate([view.boxes_to_view(box[None]) for view, box in zip(views, extents, strict=True)])
+        within = np.concatenate([_looked_at(view, box) for view, box in zip(views, boxes, strict=True)])
+        for (z, row, view), logits in zip(asked, decode(embeddings, prompted, within), strict=True):
+            yield z, row, logits, view
+
+    waiting: dict[int, list[tuple[int, int, View]]] = {size: [] for size in ladder.sizes}
+    for z in ranges.covered_order():
+        for row in _rows_on(ranges, z).tolist():
+            view = ladder.view_around(prompts[z, row])
+            asked = waiting[view.size]
+            asked.append((z, row, view))
+            if len(asked) >= block * (ladder.sizes[0] / view.size) ** 2:
+                yield from answer(asked)
+                waiting[view.size] = []
+    for asked in filter(None, waiting.values()):
+        yield from answer(asked)
 
 
-def _looked_at(crop: Crop, box: npt.NDArray[np.float64]) -> ModelBoxes:
-    """Where in its crop, (1, 4), logits are needed for labels within a box of the image, whatever prompts for them."""
-    return widened(crop.boxes_to_model(box[None]), reach_within_boxes(crop.scale))
+def _looked_at(view: View, box: npt.NDArray[np.float64]) -> ModelBoxes:
+    """Where in its view, (1, 4), logits are needed for labels within a box of the image, whatever prompts for them."""
+    return widened(view.boxes_to_view(box[None]), reach_within_boxes(view.scale))
 
 
 def _rows_on(ranges: SliceRanges, z: int) -> npt.NDArray[np.intp]:

@@ -22,7 +22,7 @@ from edge.npz import write_whole
 from edge.openvino_import import import_openvino
 from edge.partial import remove_partial_files
 
-MAX_ENTRIES = 24  # six graphs (two for regions, two for crops) for each of four models, precisions, thread counts
+MAX_ENTRIES = 32  # eight graphs (frames, three sizes of views) for each of four models, precisions, thread counts
 MAX_ENTRY_BYTES = 64 * 2**20
 Shapes = Mapping[str, Sequence[int]]
 DIGEST_BYTES = 32  # the SHA-256 that an entry begins with

@@ -37,11 +37,11 @@ class Frame:
         scaled = boxes * self.scale
         return (np.trunc(scaled) if truncate else scaled).astype(np.float32)
 
-    def rows_to_model(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def rows_to_view(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Sampling positions on the model grid for rows of the original (bilinear, `align_corners=False`)."""
         return sampling_positions(rows, self.inner_height, self.height)
 
-    def columns_to_model(self, columns: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def columns_to_view(self, columns: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Sampling positions on the model grid for columns of the original."""
         return sampling_positions(columns, self.inner_width, self.width)
 

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import RunError
-from edge.region import CELL_PX
 from edge.windows import cells_of, logit_maps, windows_over
 
 Array = npt.NDArray[np.float32]
@@ -80,12 +79,12 @@ def refuse_forked_process() -> None:
         )
 
 
-def decode_boxes(graph: Graph, embedding: Array, boxes: Array, within: Within) -> Array:
-    """Logit maps (N, 4h, 4w) from a decoder that takes the cells to upscale, or from one that always does all."""
+def decode_boxes(graph: Graph, embedding: Array, boxes: Array, within: Within, stride: int) -> Array:
+    """Logit maps (N, stride * h, stride * w) from a decoder that takes the cells to upscale, or one that does all."""
     inputs = {"embedding": embedding, "boxes": boxes}
     if "cells" not in graph.ports:
         return graph.run(inputs)
     grid = embedding.shape[-1]
-    everywhere = np.tile(np.array([0, 0, grid, grid], np.float32) * CELL_PX, (len(boxes), 1))
-    windows = windows_over(everywhere if within is None else within, grid, CELL_PX)
+    everywhere = np.tile(np.array([0, 0, grid, grid], np.float32) * stride, (len(boxes), 1))
+    windows = windows_over(everywhere if within is None else within, grid, stride)
     return logit_maps(graph.run({**inputs, "cells": cells_of(windows, grid)}), windows, grid)

@@ -21,7 +21,6 @@ LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")  # version 2, version 1
 USABLE = 0.9  # of the limit: page cache being written and the allocator's slack need the rest
 BLOCK_MIB = 40  # of one box being decoded; 37 measured with OpenVINO in f32
 ENCODER_MIB = 280  # of one slice being encoded; 265 measured likewise
-REGIONS_MIB = 90  # of the graphs for two sizes of region, loaded when a volume first needs them; 82 measured
 MODEL_PX = 256  # longest side of the model frame
 
 
@@ -45,8 +44,7 @@ class MemoryGuard:
         """
         if self.limit_mib is None:
             return options
-        needed = ENCODER_MIB * options.batch + REGIONS_MIB * (case.is_volume and options.encode != "slices")
-        free = USABLE * self.limit_mib - self.loaded_mib - needed - _case_mib(case)
+        free = USABLE * self.limit_mib - self.loaded_mib - ENCODER_MIB * options.batch - _case_mib(case)
         block = min(options.block, max(1, int(free / 2 / BLOCK_MIB)))
         budget = min(options.embedding_budget_mib, max(0, int(free - block * BLOCK_MIB)))
         return replace(options, block=block, embedding_budget_mib=budget)

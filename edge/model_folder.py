@@ -8,12 +8,12 @@ from typing import Any
 
 from edge.errors import ModelError
 from edge.preprocess import NORMALISATIONS
+from edge.view import ViewLadder
 
-FORMAT = 1
+FORMAT = 2
 DEFAULT_MODEL = Path(__file__).parent / "default_model"
 DESCRIPTION = "model.json"
 STAGES = ("encoder", "decoder")
-CROP = "crop_"  # before a stage: its graph for crops, where an engine needs one of its own
 PROMPTS = ("box", "none")  # none: the model finds by itself what it was trained for, and boxes are passed over
 
 
@@ -28,8 +28,7 @@ class ModelDescription:
     sha256: dict[str, str]  # every file of the folder -> its hash
     normalisation: str = "min-max"  # of the resized image before padding, one of preprocess.NORMALISATIONS
     prompt: str = "box"  # one of PROMPTS
-    regions: bool = False  # the OpenVINO encoders take any side, see edge.region
-    crops: bool = False  # trained on what edge.crop cuts, so given it wherever a box bounds the labels
+    views: dict[str, Any] | None = None  # fields of `ladder`, None: it is given whole frames only
     int8_graphs: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # like `graphs`, stages in INT8 only
     int8: dict[str, Any] = field(default_factory=dict)  # backend -> how its INT8 graphs were made, what they lose
     precision: str = "f32"  # of the computation that `graphs` describe
@@ -40,6 +39,16 @@ class ModelDescription:
     licence: str = ""
     training_data: str = ""
     format: int = FORMAT
+
+    @property
+    def ladder(self) -> ViewLadder | None:
+        """The views it was trained on; None: whole frames."""
+        return None if self.views is None else ViewLadder(**{**self.views, "sizes": tuple(self.views["sizes"])})
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the network's input per cell of the embedding."""
+        return self.input_size // self.embedding_shape[-1]
 
 
 def write_description(folder: Path, description: ModelDescription) -> None:
@@ -74,10 +83,8 @@ def read_description(folder: Path) -> ModelDescription:
         raise ModelError(
             f"{path}: needs {description.normalisation} and {description.prompt}, not known to this version"
         )
-    if description.crops and description.normalisation != "min-max":
-        raise ModelError(
-            f"{path}: crops are min-max stretched, not {description.normalisation}; export without --crops"
-        )
+    if description.views is not None and description.normalisation != "min-max":
+        raise ModelError(f"{path}: views are min-max stretched, not {description.normalisation}")
     return description
 
 
@@ -91,7 +98,7 @@ def graph_files(folder: Path, description: ModelDescription, backend: str, *, in
         ModelError: the folder has no (INT8) graphs for the backend, or a file is missing or has been changed.
     """
     graphs = description.graphs.get(backend)
-    if graphs is None or {stage.removeprefix(CROP) for stage in graphs} != set(STAGES):
+    if graphs is None or {stage.rsplit("_", 1)[-1] for stage in graphs} != set(STAGES):
         raise ModelError(f"{folder}: no {backend} graphs in this model, it has {', '.join(sorted(description.graphs))}")
     if int8:
         if not description.int8_graphs.get(backend):
@@ -102,6 +109,11 @@ def graph_files(folder: Path, description: ModelDescription, backend: str, *, in
             raise ModelError(f"{folder / file}: lies outside of its model folder")
         _check_hash(folder / file, description.sha256.get(file))
     return {stage: folder / files[0] for stage, files in graphs.items()}
+
+
+def stage_for(description: ModelDescription, stage: str, side: int) -> str:
+    """What a stage's graph for inputs of `side` px is called, where an engine needs one for each size."""
+    return stage if side == description.input_size else f"view{side}_{stage}"
 
 
 def model_hash(description: ModelDescription) -> str:
@@ -127,12 +139,31 @@ def _check_types(path: Path, description: ModelDescription) -> None:
         value = getattr(description, key)
         if not isinstance(value, kind):
             raise ModelError(f"{path}: {key} must be of type {kind.__name__}, got {value!r}")
-    if len(description.embedding_shape) != 3:
-        raise ModelError(f"{path}: embedding_shape must be three numbers (C, h, w), got {description.embedding_shape}")
+    shape = description.embedding_shape
+    if len(shape) != 3:
+        raise ModelError(f"{path}: embedding_shape must be three numbers (C, h, w), got {shape}")
+    if not all(isinstance(length, int) and length > 0 for length in shape) or shape[1] != shape[2]:
+        raise ModelError(f"{path}: embedding_shape must be (C, h, w) with as many rows as columns, got {shape}")
+    if description.input_size % shape[2]:
+        raise ModelError(
+            f"{path}: embedding_shape must be (C, h, w) with whole cells of {description.input_size} px, got {shape}"
+        )
+    _check_views(path, description)
     for graphs in (description.graphs, description.int8_graphs):
         for backend, stages in graphs.items():
             if not isinstance(stages, dict) or not all(_are_names(files) for files in stages.values()):
                 raise ModelError(f"{path}: graphs of {backend} must list the files of each stage, got {stages!r}")
+
+
+def _check_views(path: Path, description: ModelDescription) -> None:
+    """Sizes that the graphs can take, and shares that make sense."""
+    try:
+        ladder = description.ladder
+        problem = ladder and ladder.problem(description.stride, description.input_size)
+    except (TypeError, KeyError, ValueError) as error:
+        problem = str(error)
+    if problem:
+        raise ModelError(f"{path}: views cannot be used ({problem}); export the model again")
 
 
 def _are_names(files: Any) -> bool:

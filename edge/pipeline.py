@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.case import Case
-from edge.crop import LOOSE_PX, Crop
+from edge.choices import BLOCK, BOX_MARGIN_PX, FIXED, METHODS
 from edge.decode import (
     ModelBoxes,
     NextPrompt,
     SliceRanges,
-    decode_crops,
     decode_each,
     decode_propagating,
+    decode_views,
     reach_within_boxes,
     widened,
 )
@@ -29,14 +29,12 @@ from edge.geometry import Frame, box_around
 from edge.graph import refuse_forked_process
 from edge.merge import label_dtype, merge, nested_boxes
 from edge.preprocess import prepare, resize_to_frame
-from edge.region import encode_regions, regions_of_slices
 from edge.restore import Logits, LogitWindow, positive_window, restored_mask
 from edge.runtime import Engine
+from edge.view import View, ViewLadder
 
-MODES = ("fast", "official")
-VOLUME_POLICIES = ("auto", "follow", "propagate", "fixed")
-ENCODED = ("auto", "crops", "regions", "slices")
-REACH_PX = 16  # how far beyond its prompt `fast` looks for a mask that no box bounds, in model pixels
+REACH_PX = 16  # how far beyond its prompt one looks for a mask that no box bounds, in model pixels
+PROPAGATING = ("propagated", "baseline")
 STAGES = ("preprocess", "encode", "decode", "restore+merge")
 
 Embeddings = Iterator[tuple[int, Embedding]]
@@ -48,37 +46,20 @@ Result = TypeVar("Result")
 class Options:
     """How a case is segmented."""
 
-    mode: str = "fast"  # or "official": the masks of the public baseline, its quirks included
-    volume: str = "auto"  # what prompts the slices of a 3D box, one of VOLUME_POLICIES; see `policy`
-    encode: str = "auto"  # what of a slice is encoded, one of ENCODED; see `part_encoded`
-    loose_px: float = (
-        LOOSE_PX  # of the image between each side of a box and its object, as expected; 0: boxes are tight
-    )
-    block: int = 8  # boxes decoded at once; bounds memory (about 40 MiB a box), changes nothing else
+    method: str = "auto"  # one of `edge.choices.METHODS`, or FIXED
+    box_margin_px: float = BOX_MARGIN_PX  # between each side of a box and its object, as expected; 0: boxes are tight
+    block: int = BLOCK  # boxes decoded at once; bounds memory (about 40 MiB a box), changes nothing else
     batch: int = 1  # slices encoded at once
     embedding_budget_mib: int = 512  # of embeddings kept for a second visit (4 MiB a slice)
 
     def __post_init__(self) -> None:
-        for name, known in (("mode", MODES), ("volume", VOLUME_POLICIES), ("encode", ENCODED)):
-            value = getattr(self, name)
-            if value not in known:
-                raise RunError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if self.method not in (*METHODS, FIXED):
+            raise RunError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
         for name in ("block", "batch"):
             if getattr(self, name) < 1:
                 raise RunError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.loose_px >= 0:
-            raise RunError(f"loose_px must be at least 0, got {self.loose_px}")
-
-    @property
-    def policy(self) -> str:
-        """What prompts the slices of a 3D box.
-
-        `follow`: the box moves with the image (`edge.follow`); `propagate`: each slice's mask prompts the next;
-        `fixed`: the box as it is. `auto` is `propagate` in official mode, as the public baseline, and `follow` in fast.
-        """
-        if self.volume != "auto":
-            return self.volume
-        return "propagate" if self.mode == "official" else "follow"
+        if not self.box_margin_px >= 0:
+            raise RunError(f"box_margin_px must be at least 0, got {self.box_margin_px}")
 
 
 @dataclass(frozen=True)
@@ -110,20 +91,21 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     ranges = SliceRanges.from_boxes(boxes)
     labels = np.zeros(slices.shape[:3], label_dtype(len(boxes)))
     flat_boxes = boxes[:, [0, 1, 3, 4]]
-    policy = options.policy if case.is_volume and takes_boxes else "fixed"
+    walks = case.is_volume and takes_boxes
+    tracked, propagates = (walks and options.method in them for them in (("auto", "tracked"), PROPAGATING))
     # whether labels stay within boxes known beforehand; else a slice's boxes say too little
-    bounded = options.mode == "fast" and (policy == "follow" or not case.is_volume)
-    part = part_encoded(options, engine, bounded=bounded, volume=case.is_volume and takes_boxes)
-    rules = {"last_wins": True} if options.mode == "official" else {"nested": nested_boxes(flat_boxes)}
+    bounded = tracked if case.is_volume else options.method != "baseline"
+    ladder = engine.description.ladder if bounded else None
+    rules = {"last_wins": True} if options.method == "baseline" else {"nested": nested_boxes(flat_boxes)}
 
     watch = _Stopwatch()
     prompts = np.broadcast_to(flat_boxes, (len(slices), *flat_boxes.shape))
-    if policy == "follow":
+    if tracked:
         prompts = watch.timed("preprocess", follow_boxes)(slices, flat_boxes, ranges)
     window_of = watch.timed("restore+merge", positive_window)
     merge_slice = watch.timed("restore+merge", partial(merge, **rules))
-    walk = _Walk(slices, flat_boxes, ranges, prompts, bounded, policy)
-    decoded = _crops(walk, engine, options, watch) if part == "crops" else _frames(walk, engine, options, watch, part)
+    walk = _Walk(slices, flat_boxes, ranges, prompts, bounded, propagates)
+    decoded = _views(walk, ladder, engine, options, watch) if ladder else _frames(walk, engine, options, watch)
     missing = ranges.boxes_per_slice()
     windows: dict[int, list[LogitWindow]] = {z: [] for z in missing}
     for z, row, logits, frame in decoded:
@@ -145,40 +127,34 @@ class _Walk:
     ranges: SliceRanges
     prompts: npt.NDArray[np.float64]  # (D, N, 4), boxes on each slice where they are known beforehand
     bounded: bool  # labels stay within `prompts`
-    policy: str
+    propagates: bool  # the mask on one slice prompts the next
 
 
 def _frames(
-    walk: _Walk, engine: Engine, options: Options, watch: "_Stopwatch", part: str
+    walk: _Walk, engine: Engine, options: Options, watch: "_Stopwatch"
 ) -> Iterator[tuple[int, int, Logits, Frame]]:
-    """Slice, box row, logits and frame, through whole slices or regions of them."""
-    slices, ranges, official = walk.slices, walk.ranges, options.mode == "official"
+    """Slice, box row, logits and frame, through whole slices."""
+    slices, ranges, baseline = walk.slices, walk.ranges, options.method == "baseline"
     frame = Frame(slices.shape[1], slices.shape[2], engine.description.input_size)
     normalise = engine.description.normalisation
     prepare_slice = watch.timed("preprocess", lambda z: prepare(slices[z], frame.size, normalise))
     encode = watch.timed("encode", engine.encode)
-    reach_px = None if official else reach_within_boxes(frame.scale) if walk.bounded else REACH_PX
+    reach_px = None if baseline else reach_within_boxes(frame.scale) if walk.bounded else REACH_PX
 
     def decode_within_reach(embedding: Embedding, prompts: ModelBoxes) -> Logits:
         return engine.decode(embedding, prompts, None if reach_px is None else widened(prompts, reach_px))
 
     decode = watch.timed("decode", decode_within_reach)
 
-    to_model = partial(frame.boxes_to_model, truncate=official)
+    to_model = partial(frame.boxes_to_model, truncate=baseline)
     prompts = to_model(walk.prompts)
     budget_bytes = options.embedding_budget_mib * 2**20
     embeddings: Callable[..., Embeddings] = partial(
         encode_slices, encode, prepare_slice, batch=options.batch, budget_bytes=budget_bytes
     )
-    if part == "regions":
-        regions = regions_of_slices(prompts, ranges, frame.size)
-        cells = engine.description.embedding_shape[-1]
-        embeddings = partial(
-            encode_regions, encode, prepare_slice, regions=regions, cells=cells, budget_bytes=budget_bytes
-        )
-    if walk.policy == "propagate":
+    if walk.propagates:
         order = ranges.ascending_order() + ranges.descending_order()
-        next_prompt = watch.timed("decode", _next_prompt(frame, label_value=official))
+        next_prompt = watch.timed("decode", _next_prompt(frame, label_value=baseline))
         decoded = decode_propagating(
             decode, embeddings(order), to_model(walk.flat_boxes), ranges, options.block, next_prompt
         )
@@ -188,54 +164,25 @@ def _frames(
     return ((z, row, logits, frame) for z, row, logits in decoded)
 
 
-def _crops(
-    walk: _Walk, engine: Engine, options: Options, watch: "_Stopwatch"
-) -> Iterator[tuple[int, int, Logits, Crop]]:
-    """Slice, box row, logits and crop."""
+def _views(
+    walk: _Walk, ladder: ViewLadder, engine: Engine, options: Options, watch: "_Stopwatch"
+) -> Iterator[tuple[int, int, Logits, View]]:
+    """Slice, box row, logits and view."""
 
     @lru_cache(maxsize=options.block)
     def range_of(z: int) -> tuple[int, int]:
         return int(walk.slices[z].min()), int(walk.slices[z].max())
 
-    return decode_crops(
+    return decode_views(
         watch.timed("encode", engine.encode),
         watch.timed("decode", engine.decode),
-        watch.timed("preprocess", lambda z, crop: crop.prepare(walk.slices[z], *range_of(z))),
+        watch.timed("preprocess", lambda z, view: view.prepare(walk.slices[z], *range_of(z))),
         walk.prompts,
         walk.ranges,
         options.block,
-        options.loose_px,
+        ladder,
+        options.box_margin_px,
     )
-
-
-def part_encoded(options: Options, engine: Engine, *, bounded: bool, volume: bool) -> str:
-    """What of each slice is encoded: `crops` around each box, `regions` around all, or whole `slices`.
-
-    Where nothing is asked for: crops if the model was trained on them, regions if the engine can, each only where they
-    hold all that is looked for; else whole slices.
-
-    Args:
-        bounded: labels stay within boxes known beforehand.
-        volume: and not a picture; those have no regions.
-
-    Raises:
-        RunError: what is asked for cannot be had.
-    """
-    description, asked = engine.description, options.encode
-    if asked == "crops" and not description.crops:
-        raise RunError(f"encode crops: {description.name} was not trained on crops; leave --encode out")
-    if asked == "crops" and not bounded:
-        raise RunError("encode crops needs boxes that bound the labels: --mode fast and, in volumes, --volume follow")
-    if asked == "regions" and volume and not engine.takes_regions:
-        raise RunError(
-            f"encode regions: {description.name} in {engine.backend} encodes whole slices only; use --backend openvino "
-            "and a model that this version exported, or leave --encode out"
-        )
-    if asked == "auto" and bounded and description.crops:
-        return "crops"
-    if asked == "auto" and bounded and engine.takes_regions:
-        asked = "regions"
-    return asked if asked == "crops" or (asked == "regions" and volume) else "slices"
 
 
 def _around_everything(case: Case) -> npt.NDArray[np.float64]:

@@ -4,10 +4,11 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge.errors import RunError
 from edge.machine import describe_machine, peak_memory_mib
 from edge.npz import write_whole
 from edge.predict import Prediction
@@ -42,6 +43,22 @@ def run_report(predictions: list[Prediction], skipped: list[str], segmenter: "Se
         "cases": [asdict(prediction) for prediction in predictions]
         + [{"name": n, "status": "skipped"} for n in skipped],
     }
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The manifest that `samedge predict --report` wrote, without its cases.
+
+    Raises:
+        RunError: not such a file, or of a run that loaded no model as all its cases were done.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        run = {key: report[key] for key in ("created", "machine", "engine", "options")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{path}: not what samedge predict --report writes") from None
+    if run["engine"] is None:
+        raise RunError(f"{path}: of a run that had nothing left to do, it names no model; predict with --overwrite")
+    return run
 
 
 def prediction_line(prediction: Prediction) -> str:
@@ -96,4 +113,4 @@ def _plain(value: Any) -> Any:
 
 def now() -> str:
     """The time in UTC to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")

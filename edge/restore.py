@@ -10,18 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.crop import Crop
 from edge.geometry import Frame, mask_extent
+from edge.view import View
 
 Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class LogitWindow:
-    """The part of one box's logit map that can be positive after restoring, in its frame or crop."""
+    """The part of one box's logit map that can be positive after restoring, in its frame or view."""
 
     label: int  # k for the k-th box, from 1
-    frame: Frame | Crop  # where the map lies in the image
+    frame: Frame | View  # where the map lies in the image
     top: int  # row of the model frame where `logits` begins
     left: int  # column of the model frame where `logits` begins
     logits: Logits  # (h, w), owned
@@ -29,8 +29,8 @@ class LogitWindow:
     positive_columns: tuple[int, int]
 
 
-def positive_window(logits: Logits, label: int, frame: Frame | Crop) -> LogitWindow | None:
-    """The window of a frame's or crop's logit map (size, size) around its positive pixels; None where none is."""
+def positive_window(logits: Logits, label: int, frame: Frame | View) -> LogitWindow | None:
+    """The window of a frame's or view's logit map (size, size) around its positive pixels; None where none is."""
     inner = logits[: frame.inner_height, : frame.inner_width]
     extent = mask_extent(inner > 0)
     if extent is None:
@@ -48,11 +48,11 @@ def restore_rows(window: LogitWindow, width: int, start: int, stop: int) -> tupl
         Rows and columns of the original (slices), and their logits; all empty when the window does not reach there.
     """
     frame = window.frame
-    positions = frame.rows_to_model(np.arange(start, stop))
+    positions = frame.rows_to_view(np.arange(start, stop))
     rows, above, row_weight = _samples(positions, *window.positive_rows, frame.inner_height)
     if above.size == 0:
         return slice(0, 0), slice(0, 0), np.zeros((0, 0), dtype=np.float32)
-    positions = frame.columns_to_model(np.arange(width))
+    positions = frame.columns_to_view(np.arange(width))
     columns, before, column_weight = _samples(positions, *window.positive_columns, frame.inner_width)
     lowest, highest = int(above[0]), min(int(above[-1]) + 1, frame.inner_height - 1)
     band = window.logits[lowest - window.top : highest - window.top + 1]

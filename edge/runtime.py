@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from edge.choices import BACKENDS, PRECISIONS
 from edge.cores import available_cores
-from edge.crop import CROP_PX
 from edge.engine_cache import EngineCache
 from edge.errors import ModelError, RunError
 from edge.graph import Array, Graph, StaysInItsProcess, Within, decode_boxes, load_here, refuse_forked_process
 from edge.machine import has_fast_bf16, has_int8_instructions
-from edge.model_folder import CROP, DEFAULT_MODEL, ModelDescription, graph_files, model_hash, read_description
+from edge.model_folder import (
+    DEFAULT_MODEL,
+    STAGES,
+    ModelDescription,
+    graph_files,
+    model_hash,
+    read_description,
+    stage_for,
+)
 from edge.openvino_import import import_openvino
 
-BACKENDS = ("openvino", "onnxruntime")
-PRECISIONS = ("f32", "bf16", "int8", "auto")
 PORTS = {"encoder": ("images",), "decoder": ("embedding", "boxes")}
 ONE_BOX = np.array([[64, 64, 192, 192]], np.float32)
 
@@ -38,19 +43,18 @@ class Engine(Protocol):
     backend: str  # with its version, such as "openvino 2026.4.1"
     precision: str  # what really runs: f32, bf16 or int8 (what is not quantized then in bf16 where the CPU has it)
     threads: int
-    takes_regions: bool  # whether `encode` takes regions of `edge.region` too
 
     def encode(self, images: Array) -> Array:
         """Embeddings (B, C, h, w), owned by the caller, of network inputs (B, 3, S, S) in [0, 1].
 
-        S is the model frame's, of a model with `description.crops` CROP_PX too.
+        S is the model frame's, or one of the sizes of `description.ladder`.
         """
 
     def decode(self, embedding: Array, boxes: Array, within: Within = None) -> Array:
         """Logits (N, 4h, 4w), owned by the caller, of boxes (N, 4).
 
         Args:
-            embedding: (1, C, h, w) of a frame, all boxes in it; or (N, C, h, w) of crops, each box in its own.
+            embedding: (1, C, h, w) of a frame, all boxes in it; or (N, C, h, w) of views, each box in its own.
             within: (N, 4), of each box the box outside of which pixels need not be computed, and may be
                 `edge.windows.OUTSIDE`; None: all are.
         """
@@ -102,7 +106,42 @@ def _fastest(backend: str, has_int8: bool) -> str:
     return "bf16" if backend == "openvino" and has_fast_bf16() else "f32"
 
 
-class OpenVinoEngine(StaysInItsProcess):
+class _GraphEngine(StaysInItsProcess):
+    """The graphs of an engine by stage and size of what they take, each loaded when it is first needed."""
+
+    def __init__(self, description: ModelDescription, files: dict[str, Path], needed: Collection[str] = STAGES) -> None:
+        """Args: needed: stages that `files` must have; see `edge.model_folder.stage_for`."""
+        missing = [stage for stage in needed if stage not in files]
+        if missing:
+            folder = next(iter(files.values())).parent
+            raise ModelError(f"{folder}: has no graph {' and '.join(missing)} for this engine; export the model again")
+        self.description, self._files = description, files
+        self._graphs: dict[tuple[str, int], Graph] = {}
+        self._loading = {stage: threading.Lock() for stage in PORTS}
+
+    @property
+    def first_side(self) -> int:
+        """The size, px, whose graphs are loaded at once."""
+        ladder = self.description.ladder
+        return ladder.sizes[0] if ladder else self.description.input_size
+
+    def decode(self, embedding: Array, boxes: Array, within: Within = None) -> Array:
+        stride = self.description.stride
+        return decode_boxes(self._graph("decoder", embedding.shape[-1] * stride), embedding, boxes, within, stride)
+
+    def _graph(self, stage: str, side: int) -> Graph:
+        """The prepared graph of a stage for frames or views of `side` px."""
+        refuse_forked_process()
+        with self._loading[stage]:
+            if (stage, side) not in self._graphs:
+                self._graphs[stage, side] = self._load(stage, side)
+            return self._graphs[stage, side]
+
+    def _load(self, stage: str, side: int) -> Graph:
+        raise NotImplementedError
+
+
+class OpenVinoEngine(_GraphEngine):
     """OpenVINO on the CPU, one stream: all threads work on one slice, which keeps latency and memory low.
 
     The encoder's graph is for one image. On two cores, batches of two and two streams of a thread each were not faster
@@ -126,7 +165,7 @@ class OpenVinoEngine(StaysInItsProcess):
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not has_bf16:
             raise RunError("precision bf16: this CPU does not compute in bfloat16; use --precision f32")
-        self.description = description
+        super().__init__(description, files)
         self.backend = f"openvino {openvino.__version__.split('-')[0]}"
         rest = "bf16" if has_bf16 and precision != "f32" else "f32"
         self.precision = "int8" if precision == "int8" else rest
@@ -136,15 +175,10 @@ class OpenVinoEngine(StaysInItsProcess):
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
-        self.takes_regions = description.regions
-        self._files = files
         self._compile = partial(EngineCache(cache).compile_graph, core, settings=settings)
-        self._graphs: dict[tuple[str, int], Graph] = {}
-        self._loading = {stage: threading.Lock() for stage in PORTS}
-        first_side = CROP_PX if description.crops else description.input_size
         with ThreadPoolExecutor(1) as pool:  # each graph is prepared on one core
-            decoder = pool.submit(self._prepare_decoder, first_side)
-            self._graph("encoder", first_side)
+            decoder = pool.submit(self._prepare_decoder, self.first_side)
+            self._graph("encoder", self.first_side)
             decoder.result()
 
     def encode(self, images: Array) -> Array:
@@ -152,41 +186,25 @@ class OpenVinoEngine(StaysInItsProcess):
         embeddings = [graph.run({"images": image[None]}) for image in images]
         return embeddings[0] if len(embeddings) == 1 else np.concatenate(embeddings)
 
-    def decode(self, embedding: Array, boxes: Array, within: Within = None) -> Array:
-        graph = self._graph("decoder", self._side_of(embedding))
-        return decode_boxes(graph, embedding, boxes, within)
-
-    def _side_of(self, embedding: Array) -> int:
-        return embedding.shape[-1] * self.description.input_size // self.description.embedding_shape[-1]
-
     def _prepare_decoder(self, side: int) -> None:
         """Load it, and run it once while the encoder is still loaded: the first run takes 0.07 s longer."""
-        channels, grid, _ = self.description.embedding_shape
-        cells = side * grid // self.description.input_size
+        channels, cells = self.description.embedding_shape[0], side // self.description.stride
         self.decode(np.zeros((1, channels, cells, cells), np.float32), ONE_BOX, within=ONE_BOX)
 
-    def _graph(self, stage: str, side: int) -> Graph:
-        """The prepared graph of a stage for frames, regions or crops of `side` px, loaded when it is first needed."""
-        refuse_forked_process()
-        with self._loading[stage]:
-            if (stage, side) not in self._graphs:
-                path = self._files[stage]
-                shapes = _shapes(self.description, side)
-                identity = f"{model_hash(self.description)} {self.backend} {path.name}"
-                with _as_model_error(path):
-                    compiled = self._compile(path, identity=identity, shapes=shapes)
-                    ports = {port.any_name: _dimensions(port.partial_shape) for port in compiled.inputs}
-                    _check_ports(path, stage, ports, shapes)
-                    # outputs are copied out of the request's buffer, which the next call writes again
-                    infer = partial(compiled.create_infer_request().infer, share_inputs=True, share_outputs=False)
-                    self._graphs[stage, side] = Graph(list(ports), lambda inputs: infer(inputs)[0], in_turn=True)
-            return self._graphs[stage, side]
+    def _load(self, stage: str, side: int) -> Graph:
+        path, shapes = self._files[stage], _shapes(self.description, side)
+        identity = f"{model_hash(self.description)} {self.backend} {path.name}"
+        with _as_model_error(path):
+            compiled = self._compile(path, identity=identity, shapes=shapes)
+            ports = {port.any_name: _dimensions(port.partial_shape) for port in compiled.inputs}
+            _check_ports(path, stage, ports, shapes)
+            # outputs are copied out of the request's buffer, which the next call writes again
+            infer = partial(compiled.create_infer_request().infer, share_inputs=True, share_outputs=False)
+            return Graph(list(ports), lambda inputs: infer(inputs)[0], in_turn=True)
 
 
-class OnnxRuntimeEngine(StaysInItsProcess):
+class OnnxRuntimeEngine(_GraphEngine):
     """ONNX Runtime on the CPU, in float32 or with INT8 graphs; calls of several threads run side by side."""
-
-    takes_regions = False
 
     def __init__(self, description: ModelDescription, files: dict[str, Path], precision: str, threads: int) -> None:
         try:
@@ -195,7 +213,11 @@ class OnnxRuntimeEngine(StaysInItsProcess):
             raise _missing("onnxruntime", "openvino") from None
         if precision == "bf16":
             raise RunError("precision bf16 needs --backend openvino; onnxruntime computes in f32 on a CPU")
-        self.description = description
+        sizes = description.ladder.sizes if description.ladder else ()
+        sides = (description.input_size, *sizes)
+        super().__init__(
+            description, files, [stage_for(description, stage, side) for side in sides for stage in STAGES]
+        )
         self.backend = f"onnxruntime {onnxruntime.__version__}"
         self.precision = "int8" if precision == "int8" else "f32"
         self.threads = threads
@@ -204,27 +226,22 @@ class OnnxRuntimeEngine(StaysInItsProcess):
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = False  # the arena keeps the largest block of boxes for ever
-        self._graphs = {}
-        for stage, path in files.items():
-            side = CROP_PX if stage.startswith(CROP) else description.input_size
-            with _as_model_error(path):
-                session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-                ports = {port.name: port.shape for port in session.get_inputs()}
-                _check_ports(path, stage.removeprefix(CROP), ports, _shapes(description, side))
-                self._graphs[stage] = Graph(list(ports), partial(_run_session, session), in_turn=False)
+        self._options = options
+        for stage in STAGES:
+            self._graph(stage, self.first_side)
 
     def encode(self, images: Array) -> Array:
-        whole = images.shape[-1] == self.description.input_size
-        return self._graphs["encoder" if whole else f"{CROP}encoder"].run({"images": images})
+        return self._graph("encoder", images.shape[-1]).run({"images": images})
 
-    def decode(self, embedding: Array, boxes: Array, within: Within = None) -> Array:
-        whole = embedding.shape[-1] == self.description.embedding_shape[-1]
-        graph = self._graphs["decoder" if whole else f"{CROP}decoder"]
-        return decode_boxes(graph, embedding, boxes, within)
+    def _load(self, stage: str, side: int) -> Graph:
+        import onnxruntime
 
-
-def _run_session(session: Any, inputs: dict[str, npt.NDArray]) -> Array:
-    return session.run(None, inputs)[0]
+        path = self._files[stage_for(self.description, stage, side)]
+        with _as_model_error(path):
+            session = onnxruntime.InferenceSession(str(path), self._options, providers=["CPUExecutionProvider"])
+            ports = {port.name: port.shape for port in session.get_inputs()}
+            _check_ports(path, stage, ports, _shapes(self.description, side))
+            return Graph(list(ports), lambda inputs: session.run(None, inputs)[0], in_turn=False)
 
 
 def _missing(backend: str, other: str) -> RunError:
@@ -244,10 +261,9 @@ def _as_model_error(path: Path) -> Iterator[None]:
 
 
 def _shapes(description: ModelDescription, side: int) -> dict[str, list[int]]:
-    """Inputs of both stages for frames (one image, any number of boxes) or crops (each box's own), -1 where free."""
-    channels, grid, _ = description.embedding_shape
-    cells = side * grid // description.input_size
-    images = 1 if side == description.input_size or not description.crops else -1
+    """Inputs of both stages for frames (one image, any number of boxes) or views (each box's own), -1 where free."""
+    channels, cells = description.embedding_shape[0], side // description.stride
+    images = 1 if side == description.input_size else -1
     return {"images": [1, 3, side, side], "embedding": [images, channels, cells, cells], "boxes": [-1, 4]}
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.case import modality_of
-from edge.crop import crop_around
 from edge.errors import CaseError
 from edge.preprocess import prepare
+from edge.view import ViewLadder
 from train.data.cases import find_objects, find_sources, read_slices
 
 HELD_OUT_SHARE = 0.25  # of the cases of each modality
@@ -39,16 +39,19 @@ def divide(folder: Path) -> tuple[list[Path], list[Path]]:
     return calibration, held_out
 
 
-def calibration_inputs(sources: Iterable[Path], count: int, *, crops: bool = False) -> list[npt.NDArray[np.float32]]:
+def calibration_inputs(
+    sources: Iterable[Path], count: int, ladder: ViewLadder | None = None
+) -> list[npt.NDArray[np.float32]]:
     """Up to `count` network inputs (1, 3, S, S), as edge prepares them, from each modality in turn; the same each time.
 
     Args:
-        crops: of every slice the crop around its largest object, and of a case's first the frame too.
+        ladder: of every slice the view of its largest object, and of a case's first the frame too; None: frames only.
 
     Raises:
         CaseError: a case cannot be read.
     """
-    streams = [_crops_and_frames(group) if crops else _frames(group) for group in _by_modality(sources).values()]
+    groups = _by_modality(sources).values()
+    streams = [_views_and_frames(group, ladder) if ladder else _frames(group) for group in groups]
     return list(islice(_in_turn(streams), count))
 
 
@@ -71,13 +74,13 @@ def _frames(sources: list[Path]) -> Iterator[npt.NDArray[np.float32]]:
             yield prepare(piece.image)[None]
 
 
-def _crops_and_frames(sources: list[Path]) -> Iterator[npt.NDArray[np.float32]]:
+def _views_and_frames(sources: list[Path], ladder: ViewLadder) -> Iterator[npt.NDArray[np.float32]]:
     for source in sources:
         for number, piece in enumerate(read_slices(source, SLICES_PER_CASE)):
             objects = find_objects(piece.labels)
             label, *extent = objects[objects[:, 5].argmax(), :5].tolist()
-            crop = crop_around(piece.prompts.get(label, np.array(extent, float)))
-            yield crop.prepare(piece.image, int(piece.image.min()), int(piece.image.max()))[None]
+            view = ladder.view_around(piece.prompts.get(label, np.array(extent, float)))
+            yield view.prepare(piece.image, int(piece.image.min()), int(piece.image.max()))[None]
             if number == 0:
                 yield prepare(piece.image)[None]
 

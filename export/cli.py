@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from edge.model_folder import ModelDescription
+    from edge.view import ViewLadder
     from export.parity import Parity
 
 app = typer.Typer(add_completion=False)
@@ -20,9 +21,15 @@ def export(
     adapter: Annotated[
         Path | None, typer.Option(help="LoRA adapter trained on CHECKPOINT (RUN/adapter), to merge into it.")
     ] = None,
-    crops: Annotated[
-        bool, typer.Option("--crops", help="CHECKPOINT was trained on crops (recipe key crops), to be given them.")
-    ] = False,
+    views: Annotated[
+        str, typer.Option(help="Sizes of the views that CHECKPOINT was trained on, px, such as 56,112,224.")
+    ] = "",
+    box_share: Annotated[
+        float, typer.Option(help="Views: part of the side that the longer side of a box fills.")
+    ] = 0.72,
+    least_scale: Annotated[
+        float, typer.Option(help="Views: the smallest that shows a box at this many px per px of the image is taken.")
+    ] = 0.85,
     name: Annotated[
         str | None, typer.Option(help="What the model calls itself; the checkpoint's name if not given.")
     ] = None,
@@ -66,12 +73,25 @@ def export(
     quantized = None
     if calibration is not None:
         quantized = Int8Options(calibration, calibration_slices, max_dsc_drop, holdout, holdout_cases, backends)
-    options = ExportOptions(name, weights, licence, training_data, bounds, adapter, crops, quantized)
+    ladder = _ladder(views, box_share, least_scale) if views else None
+    options = ExportOptions(name, weights, licence, training_data, bounds, adapter, ladder, quantized)
     parity = export_model(checkpoint, out, options, lambda step: None if quiet else typer.echo(f"{step} ...", err=True))
     if quiet:
         return
     _print_engines(read_description(out), parity)
     print(f"written to {out}")
+
+
+def _ladder(views: str, box_share: float, least_scale: float) -> "ViewLadder":
+    from edge.view import ViewLadder
+
+    try:
+        sizes = tuple(sorted(int(size) for size in views.split(",")))
+    except ValueError:
+        raise typer.BadParameter(
+            f"--views must be numbers with commas between, such as 56,112,224; got {views}"
+        ) from None
+    return ViewLadder(sizes, box_share, least_scale)
 
 
 def _print_engines(description: "ModelDescription", parity: "list[Parity]") -> None:
@@ -81,8 +101,8 @@ def _print_engines(description: "ModelDescription", parity: "list[Parity]") -> N
     speed = {row["engine"]: row for row in description.speed.get("engines", [])}
     counts = list(next(iter(speed.values()))["ms_per_box"]) if speed else []
     header = ["engine", "embedding", "relative", "logits", "relative", "equal pixels", "dsc drop", "MiB", "ms a slice"]
-    crops = ["a crop and its box"] if description.crops else []
-    rows = [[*header, *(f"a box of {count}" for count in counts), *crops]]
+    views = [f"view of {size} px and box" for size in description.ladder.sizes] if description.ladder else []
+    rows = [[*header, *(f"a box of {count}" for count in counts), *views]]
     for row in parity:
         errors = [(row.embedding_error, row.embedding_scale), (row.logits_error, row.logits_scale)]
         numbers = [f"{number:.1e}" for error, scale in errors for number in (error, error / scale)]
@@ -101,8 +121,7 @@ def _print_engines(description: "ModelDescription", parity: "list[Parity]") -> N
 
 
 def _times(row: dict[str, Any]) -> list[str]:
-    crop = row.get("ms_per_crop")
-    numbers = [*row["ms_per_box"].values(), *([] if crop is None else [crop])]
+    numbers = [*row["ms_per_box"].values(), *row["ms_per_view"].values()]
     return [f"{row['ms_per_slice']:.1f}", *(f"{ms:.2f}" for ms in numbers)]
 
 

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.networks.litemedsam import LiteMedSAM
+from train.networks.tiny_vit import STRIDE
 
 HEADS = 8
 MASK_TOKEN = 1  # of the output tokens: 0 predicts the IoU, 1 the single mask, 2 to 4 the three alternatives
@@ -60,18 +61,21 @@ class InferenceDecoder(nn.Module):
         """Logits of the pixels of chosen cells.
 
         Args:
-            embedding: (1, C, h, w) of an image, or (N, C, h, w) of a crop for each box; at the frame's upper left.
-            boxes: (N, 4) in the model frame, or each in its crop.
+            embedding: (1, C, h, w) of an image, or (N, C, h, w) of a view for each box; in the middle of the frame.
+            boxes: (N, 4) in px of the model frame, or each of its view.
             cells: (M,) int32, each box row x h w + the cell's place among h w.
 
         Returns:
             (M, 4, 4), rows of pixels.
         """
-        prompt = self.prompt_encoder._embed_boxes(boxes)
+        height, width = embedding.shape[2:]
+        top, left = (self.position.shape[1] - height) // 2, (self.position.shape[2] - width) // 2
+        prompt = self.prompt_encoder._embed_boxes(boxes + STRIDE * left)
         tokens = torch.cat([self.output_tokens.expand(boxes.shape[0], -1, -1), prompt], dim=1)  # (N, T, C)
         image = embedding.flatten(2).transpose(1, 2) + self.no_mask  # (1 or N, L, C)
-        height, width = embedding.shape[2:]
-        position = self.position[:, :height, :width].reshape(1, -1, self.position.shape[3])  # (1, L, C)
+        position = self.position[:, top : top + height, left : left + width].reshape(
+            1, -1, self.position.shape[3]
+        )  # (1, L, C)
         queries, normed = self._first_layer(tokens, image, position)
         queries, normed = self._second_layer(tokens, queries, normed, position)
         weights = self._mask_weights(tokens, queries, normed, position)

@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge.crop import CROP_PX
-from edge.model_folder import CROP, STAGES
+from edge.model_folder import STAGES
 from export.compact import compact_onnx, compact_openvino, shorten_xml
 from export.decoder import InferenceDecoder
 from export.encoder import InferenceEncoder
@@ -41,27 +40,29 @@ def example_inputs() -> tuple[Tensor, Tensor]:
     return images, torch.tensor([[20.0, 30.0, 120.0, 150.0], [100.0, 8.5, 250.25, 90.0], [5.0, 200.0, 40.0, 240.0]])
 
 
-def example_crops() -> tuple[Tensor, Tensor]:
-    """Three crops (3, 3, 56, 56) of an example image, and a box (3, 4) in each."""
-    image = example_inputs()[0][0]
-    crops = torch.stack([image[:, at : at + CROP_PX, at : at + CROP_PX] for at in (0, 60, 130)])
-    return crops, torch.tensor([[5.0, 8.0, 50.0, 40.0], [0.0, 0.0, 55.0, 55.0], [20.5, 3.0, 30.0, 52.25]])
+def example_views(size: int) -> tuple[Tensor, Tensor]:
+    """Three views (3, 3, size, size) of an example image, and a box (3, 4) in each."""
+    image, last = example_inputs()[0][0], FRAME_PX - size
+    views = torch.stack([image[:, at : at + size, at : at + size] for at in (0, last // 2, last)])
+    shares = torch.tensor([[0.1, 0.15, 0.9, 0.7], [0.0, 0.0, 1.0, 1.0], [0.37, 0.05, 0.54, 0.93]])
+    return views, (shares * (size - 1)).round(decimals=2)
 
 
-def write_onnx(network: LiteMedSAM, folder: Path, *, half_weights: bool, crops: bool = False) -> dict[str, Path]:
+def write_onnx(network: LiteMedSAM, folder: Path, *, half_weights: bool, sizes: Sequence[int] = ()) -> dict[str, Path]:
     """Write `encoder.onnx` and `decoder.onnx`, batch and number of boxes free; returns stage -> path.
 
     Args:
-        crops: also `crop_encoder.onnx` and `crop_decoder.onnx`, each box with its own crop.
+        sizes: of views; also `view56_encoder.onnx`, `view56_decoder.onnx` and so on, each box with its own view.
     """
     images, boxes = example_inputs()
     encoder, decoder = InferenceEncoder(network.image_encoder), InferenceDecoder(network)
     free = {0: torch.export.Dim.DYNAMIC}
     paths = _write_pair(folder, "", encoder, decoder, (images, _EMBEDDING, boxes), ({}, free), half_weights)
-    if crops:
-        cut, boxes = example_crops()
-        embeddings = torch.zeros(len(cut), EMBEDDING_WIDTH, CROP_PX // STRIDE, CROP_PX // STRIDE)
-        paths |= _write_pair(folder, CROP, encoder, decoder, (cut, embeddings, boxes), (free, free), half_weights)
+    for size in sizes:
+        views, boxes = example_views(size)
+        embeddings = torch.zeros(len(views), EMBEDDING_WIDTH, size // STRIDE, size // STRIDE)
+        example = (views, embeddings, boxes)
+        paths |= _write_pair(folder, f"view{size}_", encoder, decoder, example, (free, free), half_weights)
     return paths
 
 
@@ -92,7 +93,7 @@ def _write_pair(
 
 
 def write_openvino(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> dict[str, Path]:
-    """Write `encoder` and `decoder` as `.xml` and `.bin`, for frames, regions and crops; returns stage -> `.xml`.
+    """Write `encoder` and `decoder` as `.xml` and `.bin`, for frames and views of any size; returns stage -> `.xml`.
 
     Converted from torch directly: ONNX has no operator for attention, which OpenVINO fuses best when it sees it whole.
     """

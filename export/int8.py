@@ -5,10 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.crop import CROP_PX
 from edge.errors import ModelError
-from edge.geometry import MODEL_SIZE
-from edge.model_folder import CROP, ModelDescription, file_hash, write_description
+from edge.model_folder import ModelDescription, file_hash, read_description, stage_for, write_description
 from export.calibration import calibration_inputs, choose_cases, divide
 from export.drop import Drop, drop_table, measure_drop, within_floor
 from export.quantize import Inputs, most_sensitive, quantize_onnx, quantize_openvino
@@ -39,7 +37,7 @@ def add_int8(
         ModelError: INT8 loses more than allowed, for OpenVINO even with its most sensitive layers in float; shows the
             table.
     """
-    inputs = calibration_inputs(divide(options.calibration)[0], options.slices, crops=description.crops)
+    inputs = calibration_inputs(divide(options.calibration)[0], options.slices, description.ladder)
     measured_on = held_out_cases(options, options.cases_per_modality)
     for backend in options.backends:
         in_float: list[str] = []
@@ -55,6 +53,7 @@ def add_int8(
             write_description(folder, described)
             progress(f"DSC drop on {len(measured_on)} held-out slices")
             rows = measure_drop(folder, measured_on, backend)
+            progress(", ".join(f"{row.modality} {row.points:+.2f}" for row in rows) + " points lost")
             if within_floor(rows, options.max_dsc_drop):
                 facts = _facts(options, len(inputs), in_float, rows)
                 description = replace(described, int8={**description.int8, backend: facts})
@@ -74,11 +73,11 @@ def _quantize_for_openvino(folder: Path, inputs: Inputs, in_float: Sequence[str]
 def _quantize_for_onnxruntime(folder: Path, inputs: Inputs, _in_float: Sequence[str]) -> dict[str, list[str]]:
     """Each encoder with the inputs of its size."""
     graphs = {}
-    for stage, wanted in (("encoder", MODEL_SIZE), (f"{CROP}encoder", CROP_PX)):
-        graph, quantized = folder / f"{stage}.onnx", folder / f"{stage}_int8.onnx"
-        if graph.exists():
-            quantize_onnx(graph, quantized, [image for image in inputs if image.shape[-1] == wanted])
-            graphs[stage] = [quantized.name]
+    for wanted in sorted({image.shape[-1] for image in inputs}):
+        stage = stage_for(read_description(folder), "encoder", wanted)
+        quantized = folder / f"{stage}_int8.onnx"
+        quantize_onnx(folder / f"{stage}.onnx", quantized, [image for image in inputs if image.shape[-1] == wanted])
+        graphs[stage] = [quantized.name]
     return graphs
 
 

@@ -42,12 +42,12 @@ def merged_network(base: Path, adapter: Path) -> LiteMedSAM:
 
 
 def _side_by_side(base: Path, adapter: Path) -> LiteMedSAM:
-    """The base with peft's layers in it, their numbers the adapter's."""
+    """The base with peft's layers in it, their numbers the adapter's, and what was trained in full beside them."""
     config, tensors = read_adapter(adapter)
     network = LiteMedSAM()
     network.load_state_dict(read_checkpoint(base))
     options = LoraOptions(config["r"], config["lora_alpha"], 0.0, tuple(config["target_modules"]))
     add_lora(network, options)
-    names = {key.replace(".default.weight", ""): key for key in network.state_dict()}
-    network.load_state_dict({names[key]: value for key, value in tensors.items() if ".lora_" in key}, strict=False)
+    names = {key.replace(".default.weight", "").replace(".base_layer", ""): key for key in network.state_dict()}
+    network.load_state_dict({names[key]: value for key, value in tensors.items()}, strict=False)
     return network.eval()

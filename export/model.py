@@ -12,7 +12,8 @@ from edge.cores import available_cores
 from edge.errors import RunError
 from edge.home import lend_home
 from edge.machine import describe_machine
-from edge.model_folder import CROP, ModelDescription, file_hash, write_description
+from edge.model_folder import ModelDescription, file_hash, write_description
+from edge.view import ViewLadder
 from export.graphs import write_onnx, write_openvino
 from export.int8 import Int8Options, add_int8, held_out_cases
 from export.merge import merged_network
@@ -24,6 +25,7 @@ from train.networks import weights
 from train.networks.checkpoint import load_checkpoint
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.networks.lora import WEIGHTS as ADAPTER_WEIGHTS
+from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
 from train.threads import keep_to_available_cores
 
 BOUNDS = {"f32": Bounds(relative_error=1e-3), "f16": Bounds(relative_error=1e-2)}  # f16 rounds to 11 bits
@@ -41,7 +43,7 @@ class ExportOptions:
     training_data: str = ""
     bounds: Bounds | None = None  # None: those of BOUNDS for `weights`
     adapter: Path | None = None  # a LoRA adapter's folder, merged into the checkpoint
-    crops: bool = False  # the network was trained on crops (`edge.crop`), to be given them
+    views: ViewLadder | None = None  # those the network was trained on, to be given them; None: whole frames
     int8: Int8Options | None = None  # None: no INT8 graphs
 
 
@@ -57,12 +59,16 @@ def export_model(
 
     Raises:
         ModelError: the checkpoint does not fit the network, or an engine's answers are out of bounds.
-        RunError: `out` is something else than a model folder, or cannot be written; a name that was not fetched yet.
+        RunError: `out` is something else than a model folder, or cannot be written; a name that was not fetched yet;
+            views that the network cannot be given.
     """
     if options.weights not in BOUNDS:
         raise RunError(f"weights must be one of {', '.join(BOUNDS)}, got {options.weights!r}")
     if out.exists() and not (out / "model.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out}: exists and is not a model folder; choose another place")
+    problem = options.views and options.views.problem(STRIDE, FRAME_PX)
+    if problem:
+        raise RunError(f"--views cannot be used: {problem}")
     keep_to_available_cores()
     lend_home()
     checkpoint = weights.resolve(checkpoint)
@@ -84,6 +90,7 @@ def _filler(
 ) -> Callable[[Path], list[Parity]]:
     """What fills a folder with the graphs of the checkpoint's kind of network."""
     if options.adapter is not None and is_sam_adapter(options.adapter):
+        _refuse_what_sam_has_not(options)
         return partial(
             fill_sam,
             checkpoint=checkpoint,
@@ -96,6 +103,12 @@ def _filler(
         )
     network = _read_network(checkpoint, options.adapter)
     return lambda folder: _fill(folder, network, checkpoint, options, progress)
+
+
+def _refuse_what_sam_has_not(options: ExportOptions) -> None:
+    for name, given in (("--views", options.views), ("--calibration", options.int8)):
+        if given is not None:
+            raise RunError(f"{options.adapter}: a SAM network has whole frames and no INT8 graphs; leave {name} out")
 
 
 def _read_network(checkpoint: Path, adapter: Path | None) -> LiteMedSAM:
@@ -111,7 +124,7 @@ def _fill(
 ) -> list[Parity]:
     progress("ONNX graphs")
     half = options.weights == "f16"
-    onnx_graphs = write_onnx(network, folder, half_weights=half, crops=options.crops)
+    onnx_graphs = write_onnx(network, folder, half_weights=half, sizes=options.views.sizes if options.views else ())
     progress("OpenVINO graphs")
     openvino_graphs = write_openvino(network, folder, half_weights=half)
     for stage, path in onnx_graphs.items():
@@ -119,9 +132,8 @@ def _fill(
     description = ModelDescription(
         name=options.name or checkpoint.stem,
         input_size=FRAME_PX,
-        embedding_shape=(256, FRAME_PX // 4, FRAME_PX // 4),
-        regions=True,
-        crops=options.crops,
+        embedding_shape=(EMBEDDING_WIDTH, FRAME_PX // STRIDE, FRAME_PX // STRIDE),
+        views=asdict(options.views) if options.views else None,
         graphs={
             "openvino": {stage: [path.name, _weights(folder, stage).name] for stage, path in openvino_graphs.items()},
             "onnxruntime": {stage: [path.name, _weights(folder, stage).name] for stage, path in onnx_graphs.items()},
@@ -174,8 +186,8 @@ def _adapter_facts(adapter: Path | None) -> dict[str, str]:
 
 
 def _weights(folder: Path, stage: str) -> Path:
-    """The weights of a stage, which both engines share, frames and crops alike."""
-    return folder / f"{stage.removeprefix(CROP)}.bin"
+    """The weights of a stage, which both engines share, frames and views alike."""
+    return folder / f"{stage.rsplit('_', 1)[-1]}.bin"
 
 
 def _put(folder: Path, out: Path) -> None:

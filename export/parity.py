@@ -12,7 +12,7 @@ from edge.errors import ModelError
 from edge.model_folder import read_description
 from edge.runtime import Engine
 from export.drop import mean_dsc
-from export.graphs import example_crops, example_inputs
+from export.graphs import example_inputs, example_views
 from train.networks.litemedsam import LiteMedSAM
 from train.validate import TorchEngine
 
@@ -52,12 +52,12 @@ class Parity:
 def measure_parity(network: LiteMedSAM, folder: Path, engines: Mapping[str, Engine]) -> list[Parity]:
     """Each engine of a model folder (see `edge.runtime.available_engines`), compared with the network.
 
-    The decoder is fed the network's embedding, so that each graph answers for itself. Of a model that is given crops,
-    each number is the one farthest out of frames and crops.
+    The decoder is fed the network's embedding, so that each graph answers for itself. Of a model that is given views,
+    each number is the one farthest out of frames and views of every size.
     """
-    sets = [_answers(network, *example_inputs(), crops=False)]
-    if read_description(folder).crops:
-        sets.append(_answers(network, *example_crops(), crops=True))
+    ladder = read_description(folder).ladder
+    sets = [_answers(network, *example_inputs(), views=False)]
+    sets += [_answers(network, *example_views(size), views=True) for size in (ladder.sizes if ladder else ())]
     return [
         replace(_worst([compare(title, engine, *arrays) for arrays in sets]), size_mib=_size_mib(folder, title))
         for title, engine in engines.items()
@@ -76,12 +76,12 @@ def _worst(rows: list[Parity]) -> Parity:
     )
 
 
-def _answers(network: LiteMedSAM, images: torch.Tensor, boxes: torch.Tensor, *, crops: bool) -> tuple[Array, ...]:
+def _answers(network: LiteMedSAM, images: torch.Tensor, boxes: torch.Tensor, *, views: bool) -> tuple[Array, ...]:
     """Images, boxes, the network's embeddings of all and its logits: of all boxes on the first, or each on its own."""
     with torch.no_grad():
         embeddings = network.image_encoder(images)
-        image_of_box = torch.arange(len(boxes)) if crops else torch.zeros(len(boxes), dtype=torch.long)
-        logits = network.decode(embeddings, boxes, image_of_box)[0].numpy()
+        on_first = embeddings[:1].expand(len(boxes), -1, -1, -1)
+        logits = network.decode_views(embeddings if views else on_first, boxes).numpy()
     return images.numpy(), boxes.numpy(), embeddings.numpy(), logits
 
 
@@ -89,8 +89,8 @@ def with_dsc(
     rows: list[Parity], network: LiteMedSAM, engines: Mapping[str, Engine], sources: Sequence[Path]
 ) -> list[Parity]:
     """The rows with what their engines lose in DSC to the network, on a slice of each of the labelled cases."""
-    crops = any(engines[row.engine].description.crops for row in rows)
-    torch_dsc, *own = mean_dsc([TorchEngine(network, crops=crops), *(engines[row.engine] for row in rows)], sources)
+    ladder = next(iter(engines.values())).description.ladder
+    torch_dsc, *own = mean_dsc([TorchEngine(network, ladder), *(engines[row.engine] for row in rows)], sources)
     return [replace(row, dsc_drop=100 * (torch_dsc - dsc)) for row, dsc in zip(rows, own, strict=True)]
 
 

@@ -9,7 +9,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from edge.cores import available_cores
-from edge.crop import CROP_PX, SHOWN_PX
 from edge.decode import reach_within_boxes, widened
 from edge.errors import RunError
 from edge.machine import describe_machine
@@ -31,7 +30,7 @@ from train.validate import TorchEngine
 
 BOX_COUNTS = (1, 8, 32)
 COMPARED_BOXES = 16
-CROPS = 8  # segmented together
+VIEWS = 8  # segmented together
 ROUNDS = 5
 MANY_ROUNDS, MOST_SECONDS = 15, 100  # where the ratios are the purpose, not a line in a description
 EXPORT_SECONDS = 20  # where they are one; torch alone takes seconds a round
@@ -44,39 +43,39 @@ class Speed:
     engine: str
     ms_per_slice: float
     ms_per_box: dict[str, float]  # boxes of a third of the frame decoded at once -> ms for one of them
-    ms_per_crop: float | None = None  # encoded and decoded, CROPS at once; None of a model that is given none
+    ms_per_view: dict[str, float] = field(default_factory=dict)  # size -> ms to encode and decode one, VIEWS at once
 
 
 def measure_speed(network: LiteMedSAM, engines: Mapping[str, Engine]) -> list[Speed]:
     """The network in torch and every engine, in turn."""
     tasks: dict[tuple[str, int], Callable[[], object]] = {}
     image, embedding, boxes = _example(max(BOX_COUNTS))
-    crops = any(engine.description.crops for engine in engines.values())
-    runners = {"torch f32": TorchEngine(network, crops=crops), **engines}
+    ladder = next(iter(engines.values())).description.ladder
+    sizes = ladder.sizes if ladder else ()
+    runners = {"torch f32": TorchEngine(network, ladder), **engines}
     for title, engine in runners.items():
         tasks[title, 0] = partial(engine.encode, image)
         for count in BOX_COUNTS:
             tasks[title, count] = partial(engine.decode, embedding, boxes[:count], widened(boxes[:count], REACH_PX))
-        if crops:
-            tasks[title, -1] = partial(segment_crops, engine)
+        for size in sizes:
+            tasks[title, -size] = partial(segment_views, engine, size)
     ms = run_in_turn(tasks, seconds=EXPORT_SECONDS)[0]
     return [
         Speed(
             title,
             ms[title, 0],
             {str(count): ms[title, count] / count for count in BOX_COUNTS},
-            ms[title, -1] / CROPS if crops else None,
+            {str(size): ms[title, -size] / VIEWS for size in sizes},
         )
         for title in runners
     ]
 
 
-def segment_crops(engine: Engine) -> np.ndarray:
-    """Logits of CROPS crops, each with a box as large as edge.crop shows it."""
+def segment_views(engine: Engine, size: int) -> np.ndarray:
+    """Logits of VIEWS views, each with a box of two thirds of its side."""
     rng = np.random.default_rng(2)
-    images = rng.random((CROPS, 3, CROP_PX, CROP_PX), dtype=np.float32)
-    rim = (CROP_PX - SHOWN_PX) / 2
-    boxes = np.tile(np.array([rim, rim, CROP_PX - rim - 1, CROP_PX - rim - 1], np.float32), (CROPS, 1))
+    images = rng.random((VIEWS, 3, size, size), dtype=np.float32)
+    boxes = np.tile(np.array([size / 6, size / 6, size * 5 / 6, size * 5 / 6], np.float32), (VIEWS, 1))
     return engine.decode(engine.encode(images), boxes, widened(boxes, reach_within_boxes(1.0)))
 
 
@@ -168,27 +167,29 @@ def main() -> None:
     load_checkpoint(network, options.checkpoint)
     encode, decode = _as_exported(network.eval())
     image, embedding, boxes = _example(COMPARED_BOXES)
-    plain, whole, near, crop = "as exported f32", COMPARED_BOXES, -COMPARED_BOXES, -1
+    plain, whole, near = "as exported f32", COMPARED_BOXES, -1
     tasks: dict[tuple[str, int], Callable[[], object]] = {
         (plain, 0): lambda: encode(image),
         (plain, whole): lambda: decode(embedding, boxes),
     }
     engines = {title: engine for title, engine in available_engines(options.model).items() if "openvino" in title}
+    ladder = next(iter(engines.values())).description.ladder
+    sizes = ladder.sizes if ladder else ()
     for title, engine in engines.items():
         tasks[title, 0] = partial(engine.encode, image)
         tasks[title, whole] = partial(engine.decode, embedding, boxes)
         tasks[title, near] = partial(engine.decode, embedding, boxes, widened(boxes, REACH_PX))
-        if engine.description.crops:
-            tasks[title, crop] = partial(segment_crops, engine)
+        for size in sizes:
+            tasks[title, -size] = partial(segment_views, engine, size)
     ms, rounds = run_in_turn(tasks, MANY_ROUNDS, MOST_SECONDS)
     machine = describe_machine()
     print(f"{machine['cpu']}, {available_cores()} cores, {', '.join(machine['flags'])}; medians of {rounds}, ms")
     header = ["graph", "slice", "ratio", f"box, {whole} at once", "ratio", f"within {REACH_PX} px", "ratio"]
-    rows = [[*header, "crop and box", "ratio to slice"]]
+    rows = [[*header, *(text for size in sizes for text in (f"view of {size} px and box", "ratio to slice"))]]
     for title in [plain, *engines]:
-        pairs = ((0, 0, 1), (whole, whole, whole), (near, whole, whole), (crop, 0, CROPS))
+        pairs = [(0, 0, 1), (whole, whole, whole), (near, whole, whole), *((-size, 0, VIEWS) for size in sizes)]
         row = [
-            (ms[title, own] / n, ms[title, own] / (n if own == crop else 1) / ms[plain, their])
+            (ms[title, own] / n, ms[title, own] / (n if their == 0 else 1) / ms[plain, their])
             for own, their, n in pairs
             if (title, own) in ms
         ]

@@ -154,7 +154,7 @@ def test_reference_gives_the_golden_labels_of_volumes(golden: Golden, name: str)
 
 
 def test_boxes_in_the_frame_are_the_golden_ones(golden: Golden) -> None:
-    """Cut to whole pixels, for the first four boxes of each image, by `Frame` as `--mode official` does it."""
+    """Cut to whole pixels, for the first four boxes of each image, by `Frame` as `--method baseline` does it."""
     from edge.geometry import Frame
 
     for name in IMAGES:
@@ -184,18 +184,18 @@ def test_our_network_is_the_reference_in_float64(golden: Golden) -> None:
 def test_engines_give_the_golden_embedding_logits_and_labels_of_images(
     golden: Golden, engine: Engine, name: str
 ) -> None:
-    """In `--mode official`; embeddings to 1e-4, logits by their median, labels by the share of equal pixels."""
+    """By `--method baseline`; embeddings to 1e-4, logits by their median, labels by the share of equal pixels."""
     case, expected = golden.case(name), golden.expected(name)
     embedding = engine.encode(prepare(case.image)[None])
     assert np.abs(embedding[0, :, ::4, ::4] - expected["embedding_every_4th"]).max() < 1e-4
     logits = engine.decode(embedding, expected["boxes_256"].astype(np.float32))
     assert np.median(np.abs(logits - expected["low_res_logits"])) < MEDIAN_GAP[name]
-    labels = segment(case, engine, Options(mode="official")).labels
+    labels = segment(case, engine, Options(method="baseline")).labels
     assert np.mean(labels == expected["segs"]) >= EQUAL_PIXELS[name]
 
 
 @pytest.mark.parametrize("name", VOLUMES)
 def test_openvino_gives_the_golden_labels_of_volumes(golden: Golden, model: Path, name: str) -> None:
-    """In `--mode official`; gaps of one slice travel on with the prompt."""
-    labels = segment(golden.case(name), load_engine(model), Options(mode="official")).labels
+    """By `--method baseline`; gaps of one slice travel on with the prompt."""
+    labels = segment(golden.case(name), load_engine(model), Options(method="baseline")).labels
     assert np.mean(labels == golden.expected(name)["segs"]) >= EQUAL_PIXELS[name]

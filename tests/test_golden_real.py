@@ -1,4 +1,4 @@
-"""The public program's masks with the real checkpoint: by `--mode official`, to the pixel but for rounding ties.
+"""The public program's masks with the real checkpoint: by `--method baseline`, to the pixel but for rounding ties.
 
 The label maps were written by the public inference script (PyTorch, f32). Measured with OpenVINO f32 on a Xeon with
 AVX-512: 29 of the 30 cases identical to the bit, the other differs in one pixel; the border inputs below identical.
@@ -78,7 +78,7 @@ def differing(model: Path, backend: str, pairs: list[tuple[Path, Path]]) -> dict
     engine = load_engine(model, backend=backend, precision="f32", threads=THREADS)
     found = {}
     for case, answer in pairs:
-        labels = segment(read_case(case), engine, Options(mode="official")).labels
+        labels = segment(read_case(case), engine, Options(method="baseline")).labels
         with np.load(answer) as arrays:
             wrong = np.count_nonzero(labels != arrays["segs"])
         found[case.stem] = (wrong, 1 - wrong / labels.size)

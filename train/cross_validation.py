@@ -65,7 +65,7 @@ def cross_validate(
         CaseError: no usable data.
     """
     chosen = load_recipe(recipe, overrides)
-    if chosen.task == "boxes":
+    if chosen.task == "views":
         raise RunError(f"{recipe}: folds are for the tasks maps and sequences; give --val or hold_out instead")
     if not resume and list(out.glob("fold-*")):
         raise RunError(f"{out}: holds folds already; go on with --resume, or give another folder")

@@ -72,7 +72,7 @@ def fit(
         RunError: a loss that is not finite, or `resume` without a checkpoint that fits.
     """
     optimizer = OPTIMIZERS[recipe.optimizer](parameter_groups(network, recipe), lr=recipe.lr)
-    lesson, optimizer = fabric.setup(task.lesson(network), optimizer)
+    loss_of, optimizer = fabric.setup(task.loss(network), optimizer)
     per_epoch, total = steps_per_epoch(recipe, fabric.world_size), total_steps(recipe, fabric.world_size)
     progress = Progress()
     schedule = Schedule(optimizer, recipe, total, per_epoch)
@@ -88,13 +88,13 @@ def fit(
     while not _is_over(progress, recipe, total):
         epoch, first = divmod(progress.step, per_epoch)
         for batch in _loader(task, recipe, epoch, first, fabric):
-            loss = _step(fabric, lesson, state, batch.to(fabric.device), recipe)
+            loss = _step(fabric, loss_of, state, batch.to(fabric.device), recipe)
             done, lr = progress.step == total, state.schedule.lr
             if records:
                 records.loss(progress.step, loss, lr)
             if done or progress.step % (recipe.validate_every or per_epoch) == 0:
                 score = _validate(fabric, state, task, records, keep)
-                state.schedule.judge(1 - score if task.validates else loss)
+                state.schedule.take_error(1 - score if task.validates else loss)
                 done = _is_over(progress, recipe, total)
             if records and shown.is_due(done):
                 report(StepReport(progress.step, total, loss, lr, rate.per_s(progress.step), *_gpu_use(fabric)))
@@ -111,25 +111,32 @@ def _is_over(progress: Progress, recipe: Recipe, steps: int) -> bool:
     return progress.step >= steps or 0 < recipe.early_stop <= progress.validations_since_best
 
 
-def _step(fabric: Fabric, lesson: nn.Module, state: State, batch: Any, recipe: Recipe) -> float:
+def _step(fabric: Fabric, loss_of: nn.Module, state: State, batch: Any, recipe: Recipe) -> float:
     """One optimiser step; returns the loss, averaged over the processes."""
     step = state.progress.step
     state.schedule.set(step)
     torch.manual_seed(hash((recipe.seed, step, fabric.global_rank)))  # dropout: the same after a resume
-    loss = lesson(batch)
+    loss = loss_of(batch)
     fabric.backward(loss)
     if recipe.clip_value:
-        fabric.clip_gradients(lesson, state.optimizer, clip_val=recipe.clip_value)
+        fabric.clip_gradients(loss_of, state.optimizer, clip_val=recipe.clip_value)
     if recipe.clip_norm:
-        fabric.clip_gradients(lesson, state.optimizer, max_norm=recipe.clip_norm)
+        norm = fabric.clip_gradients(loss_of, state.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
+        if norm is not None and not math.isfinite(norm.item()):
+            raise _diverged(step, loss.item())
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.average.update()
     state.progress.step += 1
     shown = torch.as_tensor(fabric.all_reduce(loss.detach())).item()
     if not math.isfinite(shown):
-        raise RunError(f"step {step + 1}: the loss is {shown}; lower lr, or set precision to 32-true")
+        raise _diverged(step, shown)
     return shown
+
+
+def _diverged(step: int, loss: float) -> RunError:
+    what = f"the loss is {loss:g}, it or its gradients are not finite"
+    return RunError(f"step {step + 1}: {what}; lower lr, or set precision to 32-true")
 
 
 def steps_per_epoch(recipe: Recipe, processes: int) -> int:
@@ -156,11 +163,12 @@ def make_loader(
 
     They are not forked from this process: there OpenCV would wait for threads that were not forked with it.
     """
+    samples = task.samples(epoch)
     context = multiprocessing.get_context("forkserver") if workers else None
     if context is not None:
-        context.set_forkserver_preload(["train.data.samples"])
+        context.set_forkserver_preload([type(samples).__module__])
     return DataLoader(
-        task.samples(epoch),
+        samples,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=task.collate,

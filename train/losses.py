@@ -6,25 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOSSES = ("dice+focal", "dice+bce", "dice+box-bce", "dice+ce", "bce")
-BOX_MARGIN_PX = 2  # `dice+box-bce` counts this rim around the box as inside
+LOSSES = ("dice+focal", "dice+bce", "dice+ce", "bce")
 
 
-def mask_loss(name: str, weights: Mapping[str, float] | None = None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """A loss by name, of logits (N, S, S), masks (N, S, S) and boxes (N, 4) in the same pixels, giving (N,).
+def mask_loss(name: str, weights: Mapping[str, float] | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss by name, of logits (N, S, S) and masks (N, S, S), 0 to 1, giving (N,).
 
-    The sum of the terms in its name, each times its weight (1 unless given). `dice+box-bce` means the cross-entropy
-    inside and outside the box apart: from random weights a mean over the whole frame teaches the network to answer
-    nothing (DSC 0.01 after 100 steps of 8).
+    The sum of the terms in its name, each times its weight (1 unless given).
 
     Raises:
         KeyError: not one of LOSSES.
     """
     terms = _terms(name, weights)
 
-    def loss(logits: Tensor, masks: Tensor, boxes: Tensor) -> Tensor:
-        everywhere = torch.ones_like(masks[:, None])
-        weighed = (logits[:, None], masks[:, None], everywhere, boxes)
+    def loss(logits: Tensor, masks: Tensor) -> Tensor:
+        weighed = (logits[:, None], masks[:, None], torch.ones_like(masks[:, None]))
         return torch.stack([weight * term(*weighed) for weight, term in terms]).sum(dim=0)
 
     return loss
@@ -37,26 +33,24 @@ def map_loss(name: str, weights: Mapping[str, float] | None = None) -> Callable[
     `mask_loss`; `ce` is the cross-entropy over the channels, `bce` that of each channel by itself.
 
     Raises:
-        KeyError: not one of LOSSES, or one that needs boxes.
+        KeyError: not one of LOSSES.
     """
     terms = _terms(name, weights)
-    if "box" in name:
-        raise KeyError(name)
 
     def loss(logits: Tensor, classes: Tensor, counted: Tensor) -> Tensor:
         channels = logits.shape[1]
         truth = classes[:, None] if channels == 1 else F.one_hot(classes, channels).permute(0, 3, 1, 2)
-        weighed = (logits, truth.to(logits.dtype), counted[:, None].to(logits.dtype), logits)
+        weighed = (logits, truth.to(logits.dtype), counted[:, None].to(logits.dtype))
         return torch.stack([weight * term(*weighed) for weight, term in terms]).sum(dim=0)
 
     return loss
 
 
 def iou_loss(predicted: Tensor, logits: Tensor, masks: Tensor) -> Tensor:
-    """Squared error (N,) of the IoU that the network predicts for its own masks."""
-    answered, masks = logits.detach() > 0, masks.bool()
-    union = (answered | masks).sum(dim=(1, 2)).clamp(min=1)
-    return (predicted - (answered & masks).sum(dim=(1, 2)) / union).square()
+    """Squared error (N,) of the IoU that the network predicts for its own logits (N, S, S); masks (N, S, S), 0 to 1."""
+    answered, truth = logits.detach() > 0, masks >= 0.5
+    union = (answered | truth).sum(dim=(1, 2)).clamp(min=1)
+    return (predicted - (answered & truth).sum(dim=(1, 2)) / union).square()
 
 
 def mean_over_images(losses: Tensor, image_of_box: Tensor, images: int) -> Tensor:
@@ -71,10 +65,10 @@ def _terms(name: str, weights: Mapping[str, float] | None) -> list[tuple[float, 
     return [((weights or {}).get(term, 1.0), _TERMS[term]) for term in name.split("+")]
 
 
-# Each term takes logits and truth (N, C, S, S), what counts (N, 1, S, S) and boxes, and gives (N,).
+# Each term takes logits and truth (N, C, S, S) and what counts (N, 1, S, S), and gives (N,).
 
 
-def _dice(logits: Tensor, truth: Tensor, counted: Tensor, _boxes: Tensor) -> Tensor:
+def _dice(logits: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
     from monai.losses import DiceLoss
 
     shares = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
@@ -82,28 +76,22 @@ def _dice(logits: Tensor, truth: Tensor, counted: Tensor, _boxes: Tensor) -> Ten
     return dice.flatten(1).mean(dim=1)
 
 
-def _focal(logits: Tensor, truth: Tensor, counted: Tensor, _boxes: Tensor) -> Tensor:
+def _focal(logits: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
     from monai.losses import FocalLoss
 
     focal = FocalLoss(gamma=2.0, reduction="none", use_softmax=logits.shape[1] > 1)(logits, truth)
     return _mean_where(focal.mean(dim=1), counted[:, 0])
 
 
-def _binary_cross_entropy(logits: Tensor, truth: Tensor, counted: Tensor, _boxes: Tensor) -> Tensor:
+def _binary_cross_entropy(logits: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
     errors = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     return _mean_where(errors.mean(dim=1), counted[:, 0])
 
 
-def _cross_entropy(logits: Tensor, truth: Tensor, counted: Tensor, boxes: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, truth: Tensor, counted: Tensor) -> Tensor:
     if logits.shape[1] == 1:
-        return _binary_cross_entropy(logits, truth, counted, boxes)
+        return _binary_cross_entropy(logits, truth, counted)
     return _mean_where(-(truth * logits.log_softmax(dim=1)).sum(dim=1), counted[:, 0])
-
-
-def _box_cross_entropy(logits: Tensor, truth: Tensor, counted: Tensor, boxes: Tensor) -> Tensor:
-    errors = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")[:, 0]
-    inside = _box_masks(boxes, logits.shape[-1]).to(errors.dtype)
-    return _mean_where(errors, inside * counted[:, 0]) + _mean_where(errors, (1 - inside) * counted[:, 0])
 
 
 _TERMS: dict[str, Callable[..., Tensor]] = {
@@ -111,15 +99,7 @@ _TERMS: dict[str, Callable[..., Tensor]] = {
     "focal": _focal,
     "bce": _binary_cross_entropy,
     "ce": _cross_entropy,
-    "box-bce": _box_cross_entropy,
 }
-
-
-def _box_masks(boxes: Tensor, size: int) -> Tensor:
-    places = torch.arange(size, device=boxes.device)
-    low, high = boxes[:, :2, None] - BOX_MARGIN_PX, boxes[:, 2:, None] + BOX_MARGIN_PX
-    within = (places >= low) & (places <= high)  # (N, 2, size): columns, rows
-    return within[:, 1, :, None] & within[:, 0, None, :]
 
 
 def _mean_where(values: Tensor, weights: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count as numbers
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from train.tasks.task import DataFacts, Task
 
 TIMED_S = 2.0  # of loading samples, for each number of workers
 TIMED_WORKERS = (0, 2)  # 0: within the process itself
-TIMED_IMAGES = 2  # of a timed step: a whole batch takes minutes on a CPU
+TIMED_SAMPLES = 2  # of each kind: a whole batch takes minutes on a CPU
 KEPT_BY_OPTIMIZER = 2  # numbers per trainable parameter, Adam's
 SLOW_S = 10.0  # a step that took longer is not repeated
 
@@ -42,10 +42,10 @@ class Estimate:
     """What was measured on this machine."""
 
     device: str  # cpu or cuda
-    images: int  # of the step that was measured; time and memory beyond the network's are scaled to the batch
+    samples: int  # that were measured; time and memory beyond the network's are scaled to the batch
     step_s: float
     memory_mib: float  # peak
-    samples_per_s: dict[int, float]  # worker processes (0: the training process) -> samples prepared from the cache
+    samples_per_s: dict[int, float]  # worker processes (0: the training process) -> samples prepared
 
 
 def make_plan(recipe: Recipe, network: Network, facts: DataFacts, processes: int) -> Plan:
@@ -65,27 +65,34 @@ def make_plan(recipe: Recipe, network: Network, facts: DataFacts, processes: int
 
 
 def timed(plan: Plan, recipe: Recipe, network: Network, task: Task, fabric: Fabric) -> Plan:
-    """The plan with the rate of the data, and time and memory of a step, measured on a few images and scaled."""
-    images = min(TIMED_IMAGES, recipe.batch)
+    """The plan with the rate of the data, and time and memory of a step.
+
+    Measured on a few samples of each kind that a batch has, and scaled to as many as it has.
+    """
     rates = {workers: _loading_rate(task, recipe.batch, workers) for workers in TIMED_WORKERS}
-    samples = task.samples(0)
-    batch = task.collate([samples[position] for position in range(images)]).to(fabric.device)
-    lesson = task.lesson(network.to(fabric.device))
+    loss_of = task.loss(network.to(fabric.device))
     set_training_mode(network)
-    seconds, before, peak = _measure_step(lesson, batch, fabric)
-    share, kept = recipe.batch / images, plan.trainable * 4 / 2**20
-    memory_mib = before + (peak - before) * share + kept * (KEPT_BY_OPTIMIZER + (recipe.ema > 0))
-    return replace(plan, estimate=Estimate(fabric.device.type, images, seconds * share, memory_mib, rates))
+    samples, first, measured = task.samples(0), 0, 0
+    seconds, memory_mib = 0.0, _memory_mib(fabric)
+    for count in task.kinds():
+        some = min(TIMED_SAMPLES, count)
+        batch = task.collate([samples[position] for position in range(first, first + some)]).to(fabric.device)
+        step_s, before, peak = _measure_step(loss_of, batch, fabric)
+        seconds += step_s * count / some
+        memory_mib += (peak - before) * count / some
+        first, measured = first + count, measured + some
+    memory_mib += plan.trainable * 4 / 2**20 * (KEPT_BY_OPTIMIZER + (recipe.ema > 0))
+    return replace(plan, estimate=Estimate(fabric.device.type, measured, seconds, memory_mib, rates))
 
 
-def _measure_step(lesson: Any, batch: Any, fabric: Fabric) -> tuple[float, float, float]:
+def _measure_step(loss_of: Any, batch: Any, fabric: Fabric) -> tuple[float, float, float]:
     """Seconds of the second of two steps, or of the first where that was slow; MiB before and at the peak."""
     reset_peak_memory()
     before, seconds = _memory_mib(fabric), 0.0
     for _ in range(2):
         start = time.perf_counter()
         with fabric.autocast():
-            loss = lesson(batch)
+            loss = loss_of(batch)
         loss.backward()
         loss.item()  # a GPU's work is done
         seconds = time.perf_counter() - start
@@ -100,8 +107,8 @@ def _memory_mib(fabric: Fabric) -> float:
 
 
 def _loading_rate(task: Task, batch: int, workers: int) -> float:
-    """Samples per second out of the cache, batched, once the workers run."""
-    batches = (list(range(number * batch, (number + 1) * batch)) for number in count())
+    """Samples per second, batched, once the workers run."""
+    batches = (list(range(number * batch, (number + 1) * batch)) for number in numbers())
     loader = iter(make_loader(task, 0, batches, workers))
     next(loader)
     start, loaded = time.perf_counter(), 0

@@ -1,28 +1,23 @@
 """Recipes: every number of a training run in one TOML file, overridden by `key=value`, checked by name and type."""
 
 import difflib
-import sys
+import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from edge.errors import RunError
-from train.data.sampler import BALANCED_SHARES, POLICIES
+from train.data.sampler import BALANCED_SHARES, POLICIES, Layout
 from train.losses import LOSSES
 from train.networks.build import NETWORKS
 from train.networks.sam import PATCH_PX
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "recipes"
 TRAINABLE = ("lora", "lora+decoder", "decoder", "all")
 SCHEDULES = ("constant", "cosine", "plateau", "step", "restarts")
 OPTIMIZERS = ("adamw", "adam")
-TASKS = ("boxes", "maps", "sequences")
+TASKS = ("views", "maps", "sequences")
 HEADS = ("decoder", "conv")
 PROMPTS = ("none", "point", "box", "hybrid")
 TARGETS = ("combine_all", "multi_all")  # or a class's number
@@ -50,7 +45,7 @@ class Recipe:
     lora_decoder_targets: tuple[str, ...] = ()  # of the mask decoder's attentions, such as q_proj
     train_beside: tuple[str, ...] = ()  # parts that train in full beside the adapters: beginnings of parameter names
     # data
-    task: str = "boxes"  # boxes: cases with box prompts; maps: images and label maps; sequences: MR subjects (NIfTI)
+    task: str = "views"  # views: cases with box prompts; maps: images and label maps; sequences: MR subjects (NIfTI)
     target: str = "combine_all"  # of maps: any label, multi_all: each label a channel, or one label's number
     normalisation: str = "medsam"  # SAM networks: sam (mean and deviation of its colours), medsam ([0, 1]), z-score
     slices: str = "max"  # of a subject: max (largest tumour area), every-second, random, all
@@ -58,21 +53,17 @@ class Recipe:
     stratify: bool = False  # folds: the same share of every organ in each
     leave_out: tuple[str, ...] = ()  # data sets, the third word of a case's name
     only: tuple[str, ...] = ()  # data sets; empty: all
-    cache_px: int = 256  # longest side kept
-    slices_per_volume: int = 24
-    cache_exact: bool = True  # grey slices are kept to the bit; false: as JPEG, to be carried
     # sampling
     sampling: str = "balanced"  # one of sampler.POLICIES
     shares: dict[str, float] = field(default_factory=lambda: dict(BALANCED_SHARES))
     epoch_samples: int = 100_000  # 0 (maps and sequences): each training image once
     # samples
-    region_px: int = 256  # 256: whole frames; a multiple of 56: regions around an object
-    crops: bool = False  # 56-px crops instead, as `edge.crop` cuts them around a box, in volumes a followed one
-    boxes_per_image: int = 4
-    jitter_px: float = 10.0  # in the frame; with `crops` in px of the original image
-    flip: float = 0.5
-    zoom: float = 0.0
-    intensity: float = 0.0
+    views: dict[str, int] = field(default_factory=dict)  # of task views: px of a view -> samples of a step
+    walks: dict[str, int] = field(default_factory=dict)  # of task views: px -> samples of two steps through a volume
+    flip: float = 0.5  # probability, horizontally and vertically each
+    intensity: float = 0.0  # of views: probability of each change of gamma, contrast, brightness, colour, noise
+    boxes_per_image: int = 4  # of maps: objects prompted together
+    jitter_px: float = 10.0  # of maps and sequences: each side of a box moves outwards by up to this, in the input
     prompt: str = "none"  # of maps and sequences: none, point, box, hybrid (both)
     mask_px: int = 256  # of maps and sequences: side of the map that is compared
     equalise: float = 0.0  # of maps, probability
@@ -80,14 +71,13 @@ class Recipe:
     resized_crop: float = 0.0  # of maps: smallest share of the area that is kept; 0: no cropping
     rotation_rad: float = 0.0  # of maps, largest, either way
     noise: float = 0.0  # of maps, probability
-    ellipse_steps: int = 0  # first, the decoder alone: noise for an embedding, the ellipse in the box as target
     # loss
     loss: str = "dice+focal"  # one of losses.LOSSES
     loss_weights: dict[str, float] = field(default_factory=dict)  # of its terms; a term that is not named: 1
     iou_weight: float = 0.0  # of the IoU head's squared error
     # optimiser
     optimizer: str = "adamw"  # one of OPTIMIZERS
-    batch: int = 16  # images per process and step
+    batch: int = 16  # samples per process and step; of task views the sum of `views` and `walks`
     epochs: int = 20
     max_steps: int = 0  # 0: as many as the epochs have
     lr: float = 5e-5
@@ -147,7 +137,9 @@ def recipe_names() -> list[str]:
 
 def to_toml(recipe: Recipe) -> str:
     """The resolved recipe, as a file that `load_recipe` reads."""
-    return "".join(f"{key} = {spell_value(value)}\n" for key, value in asdict(recipe).items())
+    derived = ("batch",) if recipe.task == "views" else ()
+    values = {key: value for key, value in asdict(recipe).items() if key not in derived}
+    return "".join(f"{key} = {spell_value(value)}\n" for key, value in values.items())
 
 
 def parse_value(text: str) -> Any:
@@ -169,7 +161,11 @@ def _checked(values: dict[str, Any], name: str) -> Recipe:
         checked[key] = _typed(name, key, value, defaults[key], known[key].type)
     recipe = Recipe(**checked)
     _check_ranges(name, recipe)
-    return recipe
+    if recipe.task != "views":
+        return recipe
+    if "batch" in values:
+        raise RunError(f"{name}: the batch of task views is the sum of views and walks; set those instead of batch")
+    return replace(recipe, batch=len(Layout.of(recipe.views, recipe.walks).places))
 
 
 def _typed(name: str, key: str, value: Any, default: Any, declared: Any) -> Any:
@@ -197,7 +193,7 @@ def _check_ranges(name: str, recipe: Recipe) -> None:
         if getattr(recipe, key) not in allowed:
             raise RunError(f"{name}: {key} must be one of {', '.join(allowed)}, got {getattr(recipe, key)!r}")
     for key in (
-        "batch", "boxes_per_image", "epochs", "lora_rank", "save_every", "slices_per_volume", "channels", "mask_px",
+        "batch", "boxes_per_image", "epochs", "lora_rank", "save_every", "channels", "mask_px",
         "step_epochs", "restart_epochs", "restart_growth",
     ):  # fmt: skip
         if getattr(recipe, key) < 1:
@@ -208,10 +204,6 @@ def _check_ranges(name: str, recipe: Recipe) -> None:
     for key in ("lr", "decoder_lr_share", "step_factor"):
         if getattr(recipe, key) <= 0:
             raise RunError(f"{name}: {key} must be above 0, got {getattr(recipe, key)}")
-    if recipe.region_px != 256 and (recipe.region_px % 56 or not 0 < recipe.region_px < 256):
-        raise RunError(f"{name}: region_px must be 256 or a multiple of 56 below it, got {recipe.region_px}")
-    if recipe.ellipse_steps and (recipe.task != "boxes" or recipe.trainable not in ("all", "decoder")):
-        raise RunError(f"{name}: ellipse_steps need task boxes and trainable all or decoder")
     if unknown := sorted(set(recipe.loss_weights) - set(recipe.loss.split("+"))):
         raise RunError(f"{name}: loss_weights names {', '.join(unknown)}, which {recipe.loss} does not have")
     _check_sam(name, recipe)
@@ -219,9 +211,9 @@ def _check_ranges(name: str, recipe: Recipe) -> None:
 
 def _check_sam(name: str, recipe: Recipe) -> None:
     """What only some networks and tasks can do."""
-    if (recipe.task == "boxes") != (recipe.network == "litemedsam"):
-        raise RunError(f"{name}: task boxes is litemedsam's, maps and sequences are the SAM networks'")
-    if recipe.epoch_samples < (1 if recipe.task == "boxes" else 0):
+    if (recipe.task == "views") != (recipe.network == "litemedsam"):
+        raise RunError(f"{name}: task views is litemedsam's, maps and sequences are the SAM networks'")
+    if recipe.epoch_samples < (1 if recipe.task == "views" else 0):
         raise RunError(f"{name}: epoch_samples must be at least 1, got {recipe.epoch_samples}")
     if recipe.image_size % PATCH_PX or recipe.image_size < PATCH_PX:
         raise RunError(f"{name}: image_size must be a multiple of {PATCH_PX}, got {recipe.image_size}")

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -22,21 +22,21 @@ from train.loop import StepReport, fit
 from train.networks import weights
 from train.networks.build import Network, build_network, load_base, public_state
 from train.networks.checkpoint import read_checkpoint, save_atomically
-from train.networks.lora import save_adapter, state_hash
-from train.networks.parts import choose_trainable, lora_options, start_evenly, trained_beside_adapters
+from train.networks.convolutions import keep_clear_of_cudnn
+from train.networks.litemedsam import LiteMedSAM
+from train.networks.lora import load_adapter, save_adapter, state_hash
+from train.networks.parts import choose_trainable, compile_blocks, lora_options, start_evenly, trained_beside_adapters
 from train.networks.sam import SamOptions
 from train.plan import Plan, make_plan, timed
 from train.recipe import Recipe, load_recipe, to_toml
 from train.records import check_wandb
 from train.state import LAST
 from train.tasks.build import make_task
-from train.tasks.ellipses import EllipseTask, ellipse_recipe
-from train.tasks.task import DataFacts
 from train.threads import keep_to_available_cores
 from train.validate import Validation
 
-RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES, ELLIPSES = (
-    "recipe.toml", "run.json", "best.pth", "adapter", "base.pth", "best_cases.csv", "ellipses",
+RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES = (
+    "recipe.toml", "run.json", "best.pth", "adapter", "base.pth", "best_cases.csv",
 )  # fmt: skip
 PACKAGES = ("torch", "lightning", "peft", "monai", "safetensors", "segment-anything")  # said in RUN, edge's are too
 
@@ -57,6 +57,7 @@ def train(
     out: Path,
     *,
     base: Path | None = None,
+    adapter: Path | None = None,
     validation: Path | None = None,
     resume: bool = False,
     dry_run: bool = False,
@@ -76,9 +77,10 @@ def train(
         data: folders of labelled cases.
         out: folder of the run; made if missing.
         base: checkpoint to start from, a file or a name that `train.networks.weights` knows; None: random weights.
+        adapter: folder of an adapter of `base` to go on from; None: a fresh one.
         validation: folder of labelled cases; None: the recipe's `hold_out` share of `data`.
         resume: go on from `out`'s last checkpoint; a run killed before its first starts again.
-        dry_run: only plan, with one small step timed; nothing is written but the data cache.
+        dry_run: only plan, with one small step timed; nothing is written but prepared data.
         overrides: `key=value` for the recipe.
         devices: how many, or `auto` for all there are; several run as as many processes.
         cache: where prepared data lies; None: below SAMEDGE_HOME.
@@ -89,7 +91,7 @@ def train(
     Raises:
         RunError: the recipe, an override, the output folder or the machine stands in the way.
         CaseError: no usable data.
-        ModelError: the base does not fit.
+        ModelError: base or adapter do not fit.
     """
     settings = load_recipe(recipe, overrides)
     check_wandb(settings)
@@ -102,7 +104,9 @@ def train(
         say("no --base: what does not train stays random; good for a trial, not for a result")
     if not dry_run and not resume and (out / RUN).exists():
         raise RunError(f"{out}: holds a run already; go on with --resume, or give another folder")
-    resume = resume and ((out / LAST).exists() or not (out / RUN).exists())
+    if adapter is not None and not settings.trainable.startswith("lora"):
+        raise RunError(f"--adapter goes on from an adapter, and trainable={settings.trainable} has none")
+    goes_on = resume and ((out / LAST).exists() or not (out / RUN).exists())
     fabric = _fabric(settings, accelerator, devices, nodes)
     advance = advance or lines(say)
     if not fabric.is_global_zero:
@@ -110,28 +114,33 @@ def train(
     with fabric.rank_zero_first():
         task = make_task(settings, data, validation, cache, fold, say, advance)
     settings = replace(settings, epoch_samples=settings.epoch_samples or task.facts.slices)
-    network, base_hash = _network(settings, base, None if dry_run or resume else out / BASE)
+    network, base_hash = _network(settings, base, None if dry_run or goes_on else out / BASE)
+    started = {"base": base_hash, "adapter": None, "data": task.facts.sha256}
+    if adapter is not None:
+        started["adapter"] = load_adapter(network, adapter, lora_options(settings), base_hash)
     plan = make_plan(settings, network, task.facts, fabric.world_size)
     if dry_run:
         return timed(plan, settings, network, task, fabric)
     network.to(fabric.device)
+    if fabric.device.type == "cuda" and isinstance(network, LiteMedSAM):
+        keep_clear_of_cudnn()
     if resume:
-        _check_same(out, base_hash, task.facts)
-    else:
-        if fabric.is_global_zero:
-            _start_folder(out, settings, plan, task.facts, base_hash)
-        if settings.ellipse_steps:
-            _learn_ellipses(fabric, network, settings, out / ELLIPSES, advance)
+        _check_same(out, started)
+        fabric.barrier()  # until every process has read what the first one may write again
+    if fabric.is_global_zero and not goes_on:
+        _start_folder(out, settings, plan, started)
     if settings.compile:
-        network.image_encoder.compile()
+        compile_blocks(network.image_encoder)
 
     def keep(best: Network, validation: Validation | None) -> None:
         _keep(out, best, settings, base_hash)
         if validation is not None:
             write_cases(out / BEST_CASES, validation)
 
-    report = _reporting("training", advance)
-    progress = fit(fabric, network, settings, task, out, keep=keep, resume=resume, report=report)
+    def report(step: StepReport) -> None:
+        advance("training", step.step, step.steps, _note(step))
+
+    progress = fit(fabric, network, settings, task, out, keep=keep, resume=goes_on, report=report)
     result = out / (ADAPTER if settings.trainable.startswith("lora") else BEST)
     return Outcome(plan, progress.step, progress.best if task.validates else None, result)
 
@@ -179,28 +188,14 @@ def _network(recipe: Recipe, base: Path | None, kept: Path | None) -> tuple[Netw
     return network, base_hash
 
 
-def _learn_ellipses(fabric: Fabric, network: Network, recipe: Recipe, out: Path, advance: Advance) -> None:
-    """What a box is, before any image; a killed run begins it again, it takes minutes."""
-    first = ellipse_recipe(recipe)
-    choose_trainable(network, first)
-    if fabric.is_global_zero:
-        out.mkdir(exist_ok=True)
-    fit(fabric, network, first, EllipseTask(first), out, keep=silent, report=_reporting("ellipses", advance))
-    choose_trainable(network, recipe)
-
-
-def _reporting(what: str, advance: Advance) -> Callable[[StepReport], None]:
-    return lambda step: advance(what, step.step, step.steps, _note(step))
-
-
-def _start_folder(out: Path, recipe: Recipe, plan: Plan, facts: DataFacts, base_hash: str) -> None:
+def _start_folder(out: Path, recipe: Recipe, plan: Plan, started: dict[str, str | None]) -> None:
+    """Args: started: what the run starts from -> its hash."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / RECIPE).write_text(to_toml(recipe), encoding="utf-8")
         content: dict[str, Any] = {
             "seed": recipe.seed,
-            "base_sha256": base_hash,
-            "data_sha256": facts.sha256,
+            **{f"{what}_sha256": sha256 for what, sha256 in started.items()},
             "machine": describe_machine(),
             "packages": {name: metadata.version(name) for name in PACKAGES},
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -211,13 +206,13 @@ def _start_folder(out: Path, recipe: Recipe, plan: Plan, facts: DataFacts, base_
         raise RunError(f"{out}: cannot be written ({error.strerror or error})") from None
 
 
-def _check_same(out: Path, base_hash: str, facts: DataFacts) -> None:
+def _check_same(out: Path, started: dict[str, str | None]) -> None:
     try:
         content = json.loads((out / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{out / RUN}: not a run to resume ({error})") from None
-    for what, key, found in (("base", "base_sha256", base_hash), ("data", "data_sha256", facts.sha256)):
-        if content.get(key) != found:
+    for what, sha256 in started.items():
+        if content.get(f"{what}_sha256") != sha256:
             raise RunError(f"{out}: the run began with other {what}; resume with the same, or start in another folder")
 
 

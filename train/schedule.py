@@ -32,7 +32,7 @@ class Schedule:
             share *= SHARES[self._recipe.schedule](self._recipe, step, self._steps, self._epoch_steps)
         self._write(self._peak * share)
 
-    def judge(self, error: float) -> None:
+    def take_error(self, error: float) -> None:
         """Take a validation's error in; only `plateau` listens."""
         if self._recipe.schedule == "plateau":
             self._write(self._peak)

@@ -26,6 +26,9 @@ def train(
     base: Annotated[
         Path | None, typer.Option(help="Checkpoint to start from, or `litemedsam`; random weights if not given.")
     ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of an adapter of BASE to go on from; a fresh one if not given.")
+    ] = None,
     val: Annotated[
         Path | None, typer.Option(help="Labelled cases to validate on; a share of the data if not given.")
     ] = None,
@@ -58,6 +61,7 @@ def train(
         raise typer.BadParameter("--data DIR and --out DIR are needed")
     settings: dict[str, Any] = {
         "base": base,
+        "adapter": adapter,
         "validation": val,
         "resume": resume,
         "overrides": overrides or [],
@@ -66,9 +70,9 @@ def train(
         "nodes": nodes,
     }
     if folds:
-        if dry_run or out is None or val is not None:
-            raise typer.BadParameter("--folds needs --out and goes with neither --val nor --dry-run")
-        del settings["validation"]
+        if dry_run or out is None or val is not None or adapter is not None:
+            raise typer.BadParameter("--folds needs --out and goes with neither --val, --adapter nor --dry-run")
+        del settings["validation"], settings["adapter"]
         with on_stderr() as (say, advance):
             report = cross_validate(recipe, data, out, folds=folds, say=say, advance=advance, **settings)
         print_rows(table(report))
@@ -99,5 +103,5 @@ def _print_plan(plan: "Plan") -> None:
     hours = estimate.step_s * plan.steps / 3600
     print(
         f"estimate     {estimate.step_s:.2f} s a step on this {where}, {hours:.1f} h, {estimate.memory_mib:.0f} MiB; "
-        f"scaled from a step of {estimate.images} images"
+        f"scaled from {estimate.samples} samples"
     )

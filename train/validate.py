@@ -1,7 +1,7 @@
 """Validation by the runtime itself: the network that trains as an engine of `edge.pipeline`, scored by `edge.score`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from edge.errors import CaseError
 from edge.model_folder import ModelDescription
 from edge.pipeline import segment
 from edge.score import mean_dice, mean_without_nan
+from edge.view import ViewLadder
 from train.data.cases import distinct_names, read_labelled, truth_of
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
@@ -50,11 +51,12 @@ class TorchEngine:
 
     backend = f"torch {torch.__version__}"
     precision = "f32"
-    takes_regions = True
 
-    def __init__(self, network: LiteMedSAM, *, crops: bool = False) -> None:
+    def __init__(self, network: LiteMedSAM, ladder: ViewLadder | None = None) -> None:
+        """Args: ladder: of the views that the network is given; None: whole frames."""
         grid = FRAME_PX // STRIDE
-        self.description = ModelDescription("training", FRAME_PX, (EMBEDDING_WIDTH, grid, grid), {}, {}, crops=crops)
+        views = None if ladder is None else asdict(ladder)
+        self.description = ModelDescription("training", FRAME_PX, (EMBEDDING_WIDTH, grid, grid), {}, {}, views=views)
         self.threads = torch.get_num_threads()
         self._network = network
         self._device = next(network.parameters()).device
@@ -65,14 +67,8 @@ class TorchEngine:
 
     @torch.inference_mode()
     def decode(self, embedding: Array, boxes: Array, within: Array | None = None) -> Array:
-        images = torch.from_numpy(embedding).to(self._device)
-        prompts = torch.from_numpy(boxes).to(self._device)
-        image_of_box = (
-            torch.arange(len(boxes), device=self._device)
-            if len(images) > 1
-            else prompts.new_zeros(len(boxes), dtype=torch.long)
-        )
-        return self._network.decode(images, prompts, image_of_box)[0].cpu().numpy()
+        embeddings, prompts = (torch.from_numpy(array).to(self._device) for array in (embedding, boxes))
+        return self._network.decode_views(embeddings.expand(len(boxes), -1, -1, -1), prompts).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -106,11 +102,11 @@ def read_validation(sources: Sequence[Path], count: int, slices: int) -> Validat
     return ValidationCases(dict(chosen), left_out)
 
 
-def validate(network: LiteMedSAM, cases: Mapping[str, Case], *, crops: bool = False) -> Validation:
-    """The mean DSC of a network, in evaluation mode, over cases with a truth; in crops if it is trained on them."""
+def validate(network: LiteMedSAM, cases: Mapping[str, Case], ladder: ViewLadder | None = None) -> Validation:
+    """The mean DSC of a network, in evaluation mode, over cases with a truth; in views if it is trained on them."""
     training = network.training
     network.eval()
-    engine = TorchEngine(network, crops=crops)
+    engine = TorchEngine(network, ladder)
     rows = []
     for name, case in cases.items():
         dsc = mean_dice(truth_of(case), segment(case, engine).labels)

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge.choices import BACKENDS, BOX_MARGIN_PX, METHODS, PRECISIONS
 from edge.commands.group import fail
 from edge.commands.notes import Notes
 from edge.commands.options import (
     BackendOption,
-    EncodeOption,
+    MarginOption,
+    MethodOption,
     ModalityOption,
     ModelOption,
-    ModeOption,
     PrecisionOption,
     QuietOption,
     RecursiveOption,
     ThreadsOption,
-    VolumeOption,
     load_segmenter,
     warn_of_nested,
 )
@@ -37,13 +37,12 @@ def bench(
     backend: BackendOption = "openvino",
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
-    mode: ModeOption = "fast",
-    volume: VolumeOption = "auto",
-    encode: EncodeOption = "auto",
+    method: MethodOption = "auto",
+    box_margin: MarginOption = BOX_MARGIN_PX,
     compare: Annotated[
         str | None,
         typer.Option(
-            help="In turn, such as openvino:f32,openvino:bf16:official,openvino:slices; official-cost: see below."
+            help="In turn, such as openvino:f32,openvino:bf16:baseline,onnxruntime; official-cost: see below."
         ),
     ] = None,
     checkpoint: Annotated[
@@ -70,9 +69,7 @@ def bench(
     from edge.progress import track
     from edge.report import describe_engine, write_json
 
-    base = Configuration(
-        model or DEFAULT_MODEL, backend, precision, threads, mode, volume, encode, checkpoint=checkpoint
-    )
+    base = Configuration(model or DEFAULT_MODEL, backend, precision, threads, method, box_margin, checkpoint=checkpoint)
     configurations = _compared(base, compare)
     file = None if json_file == Path("-") else json_file
     if resume and file is None:
@@ -114,26 +111,22 @@ def _segmenters(configurations: Sequence["Configuration"], process: bool) -> "di
             raise RunError(f"{one.baseline} is another program and runs in processes of its own: add --process")
 
     def load(one: "Configuration") -> "Segmenter":
-        chosen = {"mode": one.mode, "volume": one.volume, "encode": one.encode}
+        chosen = {"method": one.method, "box_margin_px": one.box_margin}
         return load_segmenter(one.model, one.backend, one.precision, one.threads, **chosen)
 
     return {one: None if one.baseline else load(one) for one in configurations}
 
 
 def _compared(base: "Configuration", compare: str | None) -> "list[Configuration]":
-    """The base configuration, or each of `compare`'s, such as `openvino:bf16,openvino:f32:official:fixed`."""
+    """The base configuration, or each of `compare`'s, such as `openvino:bf16,openvino:f32:baseline`."""
     from edge.bench import baselines
-    from edge.pipeline import ENCODED, MODES, VOLUME_POLICIES
-    from edge.runtime import BACKENDS, PRECISIONS
 
     if compare is None:
         return [base]
     known: dict[str, Sequence[str]] = {
         "backend": BACKENDS,
         "precision": PRECISIONS,
-        "mode": MODES,
-        "volume": VOLUME_POLICIES[1:],  # auto is a precision here
-        "encode": ENCODED[1:],
+        "method": list(METHODS)[1:],  # auto is a precision here
         "baseline": list(baselines()),
     }
     configurations = []

@@ -13,6 +13,10 @@ from edge.commands.options import ModalityOption, RecursiveOption, warn_of_neste
 def evaluate(
     segs: Annotated[Path, typer.Argument(help="Folder of predictions (.npz, key 'segs').")],
     truths: Annotated[Path, typer.Argument(help="Folder of truths (.npz, key 'gts'), same names, or one file.")],
+    report: Annotated[
+        Path | None,
+        typer.Option(help="What samedge predict --report wrote of these predictions, to be told in --json."),
+    ] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per case here.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores here ('-': stdout).")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; all usable cores if not given.")] = None,
@@ -26,9 +30,11 @@ def evaluate(
     from edge.cores import available_cores
     from edge.evaluate import evaluate as run
     from edge.evaluate import to_json, write_csv
+    from edge.machine import describe_machine
     from edge.notes import Note
-    from edge.report import print_rows, write_json
+    from edge.report import now, print_rows, read_run, write_json
 
+    prediction = read_run(report) if report else None  # what is wrong with it is better said before minutes of scoring
     if not recursive:
         warn_of_nested(truths, (".npz",))
     evaluation = run(
@@ -48,5 +54,6 @@ def evaluate(
     if csv_file is not None:
         write_csv(evaluation, csv_file)
     if json_file is not None:
-        write_json(json_file, to_json(evaluation))
+        made = {"created": now(), "machine": describe_machine(), "prediction": prediction}
+        write_json(json_file, {**made, **to_json(evaluation)})
     fail([case.error for case in evaluation.cases if case.error])

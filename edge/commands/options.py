@@ -1,40 +1,47 @@
 """Options that several commands share, and the segmenter they ask for."""
 
 import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from edge.choices import BACKENDS, METHODS, PRECISIONS
+
 if TYPE_CHECKING:
     from edge.segmenter import Segmenter
 
+
+def _one_of(words: Collection[str]) -> Callable[[str], str]:
+    """A parser of these words and no other. Not `click.Choice`: Typer may use another click than the one installed."""
+
+    def parse(word: str) -> str:
+        if word not in words:
+            raise typer.BadParameter(f"{word!r} is not one of {', '.join(words)}")
+        return word
+
+    return parse
+
+
 ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder; the one that ships if not given.")]
-BackendOption = Annotated[Literal["openvino", "onnxruntime"], typer.Option(help="The engine.")]
+BackendOption = Annotated[str, typer.Option(parser=_one_of(BACKENDS), metavar="|".join(BACKENDS), help="The engine.")]
 PrecisionOption = Annotated[
-    Literal["f32", "bf16", "int8", "auto"], typer.Option(help="auto: the fastest that model and CPU have.")
+    str,
+    typer.Option(
+        parser=_one_of(PRECISIONS), metavar="|".join(PRECISIONS), help="auto: the fastest that model and CPU have."
+    ),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; all usable cores if not given.")]
-ModeOption = Annotated[
-    Literal["fast", "official"],
-    typer.Option(help="fast, or official: the masks of the public baseline, quirks included."),
-]
-VolumeOption = Annotated[
-    Literal["auto", "follow", "propagate", "fixed"],
+MethodOption = Annotated[
+    str,
     typer.Option(
-        help="What prompts a 3D box's slices: follow, the box moving with the image and narrowing to its ends; "
-        "propagate, the mask of the slice before; fixed, the box as it is; auto, follow (fast) or propagate (official)."
+        parser=_one_of(METHODS),
+        metavar="|".join(METHODS),
+        help="; ".join(f"{name}: {what}" for name, what in METHODS.items()),
     ),
 ]
-EncodeOption = Annotated[
-    Literal["auto", "crops", "regions", "slices"],
-    typer.Option(
-        help="What is encoded: crops, a square around each box, for models trained on them; regions, in 3D what a "
-        "slice's boxes can reach; slices, all of it; auto, the first of these that model, engine and mode allow."
-    ),
-]
-LooseOption = Annotated[float, typer.Option(min=0, help="Pixels a box is expected to be loose on each side; 0: tight.")]
-BlockOption = Annotated[int, typer.Option(min=1, help="Boxes decoded at once; fewer need less memory.")]
+MarginOption = Annotated[float, typer.Option(min=0, help="Pixels between a box's sides and its object; 0: tight.")]
 BoxFormatOption = Annotated[
     Literal["xyxy", "xywh"] | None,
     typer.Option(

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge.choices import BOX_MARGIN_PX
 from edge.commands.group import fail
 from edge.commands.notes import Notes
 from edge.commands.options import (
     BackendOption,
-    BlockOption,
     BoxFormatOption,
-    EncodeOption,
-    LooseOption,
+    MarginOption,
+    MethodOption,
     ModelOption,
-    ModeOption,
     PrecisionOption,
     QuietOption,
     RecursiveOption,
     ThreadsOption,
-    VolumeOption,
     load_segmenter,
     warn_of_nested,
 )
@@ -38,11 +36,8 @@ def predict(
     backend: BackendOption = "openvino",
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
-    mode: ModeOption = "fast",
-    volume: VolumeOption = "auto",
-    encode: EncodeOption = "auto",
-    loose_px: LooseOption = 2.5,
-    block: BlockOption = 8,
+    method: MethodOption = "auto",
+    box_margin: MarginOption = BOX_MARGIN_PX,
     box_format: BoxFormatOption = None,
     recursive: RecursiveOption = False,
     overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
@@ -66,8 +61,7 @@ def predict(
     loaded: list[Segmenter] = []
 
     def load() -> "Segmenter":
-        chosen = {"mode": mode, "volume": volume, "encode": encode, "loose_px": loose_px, "block": block}
-        loaded.append(load_segmenter(model, backend, precision, threads, **chosen))
+        loaded.append(load_segmenter(model, backend, precision, threads, method=method, box_margin_px=box_margin))
         return loaded[0]
 
     predictions, notes = [], Notes(quiet=quiet)

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def check_report(image: str, trials: list[Trial], limits: Limits, rounds: tuple[
     """Everything measured, on what, and the verdict."""
     cases = {trial.case for trial in trials}
     return {
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "image": image,
         "verdict": verdict(trials),
         "fix": [{**asdict(finding), "line": finding.line(cases)} for finding in findings(trials)],

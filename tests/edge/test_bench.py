@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import Samedge
 
-from edge.bench import Configuration, Measurement, measure_here, summarize, with_ratios
+from edge.bench import Configuration, Measurement, _command, measure_here, summarize, with_ratios
 from edge.segmenter import Segmenter
 
 STAGES = ["read", "preprocess", "encode", "decode", "restore+merge", "save"]
@@ -98,6 +98,31 @@ def test_a_process_of_its_own_costs_its_start_up_too(
     assert (good["slices"], good["dsc"], good["error"]) == (1, 1, None)
     assert bad["error"].startswith("2DBox_CT_2: not a readable")
     assert [row["cases"] for row in report["summary"]] == [1, 1]
+
+
+def test_methods_are_compared_in_one_process_and_in_their_own(
+    samedge: Samedge, cases: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """By either engine the truth, which is the box; the margin given is in every title."""
+    options = ["--model", tiny_model, "--threads", 1, "--box-margin", 0, "--json", tmp_path / "bench.json"]
+    titles = ["openvino auto margin 0", "openvino auto baseline margin 0", "onnxruntime auto propagated margin 0"]
+    compare = "openvino,baseline,onnxruntime:propagated"
+    for process in ([], ["--process"]):
+        run = samedge("bench", cases / "2DBox_CT_1.npz", *options, *process, "--compare", compare)
+        assert (run.returncode, run.stderr) == (0, "")
+        report = json.loads((tmp_path / "bench.json").read_text())
+        assert [case["configuration"] for case in report["cases"]] == titles
+        assert [case["dsc"] for case in report["cases"]] == [1, 1, 1]
+
+
+def test_a_process_of_its_own_is_given_every_option(tmp_path: Path) -> None:
+    """What changes masks or time, as `samedge predict` calls it."""
+    chosen = {"backend": "onnxruntime", "precision": "f32", "threads": 3, "method": "baseline", "box_margin": 1.5}
+    configuration = Configuration(tmp_path / "model", **chosen)
+    command = _command(tmp_path / "case.npz", tmp_path / "out", tmp_path / "report.json", configuration)
+    given = dict(part[2:].split("=", 1) for part in command if part.startswith("--") and "=" in part)
+    assert given.pop("model") == str(tmp_path / "model") and given.pop("report") == str(tmp_path / "report.json")
+    assert given == {key.replace("_", "-"): str(value) for key, value in chosen.items()}
 
 
 def test_a_case_that_cannot_be_read_is_a_measurement_with_an_error(tmp_path: Path, tiny_model: Path) -> None:

@@ -46,7 +46,7 @@ def test_records_in_a_file_are_rows_in_their_order(tmp_path: Path, boxes: npt.ND
 
 def test_dicts_are_taken_from_python(tiny_model: Path) -> None:
     """A list of them, or what np.load with pickles allowed gives: as the rows."""
-    segmenter = Segmenter(tiny_model, options=Options(volume="fixed"))
+    segmenter = Segmenter(tiny_model, options=Options(method="fixed"))
     expected = segmenter.segment_arrays(VOLUME, np.array(ROWS))
     assert expected.max() == 2
     for boxes in (RECORDS, np.array(RECORDS, object)):

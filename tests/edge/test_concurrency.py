@@ -21,14 +21,14 @@ CALLERS, ROUNDS = 3, 4
 
 
 def picture(angle: float) -> Case:
-    """Two bright ellipses on grey, turned by an angle; boxes around them."""
+    """A large and a small bright ellipse on grey, turned by an angle; boxes around them."""
     y, x = np.mgrid[:160, :200]
     image = np.full((160, 200), 60, np.uint8)
     boxes = []
-    for row, column in ((50, 60), (110, 140)):
+    for row, column, size in ((50, 60, 1.0), (110, 140, 0.4)):
         u = (x - column) * np.cos(angle) + (y - row) * np.sin(angle)
         v = (y - row) * np.cos(angle) - (x - column) * np.sin(angle)
-        inside = (u / 40) ** 2 + (v / 12) ** 2 <= 1
+        inside = (u / 40) ** 2 + (v / 12) ** 2 <= size**2
         image[inside] = 180
         rows, columns = np.nonzero(inside)
         boxes.append([columns.min(), rows.min(), columns.max(), rows.max()])
@@ -65,17 +65,17 @@ def test_threads_that_share_a_segmenter_each_get_the_mask_made_alone(
 
 
 def test_a_graph_that_several_threads_need_first_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Regions of 112 px, of which nothing is loaded yet, asked for by four threads at the same time."""
+    """Views of 112 px, of which nothing is loaded yet, asked for by four threads at the same time."""
     engine = load_engine(threads=2)
     loaded = []
     compile_graph = engine._compile
     monkeypatch.setattr(engine, "_compile", lambda path, **given: loaded.append(path) or compile_graph(path, **given))
-    region = np.random.default_rng(0).random((1, 3, 112, 112), dtype=np.float32)
+    views = np.random.default_rng(0).random((1, 3, 112, 112), dtype=np.float32)
     start = threading.Barrier(4)
 
     def work(_caller: int) -> np.ndarray:
         start.wait()
-        return engine.encode(region)
+        return engine.encode(views)
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(work, range(4)))
@@ -188,7 +188,7 @@ def test_a_process_forked_before_an_engine_is_loaded_loads_its_own(tiny_model: P
 
 
 def segment_in_a_process_of_its_own(model: Path) -> np.ndarray:
-    return Segmenter(model, threads=1, options=Options(loose_px=0)).segment(CASES[0]).labels
+    return Segmenter(model, threads=1, options=Options(box_margin_px=0)).segment(CASES[0]).labels
 
 
 def test_a_spawned_process_makes_its_own(tiny_model: Path) -> None:

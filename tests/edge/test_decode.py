@@ -142,7 +142,7 @@ def test_blocks_bound_a_call_and_change_nothing(block: int) -> None:
 
 
 def test_next_prompt_is_asked_for_the_right_row() -> None:
-    """The official rule depends on the box's label."""
+    """The baseline's rule depends on the box's label."""
     rows = []
     ranges, order = ranges_of((0, 2), (0, 2)), [1, 2, 0]
 

@@ -1,6 +1,6 @@
 """What of a box is decoded: all of it, whatever prompts for it and whichever boxes are decoded with it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 
 import cv2
@@ -8,39 +8,44 @@ import numpy as np
 import pytest
 
 from edge.case import Case, make_case
-from edge.crop import crop_around
 from edge.graph import Graph, decode_boxes
 from edge.model_folder import ModelDescription
 from edge.pipeline import Options, segment
 from edge.runtime import BACKENDS, Engine, load_engine
+from edge.view import ViewLadder, expected_extents
 from edge.windows import OUTSIDE
 
-MARGINS_PX = (0, 2.5, 10, 1000)  # `loose_px`: from the box itself to the smallest prompt there is
+MARGINS_PX = (0, 2.5, 10, 1000)  # from the box itself to the smallest prompt there is
 BLOCKS = (1, 2, 3, 8)
+LADDER = ViewLadder((56, 112, 224), box_share=0.75, least_scale=1)
 
 
 class CellEngine:
     """A network whose logits are the image's brightness, whatever the prompt, in the cells that it is asked for."""
 
-    description = ModelDescription("cells", 256, (16, 64, 64), {}, {}, crops=True)
-    takes_regions = False
-
-    def __init__(self, *, whole: bool = False) -> None:
+    def __init__(self, ladder: ViewLadder | None = LADDER, *, stride: int = 4, whole: bool = False) -> None:
         self.whole = whole  # decode all cells, asked for or not
+        self.stride = stride
         self.graph = Graph(["embedding", "boxes", "cells"], self._upscale, in_turn=True)
+        self.encoded: list[tuple[int, int]] = []  # how many of which size
+        views = asdict(ladder) if ladder else None
+        self.description = ModelDescription(
+            "cells", 256, (stride**2, 256 // stride, 256 // stride), {}, {}, views=views
+        )
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         count, _, size, _ = images.shape
-        cells = images[:, 0].reshape(count, size // 4, 4, size // 4, 4)
-        return cells.transpose(0, 2, 4, 1, 3).reshape(count, 16, size // 4, size // 4)
+        self.encoded.append((count, size))
+        grid = size // self.stride
+        cells = images[:, 0].reshape(count, grid, self.stride, grid, self.stride)
+        return cells.transpose(0, 2, 4, 1, 3).reshape(count, self.stride**2, grid, grid)
 
     def decode(self, embedding: np.ndarray, boxes: np.ndarray, within: np.ndarray | None = None) -> np.ndarray:
-        return decode_boxes(self.graph, embedding, boxes, None if self.whole else within)
+        return decode_boxes(self.graph, embedding, boxes, None if self.whole else within, self.description.stride)
 
-    @staticmethod
-    def _upscale(inputs: dict[str, np.ndarray]) -> np.ndarray:
+    def _upscale(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         embedding = np.broadcast_to(inputs["embedding"], (len(inputs["boxes"]), *inputs["embedding"].shape[1:]))
-        rows = embedding.reshape(len(embedding), 16, -1).transpose(0, 2, 1).reshape(-1, 4, 4)
+        rows = embedding.reshape(*embedding.shape[:2], -1).transpose(0, 2, 1).reshape(-1, self.stride, self.stride)
         return rows[inputs["cells"]] - np.float32(0.4)
 
 
@@ -60,7 +65,7 @@ def boxes_of(count: int, size: int, seed: int) -> np.ndarray:
 
 @cache
 def cases() -> tuple[Case, ...]:
-    """A picture and a volume, with boxes so different that they need crops of very different scale."""
+    """A picture and a volume, with boxes so different that they need views of every size."""
     picture = spots((1, 300, 300), 1)[0]
     volume = spots((5, 300, 300), 2)
     flat = boxes_of(7, 300, 4)
@@ -71,54 +76,68 @@ def cases() -> tuple[Case, ...]:
     )
 
 
-@pytest.mark.parametrize("encode", ["crops", "slices"])
+@pytest.mark.parametrize("stride", [4, 8])
+@pytest.mark.parametrize("ladder", [LADDER, None], ids=["views", "slices"])
 @pytest.mark.parametrize("at", [0, 1], ids=["picture", "volume"])
-def test_labels_depend_on_neither_the_margin_nor_the_block(at: int, encode: str) -> None:
-    """As with a decoder that decodes everything, box by box."""
-    case = cases()[at]
-    expected = segment(case, CellEngine(whole=True), Options(block=1, encode=encode)).labels
+def test_labels_depend_on_neither_the_margin_nor_the_block(at: int, ladder: ViewLadder | None, stride: int) -> None:
+    """As with a decoder that decodes everything, box by box; views of every size are mixed."""
+    case, everything = cases()[at], CellEngine(ladder, stride=stride, whole=True)
+    expected = segment(case, everything, Options(block=1)).labels
     assert len(np.unique(expected)) > 4
-    for loose_px in MARGINS_PX:
+    assert {size for _, size in everything.encoded} == (set(ladder.sizes) if ladder else {256})
+    assert {count for count, _ in everything.encoded} == {1}
+    for margin_px in MARGINS_PX:
         for block in BLOCKS:
-            options = Options(block=block, loose_px=loose_px, encode=encode)
-            assert np.array_equal(segment(case, CellEngine(), options).labels, expected), (loose_px, block)
+            engine = CellEngine(ladder, stride=stride)
+            labels = segment(case, engine, Options(block=block, box_margin_px=margin_px)).labels
+            assert np.array_equal(labels, expected), (margin_px, block)
+    assert ladder is None or max(count for count, _ in engine.encoded) > 1
 
 
-def test_a_box_is_decoded_to_its_last_pixel() -> None:
-    """All bright: all of a box of 100 px is its mask, though the prompt ends 10 px within it."""
-    case = make_case("2DBox_US_bright", np.full((128, 128), 255, np.uint8), np.array([[10, 10, 109, 109]]))
-    image = case.image.copy()
+@pytest.mark.parametrize("longer_side", [40, 80, 160])
+def test_a_box_is_decoded_to_its_last_pixel(longer_side: int) -> None:
+    """All bright: all of a box is its mask, in views of every size, though the prompt ends up to 10 px within it."""
+    image = np.full((192, 192), 255, np.uint8)
     image[0, 0] = 0  # normalised from 0 to 255
-    case = make_case("2DBox_US_bright", image, case.boxes)
-    labels = segment(case, CellEngine(), Options(loose_px=10)).labels
-    assert labels[10:110, 10:110].all() and labels.sum() == 100 * 100
+    last = 10 + longer_side - 1
+    case = make_case("2DBox_US_bright", image, np.array([[10, 10, last, last]]))
+    labels = segment(case, CellEngine(), Options(box_margin_px=10)).labels
+    assert labels[10 : last + 1, 10 : last + 1].all() and labels.sum() == longer_side**2
 
 
 class _Watched:
-    """An engine that remembers its logits, and decodes everything where it is told to."""
+    """An engine that remembers its logits by size and prompt, and decodes everything where it is told to."""
 
     def __init__(self, engine: Engine, *, whole: bool = False) -> None:
         self.engine, self.whole = engine, whole
-        self.logits: list[np.ndarray] = []
+        self.logits: dict[tuple[float, ...], np.ndarray] = {}
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.engine, name)
 
     def decode(self, embedding: np.ndarray, boxes: np.ndarray, within: np.ndarray) -> np.ndarray:
-        self.logits += list(self.engine.decode(embedding, boxes, None if self.whole else within))
-        return np.stack(self.logits[-len(boxes) :])
+        logits = self.engine.decode(embedding, boxes, None if self.whole else within)
+        self.logits |= {(logits.shape[-1], *box): one for box, one in zip(boxes.tolist(), logits, strict=True)}
+        return logits
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_model_that_ships_answers_as_if_it_decoded_everything(backend: str) -> None:
     """In f32, prompted far within the boxes, all at once and one by one: no pixel of a box is left out."""
     case, engine = cases()[0], load_engine(backend=backend)
+    ladder = engine.description.ladder
+    assert ladder is not None
     case = replace(case, boxes=case.boxes[:5])
-    expected = segment(case, _Watched(engine, whole=True), Options(loose_px=10, block=5)).labels
+    expected = segment(case, _Watched(engine, whole=True), Options(box_margin_px=10, block=5)).labels
     assert expected.any()
     for block in (1, 2, 5):
         watched = _Watched(engine)
-        assert np.array_equal(segment(case, watched, Options(loose_px=10, block=block)).labels, expected), block
-        for box, logits in zip(case.boxes, watched.logits, strict=True):
-            left, top, right, bottom = crop_around(box).boxes_to_model(box[None])[0].round().astype(int)
+        labels = segment(case, watched, Options(box_margin_px=10, block=block)).labels
+        assert np.array_equal(labels, expected), block
+        assert len(watched.logits) == len(case.boxes)
+        for box in case.boxes:
+            view = ladder.view_around(box)
+            prompt = view.boxes_to_view(expected_extents(box[None], 10))[0].tolist()
+            logits = watched.logits[(view.size, *prompt)]
+            left, top, right, bottom = view.boxes_to_view(box[None])[0].round().astype(int)
             assert (logits[top : bottom + 1, left : right + 1] != OUTSIDE).all()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from edge.cli import app
 from edge.errors import CaseError, RunError
 from edge.evaluate import evaluate, summarize, to_json, write_csv
 from edge.report import write_json
@@ -138,3 +140,26 @@ def test_no_truth_at_all_is_an_error(tmp_path: Path) -> None:
     """An empty result must not look like a scored one."""
     with pytest.raises(CaseError, match=r"no \.npz case"):
         evaluate(tmp_path, tmp_path)
+
+
+def test_the_json_names_what_the_predictions_were_made_with(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Scores travel with the machine and, given the run's report, with the model; another file is refused at once."""
+    engine = {"model": {"name": "toy", "sha256": "0" * 64}, "precision": "f32"}
+    run = {
+        "created": "",
+        "machine": {"cpu": "a CPU"},
+        "engine": engine,
+        "options": {},
+        "cases": [{"name": "2DBox_CT_1"}],
+    }
+    report, scores = tmp_path / "report.json", tmp_path / "scores.json"
+    report.write_text(json.dumps(run))
+    call = ["evaluate", *map(str, folders), f"--json={scores}", f"--report={report}", "--workers=1"]
+    CliRunner().invoke(app, call)
+    written = json.loads(scores.read_text())
+    assert written["prediction"] == {key: run[key] for key in ("created", "machine", "engine", "options")}
+    assert written["machine"]["packages"]["numpy"] == np.__version__
+    for wrong in ({**run, "engine": None}, {"mean": {}}, []):
+        report.write_text(json.dumps(wrong))
+        refused = CliRunner().invoke(app, call)
+        assert refused.exit_code == 1 and str(report) in refused.output

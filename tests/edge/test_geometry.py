@@ -61,17 +61,17 @@ def test_no_boxes_are_no_boxes() -> None:
 def test_sampling_positions_are_pixel_centres() -> None:
     """Twice as large: centres of the original lie at -0.25, 0.25, 0.75, ... on the grid, the first at its border."""
     frame = Frame(512, 512)
-    assert frame.rows_to_model(np.arange(4)).tolist() == [0, 0.25, 0.75, 1.25]
-    assert frame.columns_to_model(np.array([511])).tolist() == [255.25]
+    assert frame.rows_to_view(np.arange(4)).tolist() == [0, 0.25, 0.75, 1.25]
+    assert frame.columns_to_view(np.array([511])).tolist() == [255.25]
     smaller = Frame(64, 128)  # enlarged on the way in: 2 grid px per original px
-    assert smaller.rows_to_model(np.arange(3)).tolist() == [0.5, 2.5, 4.5]
+    assert smaller.rows_to_view(np.arange(3)).tolist() == [0.5, 2.5, 4.5]
 
 
 def test_rows_and_columns_use_their_own_ratio() -> None:
     """300 rows lie on 183, 420 columns on 256: two ratios that differ by rounding."""
     frame = Frame(300, 420)
-    assert frame.rows_to_model(np.array([100]))[0] == pytest.approx(100.5 * 183 / 300 - 0.5, abs=1e-4)
-    assert frame.columns_to_model(np.array([100]))[0] == pytest.approx(100.5 * 256 / 420 - 0.5, abs=1e-4)
+    assert frame.rows_to_view(np.array([100]))[0] == pytest.approx(100.5 * 183 / 300 - 0.5, abs=1e-4)
+    assert frame.columns_to_view(np.array([100]))[0] == pytest.approx(100.5 * 256 / 420 - 0.5, abs=1e-4)
 
 
 def test_mask_extent_is_inclusive_and_none_when_empty() -> None:

@@ -71,11 +71,11 @@ def test_what_is_left_is_shared_between_boxes_and_embeddings() -> None:
     """
     image = np.zeros((64, 1024, 1024), np.uint8)
     case = make_case("3DBox_CT_a", image, np.array([[0, 0, 0, 3, 3, 3]]))
-    fitted = MemoryGuard(1000, 200).fit(Options(block=8, embedding_budget_mib=512, encode="slices"), case)
+    given = Options(method="tracked", box_margin_px=1, block=8, embedding_budget_mib=512)
+    fitted = MemoryGuard(1000, 200).fit(given, case)
     assert fitted.block == 3
     assert 170 <= fitted.embedding_budget_mib <= 172
-    with_regions = MemoryGuard(1100, 200).fit(Options(block=8, embedding_budget_mib=512), case)
-    assert with_regions == replace(fitted, encode="auto")  # 0.9 of 100 MiB more, 90 of graphs for regions
+    assert fitted == replace(given, block=3, embedding_budget_mib=fitted.embedding_budget_mib)
 
 
 def test_where_nothing_is_left_it_goes_on_with_the_least() -> None:

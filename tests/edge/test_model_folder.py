@@ -18,6 +18,9 @@ from edge.model_folder import (
     read_description,
     write_description,
 )
+from edge.view import ViewLadder
+
+VIEWS = {"sizes": [56, 112, 224], "box_share": 0.75, "least_scale": 1}
 
 
 @pytest.fixture
@@ -44,7 +47,9 @@ def refusal(folder: Path, backend: str = "openvino") -> str:
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     """Every field comes back, but for tuples that JSON knows as lists."""
-    description = ModelDescription("one", 256, (1, 2, 3), {"openvino": {}}, {"a": "b"}, licence="MIT", weights="f16")
+    description = ModelDescription(
+        "one", 256, (1, 64, 64), {"openvino": {}}, {"a": "b"}, views=VIEWS, licence="MIT", weights="f16"
+    )
     write_description(tmp_path, description)
     found = read_description(tmp_path)
     assert {**found.__dict__, "embedding_shape": tuple(found.embedding_shape)} == description.__dict__
@@ -118,12 +123,12 @@ def test_a_backend_the_model_does_not_have_is_told_with_those_it_has(folder: Pat
     assert "no onnxruntime graphs" in refusal(folder, "onnxruntime")
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [0, 1, 3, None, "2"])
 def test_another_format_version_is_refused(folder: Path, version: object) -> None:
     """Neither older nor newer is guessed at."""
     edit(folder, lambda content: content.update(format=version))
     message = refusal(folder)
-    assert f"format {version}, this version reads format 1" in message
+    assert f"format {version}, this version reads format 2; export the model again" in message
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1, 2]", "\x00\xff", '"text"', "null"])
@@ -165,10 +170,67 @@ def test_a_key_that_is_missing_unknown_or_of_another_kind_is_named(
     assert said in refusal(folder)
 
 
-def test_crops_of_another_normalisation_are_refused(folder: Path) -> None:
-    """`edge.crop` stretches by minimum and maximum alone."""
-    edit(folder, lambda content: content.update(crops=True, normalisation="sam"))
-    assert "crops are min-max stretched, not sam; export without --crops" in refusal(folder)
+def test_the_ladder_of_views_and_the_stride_are_read(folder: Path) -> None:
+    """256 px on 64 cells: 4 px each; a model without views has no ladder."""
+    assert read_description(folder).ladder is None
+    edit(folder, lambda content: content.update(views=VIEWS))
+    description = read_description(folder)
+    assert description.ladder == ViewLadder((56, 112, 224), box_share=0.75, least_scale=1)
+    assert description.stride == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sizes": [112, 56]}, "sizes (112, 56) must ascend"),
+        ({"sizes": [56, 56]}, "sizes (56, 56) must ascend"),
+        ({"sizes": [54, 112]}, "sizes (54, 112) must ascend and be multiples of 4"),
+        ({"sizes": [-56, 56]}, "sizes (-56, 56) must ascend and be multiples of 4"),
+        ({"sizes": [0, 56]}, "sizes (0, 56)"),
+        ({"sizes": [56.5]}, "sizes (56.5,)"),
+        ({"sizes": [56.0]}, "sizes (56.0,)"),
+        ({"sizes": []}, "sizes () must be at least one"),
+        ({"sizes": [56, 512]}, "sizes (56, 512) must be at least one, and at most 256"),
+        ({"sizes": 56}, "views"),
+        ({"sizes": ["56"]}, "views"),
+        ({"box_share": 0}, "box_share 0"),
+        ({"box_share": 1.01}, "box_share 1.01"),
+        ({"box_share": float("nan")}, "box_share nan"),
+        ({"box_share": "much"}, "views"),
+        ({"least_scale": 0}, "least_scale 0"),
+        ({"least_scale": -1}, "least_scale -1"),
+        ({"least_scale": float("nan")}, "least_scale nan"),
+        ({"least_scale": float("inf")}, "least_scale inf"),
+        ({"least_scale": None}, "views"),
+        ({"surprise": 1}, "surprise"),
+    ],
+    ids=str,
+)
+def test_views_that_cannot_be_are_refused(folder: Path, change: dict[str, Any], said: str) -> None:
+    """Sizes that the graphs cannot take, boxes larger than their view, a scale that is none."""
+    edit(folder, lambda content: content.update(views={**VIEWS, **change}))
+    message = refusal(folder)
+    assert "views cannot be used" in message and said in message and "export the model again" in message
+
+
+@pytest.mark.parametrize("views", [{}, {"sizes": [56]}, {"box_share": 0.7, "least_scale": 1}, [56, 112], True, "all"])
+def test_views_that_are_no_ladder_are_refused(folder: Path, views: object) -> None:
+    """A key that is missing, or JSON of another kind."""
+    edit(folder, lambda content: content.update(views=views))
+    assert "views cannot be used" in refusal(folder)
+
+
+@pytest.mark.parametrize("shape", [[3, 0, 0], [3, 512, 512], [3, 64, 32], [3, 60, 60], ["3", 64, 64], [3, 64.0, 64.0]])
+def test_an_embedding_that_is_no_grid_of_cells_is_refused(folder: Path, shape: list[object]) -> None:
+    """The stride would be nothing, or one of two, or no whole number."""
+    edit(folder, lambda content: content.update(embedding_shape=shape))
+    assert "embedding_shape must be" in refusal(folder)
+
+
+def test_views_of_another_normalisation_are_refused(folder: Path) -> None:
+    """`edge.view` stretches by minimum and maximum alone."""
+    edit(folder, lambda content: content.update(views=VIEWS, normalisation="sam"))
+    assert "views are min-max stretched, not sam" in refusal(folder)
 
 
 def test_the_models_hash_names_its_files_and_nothing_else(folder: Path) -> None:

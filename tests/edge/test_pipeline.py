@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edge.case import make_case
+from edge.choices import FIXED, METHODS
 from edge.errors import RunError
 from edge.model_folder import ModelDescription
 from edge.pipeline import STAGES, Options, segment
@@ -48,21 +49,21 @@ def test_a_box_of_a_larger_image_comes_back_to_the_pixel(engine: Engine) -> None
     assert np.array_equal(segment(case, engine).labels, filled((384, 512), (100, 200, 199, 299)))
 
 
-def test_official_mode_cuts_boxes_to_whole_pixels(engine: Engine) -> None:
+def test_the_baseline_cuts_boxes_to_whole_pixels(engine: Engine) -> None:
     """Box 101 to 201 of 512 px: 50.5 to 100.5 holds pixels 51 to 100; cut to 50 to 100 it holds one more."""
     case = make_case("2DBox_US_1", image(512, 512), np.array([[101, 101, 201, 201]]))
     assert np.array_equal(segment(case, engine).labels, filled((512, 512), (102, 102, 201, 201)))
-    official = segment(case, engine, Options(mode="official")).labels
-    assert np.array_equal(official, filled((512, 512), (100, 100, 201, 201)))
+    baseline = segment(case, engine, Options(method="baseline")).labels
+    assert np.array_equal(baseline, filled((512, 512), (100, 100, 201, 201)))
 
 
-def test_overlap_goes_to_the_first_box_and_in_official_mode_to_the_last(engine: Engine) -> None:
+def test_overlap_goes_to_the_first_box_and_in_the_baseline_to_the_last(engine: Engine) -> None:
     """Both answer +1: a tie, which the lower label wins; the baseline paints over."""
     boxes = [(10, 10, 60, 60), (40, 40, 90, 90)]
     case = make_case("2DBox_US_1", image(256, 256), np.array(boxes))
     assert np.array_equal(segment(case, engine).labels, filled((256, 256), *boxes[::-1], labels=(2, 1)))
-    official = segment(case, engine, Options(mode="official")).labels
-    assert np.array_equal(official, filled((256, 256), *boxes, labels=(1, 2)))
+    baseline = segment(case, engine, Options(method="baseline")).labels
+    assert np.array_equal(baseline, filled((256, 256), *boxes, labels=(1, 2)))
 
 
 @pytest.mark.parametrize("inner", [1, 2])
@@ -74,35 +75,35 @@ def test_a_nested_box_wins_whichever_comes_first(engine: Engine, inner: int) -> 
     assert np.array_equal(segment(case, engine).labels, filled((256, 256), *boxes, labels=labels))
 
 
-def test_labels_of_an_image_stay_within_their_box_but_not_in_official_mode(engine: Engine) -> None:
+def test_labels_of_an_image_stay_within_their_box_but_not_in_the_baseline(engine: Engine) -> None:
     """Box 100 to 198 of 512 px is 50 to 99 in the frame; pixel 199, at 99.25, is 3/4 of +1 and 1/4 of -1."""
     case = make_case("2DBox_US_1", image(384, 512), np.array([[100, 200, 198, 298]]))
     assert np.array_equal(segment(case, engine).labels, filled((384, 512), (100, 200, 198, 298)))
-    official = segment(case, engine, Options(mode="official")).labels
-    assert np.array_equal(official, filled((384, 512), (100, 200, 199, 299)))
+    baseline = segment(case, engine, Options(method="baseline")).labels
+    assert np.array_equal(baseline, filled((384, 512), (100, 200, 199, 299)))
 
 
-def test_labels_of_a_volume_stay_within_the_followed_box_but_not_when_propagated(engine: Engine) -> None:
+def test_labels_of_a_volume_stay_within_the_tracked_box_but_not_when_propagated(engine: Engine) -> None:
     """The same box as above on the one slice of its range."""
     case = make_case("3DBox_CT_1", volume(1, 512), np.array([[100, 200, 0, 198, 298, 0]]))
     assert np.array_equal(segment(case, engine).labels[0], filled((512, 512), (100, 200, 198, 298)))
-    propagated = segment(case, engine, Options(volume="propagate")).labels[0]
+    propagated = segment(case, engine, Options(method="propagated")).labels[0]
     assert np.array_equal(propagated, filled((512, 512), (100, 200, 199, 299)))
 
 
-@pytest.mark.parametrize("mode", ["fast", "official"])
-def test_a_volume_is_walked_from_the_middle_and_widened_by_three_a_slice(engine: Engine, mode: str) -> None:
+@pytest.mark.parametrize("method", ["propagated", "baseline"])
+def test_a_volume_is_walked_from_the_middle_and_widened_by_three_a_slice(engine: Engine, method: str) -> None:
     """Slices 1 to 4 of 6, middle 2: 50 to 80 there, 47 to 83 on 1 and 3, 44 to 86 on 4, nothing on 0 and 5."""
     case = make_case("3DBox_CT_1", volume(6), np.array([[50, 60, 1, 80, 90, 4]]))
     expected = np.zeros((6, 256, 256), np.uint8)
     for z, margin in ((1, 3), (2, 0), (3, 3), (4, 6)):
         expected[z] = filled((256, 256), (50 - margin, 60 - margin, 80 + margin, 90 + margin))
-    result = segment(case, engine, Options(mode=mode, volume="propagate"))
+    result = segment(case, engine, Options(method=method))
     assert np.array_equal(result.labels, expected)
     assert (result.slices, result.boxes) == (4, 1)
 
 
-def test_a_box_is_followed_in_fast_mode_and_propagates_in_official(engine: Engine) -> None:
+def test_a_box_is_tracked_unless_told_otherwise_and_propagates_in_the_baseline(engine: Engine) -> None:
     """Slices 0 to 4 of a box 41 px wide, nothing moves: an ellipsoid's 0.6 of it, so sqrt(0.6), is left at the ends.
 
     20.5 px * 0.775 = 15.9 px around the pixel 70: 54.6 to 85.4.
@@ -112,14 +113,22 @@ def test_a_box_is_followed_in_fast_mode_and_propagates_in_official(engine: Engin
     assert np.array_equal(labels[2], filled((256, 256), (50, 60, 90, 100)))
     for z in (0, 4):
         assert np.array_equal(labels[z], filled((256, 256), (55, 65, 85, 95)))
-    official = segment(case, engine, Options(mode="official")).labels
-    assert np.array_equal(official[4], filled((256, 256), (44, 54, 96, 106)))
+    baseline = segment(case, engine, Options(method="baseline")).labels
+    assert np.array_equal(baseline[4], filled((256, 256), (44, 54, 96, 106)))
+
+
+def test_auto_tracks_boxes_of_volumes(engine: Engine) -> None:
+    """The same labels by either name, and other ones than by the rest."""
+    case = make_case("3DBox_CT_1", volume(5), np.array([[50, 60, 0, 90, 100, 4], [101, 20, 1, 130, 60, 4]]))
+    labels = {method: segment(case, engine, Options(method=method)).labels.tobytes() for method in (*METHODS, FIXED)}
+    assert labels["auto"] == labels["tracked"] == segment(case, engine).labels.tobytes()
+    assert len({labels[method] for method in ("tracked", "propagated", "fixed")}) == 3
 
 
 def test_fixed_takes_the_box_as_it_is_on_every_slice(engine: Engine) -> None:
     """Two boxes, two ranges, both ends included."""
     boxes = np.array([[50, 60, 1, 80, 90, 4], [100, 60, 4, 120, 90, 5]])
-    result = segment(make_case("3DBox_CT_1", volume(6), boxes), engine, Options(volume="fixed"))
+    result = segment(make_case("3DBox_CT_1", volume(6), boxes), engine, Options(method="fixed"))
     expected = np.zeros((6, 256, 256), np.uint8)
     expected[1:5, 60:91, 50:81] = 1
     expected[4:6, 60:91, 100:121] = 2
@@ -155,12 +164,12 @@ def test_no_boxes_give_background(engine: Engine) -> None:
 
 
 def test_more_than_255_boxes_keep_their_labels(engine: Engine) -> None:
-    """300 boxes of one pixel each: the last is 300, in 16 bits, the baseline's mode included."""
+    """300 boxes of one pixel each: the last is 300, in 16 bits, with the baseline's rules too."""
     places = [(2 * (k % 100), 50 * (k // 100)) for k in range(300)]
     boxes = np.array([(x, y, x, y) for x, y in places])
     case = make_case("2DBox_Microscopy_1", image(256, 256), boxes)
-    for mode in ("fast", "official"):
-        labels = segment(case, engine, Options(mode=mode)).labels
+    for method in ("auto", "baseline"):
+        labels = segment(case, engine, Options(method=method)).labels
         assert labels.dtype == np.uint16
         assert [labels[y, x] for x, y in places] == list(range(1, 301))
 
@@ -170,8 +179,8 @@ def test_images_of_a_pixel_or_two_go_through(engine: Engine, shape: tuple[int, i
     """A box over all of it is all of it."""
     height, width = shape
     case = make_case("2DBox_US_1", image(height, width), np.array([[0, 0, width, height]]))
-    for mode in ("fast", "official"):
-        assert segment(case, engine, Options(mode=mode)).labels.all()
+    for method in ("auto", "baseline"):
+        assert segment(case, engine, Options(method=method)).labels.all()
 
 
 def test_every_stage_is_timed_in_order(engine: Engine) -> None:
@@ -204,33 +213,33 @@ class DotEngine:
         return logits
 
 
-def test_official_prompts_carry_the_label_through_area_averaging() -> None:
+def test_the_baselines_prompts_carry_the_label_through_area_averaging() -> None:
     """One pixel of four: label 1 averages to 0.25, nothing, and the box is asked again; label 2 to 0.5, which is 1."""
     boxes = np.array([[20, 20, 0, 40, 40, 2], [60, 60, 0, 80, 80, 2]])
     case = make_case("3DBox_CT_1", volume(3, 512), boxes)
     engine = DotEngine()
-    labels = segment(case, engine, Options(mode="official")).labels
+    labels = segment(case, engine, Options(method="baseline")).labels
     assert np.array_equal(np.argwhere(labels), [[z, 201, 141] for z in range(3)])
     first, second, around_dot = [10, 10, 20, 20], [30, 30, 40, 40], [67, 97, 73, 103]
     assert engine.boxes == [[first, second], [first, around_dot], [first, around_dot]]
 
 
-def test_fast_prompts_do_not_depend_on_the_label() -> None:
+def test_propagated_prompts_do_not_depend_on_the_label() -> None:
     """One pixel of four averages to nothing for every label, and both boxes are asked again."""
     boxes = np.array([[20, 20, 0, 40, 40, 2], [60, 60, 0, 80, 80, 2]])
     engine = DotEngine()
-    segment(make_case("3DBox_CT_1", volume(3, 512), boxes), engine, Options(volume="propagate"))
+    segment(make_case("3DBox_CT_1", volume(3, 512), boxes), engine, Options(method="propagated"))
     assert engine.boxes == [[[10, 10, 20, 20], [30, 30, 40, 40]]] * 3
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"mode": "quick"}, "mode must be one of fast, official, got 'quick'"),
-        ({"volume": "slice"}, "volume must be one of auto, follow, propagate, fixed, got 'slice'"),
+        ({"method": "quick"}, "method must be one of auto, tracked, propagated, baseline, got 'quick'"),
         ({"block": 0}, "block must be at least 1, got 0"),
         ({"batch": -1}, "batch must be at least 1, got -1"),
-        ({"loose_px": float("nan")}, "loose_px must be at least 0, got nan"),
+        ({"box_margin_px": -1}, "box_margin_px must be at least 0, got -1"),
+        ({"box_margin_px": float("nan")}, "box_margin_px must be at least 0, got nan"),
     ],
 )
 def test_options_that_do_not_exist_are_refused(wrong: dict, message: str) -> None:

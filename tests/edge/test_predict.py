@@ -119,7 +119,7 @@ def test_volumes_include_both_end_slices(tmp_path: Path, tiny_model: Path, shape
     expected = np.zeros((3, SIDE, SIDE), np.uint8)
     expected[:, 20:41, 10:31] = 1
     expected[2, 100:111, 100:111] = 2
-    fixed = Segmenter(tiny_model, threads=1, options=Options(volume="fixed"))
+    fixed = Segmenter(tiny_model, threads=1, options=Options(method="fixed"))
     assert np.array_equal(predicted(fixed, path), expected)
 
 

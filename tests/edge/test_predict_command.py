@@ -90,12 +90,26 @@ def test_reports_and_overlays_tell_what_was_done(tmp_path: Path, tiny_model: Pat
     assert 0 < sum(stages.values()) <= cases["3DBox_CT_1"]["total_s"]
     assert report["engine"]["model"]["name"] == "box filler"
     assert (report["engine"]["precision"], report["engine"]["threads"]) == ("f32", 1)
-    assert report["options"]["mode"] == "fast"
+    assert report["options"]["method"] == "auto"
     assert report["machine"]["cpu"]
 
     assert cv2.imread(str(outputs / "2DBox_CT_1.png")).shape == (400, 1024, 3)
     assert cv2.imread(str(outputs / "3DBox_CT_1.png")).shape == (1024, 2048, 3)
     assert not (outputs / "2DBox_CT_bad.png").exists()
+
+
+def test_what_is_chosen_is_what_is_done(tmp_path: Path, tiny_model: Path, samedge: Samedge) -> None:
+    """A propagated box grows by 3 px a slice; the report says by what method and margin."""
+    write(tmp_path / "in", "3DBox_CT_1", VOLUME, [[50, 60, 0, 80, 90, 2]])
+    chosen = ["--method", "propagated", "--box-margin", 1, "--report", tmp_path / "report.json"]
+    run = samedge("predict", tmp_path / "in", tmp_path / "out", "--model", tiny_model, *chosen, "-q")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    options = json.loads((tmp_path / "report.json").read_text())["options"]
+    assert (options["method"], options["box_margin_px"]) == ("propagated", 1)
+    expected = np.zeros((3, SIDE, SIDE), np.uint8)
+    for z, margin in ((0, 3), (1, 0), (2, 3)):
+        expected[z, 60 - margin : 91 + margin, 50 - margin : 81 + margin] = 1
+    assert np.array_equal(segs(tmp_path / "out" / "3DBox_CT_1.npz"), expected)
 
 
 @pytest.fixture(scope="module")

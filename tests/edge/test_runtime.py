@@ -110,7 +110,7 @@ def test_a_cache_is_filled_and_answers_alike(tiny_model: Path, tmp_path: Path) -
     ("wrong", "message"),
     [
         ({"backend": "tensorrt"}, "backend must be one of openvino, onnxruntime, got 'tensorrt'"),
-        ({"precision": "int4"}, "precision must be one of f32, bf16, int8, auto, got 'int4'"),
+        ({"precision": "int4"}, "precision must be one of auto, f32, bf16, int8, got 'int4'"),
         (
             {"backend": "onnxruntime", "precision": "bf16"},
             "precision bf16 needs --backend openvino; onnxruntime computes in f32 on a CPU",

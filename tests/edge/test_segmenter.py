@@ -22,7 +22,7 @@ def test_an_image_in_three_lines(tiny_model: Path) -> None:
 def test_a_volume_in_three_lines(tiny_model: Path, backend: str) -> None:
     """Six columns make it 3D; the model's path may be a string; the last slice is included."""
     volume = np.random.default_rng(0).integers(0, 256, (4, 256, 256), dtype=np.uint8)
-    segmenter = Segmenter(str(tiny_model), backend=backend, options=Options(volume="fixed"))
+    segmenter = Segmenter(str(tiny_model), backend=backend, options=Options(method="fixed"))
     labels = segmenter.segment_arrays(volume, np.array([[10, 20, 1, 30, 40, 3]]))
     expected = np.zeros((4, 256, 256), np.uint8)
     expected[1:4, 20:41, 10:31] = 1

@@ -19,21 +19,31 @@ def test_a_window_holds_every_cell_within_reach_and_no_other(reach_px: float, wi
     assert windows_over(widened(BOX, reach_px), 8, 4).tolist() == [window]
 
 
-@pytest.mark.parametrize("within", [None, BOX])
-def test_without_boxes_to_stay_within_all_cells_are_decoded(within: np.ndarray | None) -> None:
-    """Two boxes on 8 x 8 cells: all 64 of each; or the three cells that each has."""
+@pytest.mark.parametrize(
+    ("within", "stride", "cells"),
+    [
+        (None, 4, list(range(128))),
+        (BOX, 4, [26, 34, 42, 64 + 26, 64 + 34, 64 + 42]),
+        (None, 8, list(range(128))),
+        (BOX, 8, [9, 17, 64 + 9, 64 + 17]),  # x 8 to 11 in column 1, y 13 to 20 in rows 1 and 2
+    ],
+)
+def test_without_boxes_to_stay_within_all_cells_are_decoded(
+    within: np.ndarray | None, stride: int, cells: list[int]
+) -> None:
+    """Two boxes on 8 x 8 cells: all 64 of each; or those that each reaches, fewer where cells are larger."""
     asked: list[np.ndarray] = []
 
     def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
         asked.append(inputs["cells"])
-        return np.zeros((len(inputs["cells"]), 4, 4), np.float32)
+        return np.zeros((len(inputs["cells"]), stride, stride), np.float32)
 
     graph = Graph(["embedding", "boxes", "cells"], run, in_turn=False)
     boxes = np.repeat(BOX, 2, axis=0)
-    logits = decode_boxes(graph, np.zeros((1, 1, 8, 8), np.float32), boxes, None if within is None else boxes)
-    assert logits.shape == (2, 32, 32)
-    expected = list(range(128)) if within is None else [26, 34, 42, 64 + 26, 64 + 34, 64 + 42]
-    assert asked[0].tolist() == expected
+    embedding = np.zeros((1, 1, 8, 8), np.float32)
+    logits = decode_boxes(graph, embedding, boxes, None if within is None else boxes, stride)
+    assert logits.shape == (2, 8 * stride, 8 * stride)
+    assert asked[0].tolist() == cells
 
 
 def test_a_box_outside_the_frame_still_has_a_cell() -> None:

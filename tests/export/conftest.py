@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from edge.view import ViewLadder
 from export.model import ExportOptions, export_model
 from export.parity import Parity
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.official import torch_threads
+
+LADDER = ViewLadder((56, 112), box_share=0.72, least_scale=0.85)
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,10 @@ def exported(network: LiteMedSAM, tmp_path_factory: pytest.TempPathFactory) -> E
 
     folder = tmp_path_factory.mktemp("exported")
     torch.save(network.state_dict(), folder / "random.pth")
-    options = ExportOptions(licence="Apache-2.0", training_data="none, random weights", crops=True)
+    options = ExportOptions(licence="Apache-2.0", training_data="none, random weights", views=LADDER)
     with torch_threads(1), pytest.MonkeyPatch.context() as patch:  # on busy cores two threads wait for each other
         patch.setattr("export.speed.ROUNDS", 1)
         patch.setattr("export.speed.BOX_COUNTS", (1, 2))
+        patch.setattr("export.speed.VIEWS", 1)
         parity = export_model(folder / "random.pth", folder / "model", options)
     return Exported(folder / "random.pth", folder / "model", parity)

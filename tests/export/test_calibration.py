@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edge.errors import CaseError
+from edge.view import ViewLadder
 from export.calibration import calibration_inputs, choose_cases, divide
 from export.drop import Drop, drop_table, within_floor
 
@@ -43,12 +44,22 @@ def test_modalities_take_turns_until_one_runs_dry(cases: Path) -> None:
     assert [path.stem[6:8] for path in chosen] == ["CT", "CT", "US", "US"]
 
 
-def test_a_model_of_crops_is_calibrated_with_crops_and_frames(cases: Path) -> None:
-    """Of each image the crop around its object, bright in its middle, and the frame."""
+def test_a_model_of_views_is_calibrated_with_views_and_frames(cases: Path) -> None:
+    """Of each image the view around its largest object, bright in its middle, as large as its box asks; its frame."""
+    image = np.zeros((100, 120, 3), np.uint8)
+    image[20:80, 30:80], image[5:9, 5:9] = 200, 100
+    labels = np.zeros((100, 120), np.uint8)
+    labels[20:80, 30:80], labels[5:9, 5:9] = 2, 1
+    boxes = np.array([[5, 5, 8, 8], [30, 20, 79, 79]])
+    for number in range(4):  # of another modality: three to calibrate with
+        np.savez(cases / f"2DBox_MR_set_{number}.npz", imgs=image, gts=labels, boxes=boxes)
     calibration, _ = divide(cases)
-    inputs = calibration_inputs(calibration, 100, crops=True)
-    assert sorted(one.shape[-1] for one in inputs) == [56] * 12 + [256] * 12
-    assert all(one[0, 0, 28, 28] == 1 and one[0, 0, 0, 0] == 0 for one in inputs if one.shape[-1] == 56)
+    inputs = calibration_inputs(calibration, 100, ViewLadder((56, 112, 224), 0.72, 0.85))
+    assert sorted(one.shape[-1] for one in inputs) == [56] * 12 + [112] * 3 + [256] * 15
+    for one in inputs:
+        size = one.shape[-1]
+        assert one.shape == (1, 3, size, size)
+        assert size == 256 or (one[0, 0, size // 2, size // 2] == 1 and one[0, 0, 0, 0] == 0)
 
 
 def test_a_folder_without_two_cases_of_a_modality_is_refused(tmp_path: Path) -> None:

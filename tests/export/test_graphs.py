@@ -2,12 +2,14 @@
 
 import copy
 
+import pytest
 import torch
 
 from export.decoder import InferenceDecoder
 from export.encoder import InferenceEncoder
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.official import double_precision
+from train.networks.sam_modeling import decode_tokens
 
 TOLERANCE = 1e-9  # of the largest value; rounding of float64 stays near 1e-13
 
@@ -37,6 +39,35 @@ def test_inference_decoder_is_the_training_decoder(network: LiteMedSAM) -> None:
         assert same(patches.transpose(2, 3).reshape(2, 256, 256), expected)
         corner, first = decoder(embedding, boxes, few)
         assert same(corner, expected[1, 252:, 20:24]) and same(first, expected[1, :4, :4])
+
+
+def by_hand(network: LiteMedSAM, embeddings: torch.Tensor, boxes: torch.Tensor, corner_px: int) -> torch.Tensor:
+    """Logits of views at a corner of the frame: the places of their cells and of their boxes' corners written out."""
+    prompts, count = network.prompt_encoder, embeddings.shape[-1]
+    encoding = prompts.pe_layer._pe_encoding  # of points (x, y) in 0 to 1 of the frame
+    centres = (corner_px + 4 * torch.arange(count, dtype=torch.float64) + 2) / 256
+    x, y = centres.expand(count, count), centres[:, None].expand(count, count)
+    position = encoding(torch.stack([x, y], dim=-1)).permute(2, 0, 1)[None]
+    corners = encoding((boxes.reshape(-1, 2, 2) + corner_px + 0.5) / 256)
+    kinds = torch.stack([prompts.point_embeddings[at].weight[0] for at in (2, 3)])  # upper left, lower right
+    cells = embeddings + prompts.no_mask_embed.weight[..., None, None]
+    return decode_tokens(network.mask_decoder, cells, position, corners + kinds, (0,))[0][:, 0]
+
+
+@pytest.mark.parametrize(("size", "corner_px"), [(56, 100), (112, 72), (224, 16), (256, 0)])
+def test_a_view_is_decoded_in_the_middle_of_the_frame(network: LiteMedSAM, size: int, corner_px: int) -> None:
+    """(256 - 56) / 2 = 100: there its cells and prompt lie, in the network that trains and in the inference form."""
+    cells, generator = size // 4, torch.Generator().manual_seed(3)
+    embeddings = torch.randn(2, 256, cells, cells, dtype=torch.float64, generator=generator)
+    boxes = (torch.tensor([[0.1, 0.2, 0.9, 0.7], [0.0, 0.5, 0.4, 1.0]], dtype=torch.float64) * size).round()
+    every = torch.arange(2 * cells * cells, dtype=torch.int32)
+    with double_precision(copy.deepcopy(network)) as double, torch.no_grad():
+        expected = by_hand(double, embeddings, boxes, corner_px)
+        assert same(double.decode_views(embeddings, boxes), expected)
+        patches = InferenceDecoder(double)(embeddings, boxes, every).view(2, cells, cells, 4, 4)
+        assert same(patches.transpose(2, 3).reshape(2, size, size), expected)
+        if corner_px:  # the place counts: in the corner of the frame the answers are others
+            assert not same(by_hand(double, embeddings, boxes, 0), expected)
 
 
 def test_making_inference_forms_leaves_the_network_alone(network: LiteMedSAM) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge.errors import ModelError
-from edge.model_folder import ModelDescription, file_hash
+from edge.model_folder import ModelDescription, file_hash, write_description
 from export import int8
 from export.drop import Drop, within_floor
 from export.int8 import Int8Options, add_int8
@@ -41,7 +42,7 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                 quantized.with_suffix(suffix).write_text(f"{suffix} {len(attempts)}")
 
         monkeypatch.setattr(int8, "divide", lambda _folder: ([], []))
-        monkeypatch.setattr(int8, "calibration_inputs", lambda _sources, count, **_options: [None] * count)
+        monkeypatch.setattr(int8, "calibration_inputs", lambda _sources, count, _ladder: [None] * count)
         monkeypatch.setattr(int8, "quantize_openvino", quantize)
         monkeypatch.setattr(int8, "measure_drop", lambda _folder, _sources, _backend: losses[len(attempts) - 1])
         monkeypatch.setattr(int8, "most_sensitive", lambda _g, _q, _i, known: ORDER[len(known)])
@@ -75,3 +76,28 @@ def test_it_is_refused_with_the_table_when_float_does_not_help(add: Any) -> None
         ModelError, match=r"(?s)openvino.*0.5 DSC points.*neck, stage 0.*--max-dsc.*US .*80.00 +77.00 +3"
     ):
         add(*[drops(3, 3)] * 3)
+
+
+def test_onnx_runtimes_encoders_are_each_calibrated_with_inputs_of_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph for frames and one for each size of view that there are inputs of; the other sizes stay in float."""
+    made: dict[str, list[tuple[str, int]]] = {}
+
+    def quantize(graph: Path, quantized: Path, inputs: Sequence[np.ndarray]) -> None:
+        made[quantized.name] = [(graph.name, image.shape[-1]) for image in inputs]
+
+    monkeypatch.setattr(int8, "quantize_onnx", quantize)
+    views = {"sizes": [56, 112, 224], "box_share": 0.72, "least_scale": 0.85}
+    write_description(tmp_path, ModelDescription("m", 256, (256, 64, 64), {}, {}, views=views))
+    inputs = [np.zeros((1, 3, size, size), np.float32) for size in (56, 256, 112, 56)]
+    assert int8.QUANTIZERS["onnxruntime"](tmp_path, inputs, []) == {
+        "view56_encoder": ["view56_encoder_int8.onnx"],
+        "view112_encoder": ["view112_encoder_int8.onnx"],
+        "encoder": ["encoder_int8.onnx"],
+    }
+    assert made == {
+        "view56_encoder_int8.onnx": [("view56_encoder.onnx", 56)] * 2,
+        "view112_encoder_int8.onnx": [("view112_encoder.onnx", 112)],
+        "encoder_int8.onnx": [("encoder.onnx", 256)],
+    }

@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -17,17 +19,20 @@ from edge.decode import widened
 from edge.errors import ModelError, RunError
 from edge.model_folder import FORMAT, STAGES, file_hash, read_description
 from edge.runtime import BACKENDS, load_engine
+from edge.view import ViewLadder
 from edge.windows import OUTSIDE
-from export import graphs
+from export import graphs, parity
 from export.model import BOUNDS, ExportOptions, export_model
 from export.parity import Bounds, Parity, check_parity
 from export.share import share_weights
 from train.networks.litemedsam import LiteMedSAM
 
 FILES = (
-    "crop_decoder.onnx", "crop_encoder.onnx",
     "decoder.bin", "decoder.onnx", "decoder.xml", "encoder.bin", "encoder.onnx", "encoder.xml", "model.json",
 )  # fmt: skip
+LADDER = ViewLadder((56, 112), box_share=0.72, least_scale=0.85)  # of `exported`
+SIZES = LADDER.sizes
+FILES_OF_VIEWS = tuple(f"view{size}_{stage}.onnx" for size in SIZES for stage in STAGES)
 IMAGE = np.random.default_rng(5).random((1, 3, 256, 256), dtype=np.float32)
 BOXES = np.array([[20, 30, 120, 150], [0, 0, 256, 256], [200, 5, 202, 7], [1.5, 99, 90, 180.25]], np.float32)
 
@@ -38,8 +43,10 @@ pytestmark = pytest.mark.slow
 def traced_before(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tracing and measuring, a minute on a busy machine, are done once: copies of those graphs, and their numbers."""
 
-    def copy_graphs(_network: LiteMedSAM, folder: Path, *, half_weights: bool, crops: bool) -> dict[str, Path]:
-        assert not crops
+    def copy_graphs(
+        _network: LiteMedSAM, folder: Path, *, half_weights: bool, sizes: tuple[int, ...]
+    ) -> dict[str, Path]:
+        assert not sizes
         paths = {stage: folder / f"{stage}.onnx" for stage in ("encoder", "decoder")}
         for path in paths.values():
             onnx.save(onnx.load(exported.folder / path.name), path)  # its weights brought in from the shared file
@@ -68,9 +75,11 @@ def converted_before(exported: Any, traced_before: None, monkeypatch: pytest.Mon
 
 def test_the_folder_holds_both_engines_graphs_and_their_hashes(exported: Any) -> None:
     """Nothing else, and every file is vouched for."""
-    assert tuple(sorted(path.name for path in exported.folder.iterdir())) == FILES
+    assert tuple(sorted(path.name for path in exported.folder.iterdir())) == (*FILES, *sorted(FILES_OF_VIEWS))
     description = read_description(exported.folder)
-    assert description.sha256 == {name: file_hash(exported.folder / name) for name in FILES if name != "model.json"}
+    assert description.sha256 == {
+        name: file_hash(exported.folder / name) for name in (*FILES, *FILES_OF_VIEWS) if name != "model.json"
+    }
     assert [path.name for path in exported.folder.parent.iterdir() if path.name.startswith(".")] == []
 
 
@@ -135,37 +144,56 @@ def test_engines_answer_as_the_network_for_other_numbers_of_images_and_boxes(
         assert np.abs(found - logits[:count]).max() < 1e-4 * np.abs(logits).max()
 
 
-@pytest.mark.parametrize("side", [112, 168])
-def test_regions_are_encoded_as_the_network_encodes_them(exported: Any, network: LiteMedSAM, side: int) -> None:
-    """One graph for whole frames and for both sides of a region."""
-    engine = load_engine(exported.folder)
-    region = IMAGE[..., 8 : 8 + side, 20 : 20 + side]
-    with torch.no_grad():
-        expected = network.image_encoder(torch.from_numpy(region)).numpy()
-    assert engine.takes_regions
-    assert np.abs(engine.encode(region) - expected).max() < 1e-4 * np.abs(expected).max()
-
-
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_each_box_is_decoded_in_its_own_crop_as_the_network_does(
-    exported: Any, network: LiteMedSAM, backend: str
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_each_box_is_decoded_in_its_own_view_as_the_network_does(
+    exported: Any, network: LiteMedSAM, backend: str, size: int
 ) -> None:
-    """Three crops and their boxes at once, one alone, and only what is within reach of a box, the same numbers."""
+    """Two views and their boxes at once, one alone, and only what is within reach of a box, the same numbers."""
     engine = load_engine(exported.folder, backend=backend)
-    crops = np.stack([IMAGE[0, :, at : at + 56, at : at + 56] for at in (0, 60, 130)])
-    boxes = np.array([[5, 8, 50, 40], [0, 0, 55, 55], [20, 3, 30, 52]], np.float32)
+    views = np.stack([IMAGE[0, :, at : at + size, at : at + size] for at in (0, 256 - size)])
+    boxes = np.array([[0.1, 0.15, 0.9, 0.7], [0.35, 0.05, 0.55, 0.95]], np.float32) * size
     with torch.no_grad():
-        embeddings = network.image_encoder(torch.from_numpy(crops))
-        expected = network.decode(embeddings, torch.from_numpy(boxes), torch.arange(3))[0].numpy()
+        embeddings = network.image_encoder(torch.from_numpy(views))
+        expected = network.decode_views(embeddings, torch.from_numpy(boxes)).numpy()
     embeddings = embeddings.numpy()
-    assert np.abs(engine.encode(crops) - embeddings).max() < 1e-4 * np.abs(embeddings).max()
+    allowed = 1e-4 * np.abs(expected).max()
+    assert np.abs(engine.encode(views) - embeddings).max() < 1e-4 * np.abs(embeddings).max()
+    assert np.abs(engine.encode(views[:1]) - embeddings[:1]).max() < 1e-4 * np.abs(embeddings).max()
     whole = engine.decode(embeddings, boxes)
-    assert whole.shape == (3, 56, 56)
-    assert np.abs(whole - expected).max() < 1e-4 * np.abs(expected).max()
-    assert np.abs(engine.decode(embeddings[1:2], boxes[1:2]) - expected[1:2]).max() < 1e-4 * np.abs(expected).max()
-    near = engine.decode(embeddings, boxes, widened(boxes, 2))[2]
-    assert np.abs(near[4:52, 20:32] - expected[2, 4:52, 20:32]).max() < 1e-4 * np.abs(expected).max()
-    assert (near[:, :16] == -1).all() and (near[:, 36:] == -1).all()
+    assert whole.shape == (2, size, size)
+    assert np.abs(whole - expected).max() < allowed
+    assert np.abs(engine.decode(embeddings[1:], boxes[1:]) - expected[1:]).max() < allowed
+    near = engine.decode(embeddings, boxes, widened(boxes, 2))
+    for logits, right, (left, top, last, bottom) in zip(near, expected, widened(boxes, 2).astype(int), strict=True):
+        rows, columns = slice(max(top, 0), bottom + 1), slice(left, last + 1)
+        assert np.abs(logits[rows, columns] - right[rows, columns]).max() < allowed
+        assert (logits != OUTSIDE).sum() <= (bottom - top + 8) * (last - left + 8)
+
+
+def test_parity_is_of_frames_and_of_views_of_every_size(
+    exported: Any, network: LiteMedSAM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each engine is asked: two frames and their boxes on the first, three views of each size."""
+    asked: list[tuple[int, ...]] = []
+
+    def watched(_title: str, _engine: object, images: np.ndarray, boxes: np.ndarray, *_answers: np.ndarray) -> Parity:
+        asked.append((len(images), len(boxes), *images.shape[2:]))
+        return exported.parity[0]
+
+    monkeypatch.setattr(parity, "compare", watched)
+    parity.measure_parity(network, exported.folder, {"openvino f32": None})  # type: ignore[dict-item]
+    assert asked == [(2, 3, 256, 256), *((3, 3, size, size) for size in SIZES)]
+
+
+def test_the_folder_says_which_views_it_is_for_and_engines_load_the_smallest_first(exported: Any) -> None:
+    """As the ladder was given; the stride is the network's."""
+    description = read_description(exported.folder)
+    assert description.ladder == LADDER and description.stride == 4
+    assert set(description.graphs["openvino"]) == set(STAGES)
+    views = {f"view{size}_{stage}" for size in SIZES for stage in STAGES}
+    assert set(description.graphs["onnxruntime"]) == {*STAGES, *views}
+    assert [load_engine(exported.folder, backend=backend).first_side for backend in BACKENDS] == [56, 56]
 
 
 def test_no_written_file_names_this_machine(exported: Any) -> None:
@@ -209,13 +237,13 @@ def test_out_of_bounds_is_refused_and_the_old_model_kept(exported: Any, converte
 def test_an_older_model_is_replaced_and_a_users_files_are_kept(
     exported: Any, converted_before: None, tmp_path: Path
 ) -> None:
-    """Graphs that the new model does not have go, those for crops too; a note stays."""
+    """Graphs that the new model does not have go, those for views too; a note stays."""
     out = shutil.copytree(exported.folder, tmp_path / "model")
     (out / "notes.txt").write_text("mine")
     (out / "old_encoder.xml").write_text("")
     export_model(exported.checkpoint, out, ExportOptions(name="second"))
     assert read_description(out).name == "second"
-    assert sorted(path.name for path in out.iterdir()) == sorted([*FILES[2:], "notes.txt"])
+    assert sorted(path.name for path in out.iterdir()) == sorted([*FILES, "notes.txt"])
 
 
 def test_tracing_twice_gives_the_same_bytes(
@@ -256,6 +284,44 @@ def test_unknown_weights_and_missing_checkpoints_are_refused_at_once(tmp_path: P
     with pytest.raises(ModelError, match="no such checkpoint"):
         export_model(tmp_path / "none.pth", tmp_path / "out", ExportOptions())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("ladder", "said"),
+    [
+        (ViewLadder((57, 112), 0.72, 0.85), "sizes (57, 112) must ascend and be multiples of 4"),
+        (ViewLadder((56, 56), 0.72, 0.85), "sizes (56, 56) must ascend"),
+        (ViewLadder((56, 260), 0.72, 0.85), "at most 256"),
+        (ViewLadder((56,), 1.5, 0.85), "box_share 1.5"),
+        (ViewLadder((56,), 0.72, 0), "least_scale 0"),
+    ],
+    ids=str,
+)
+def test_views_that_the_network_cannot_be_given_are_refused_at_once(
+    tmp_path: Path, ladder: ViewLadder, said: str
+) -> None:
+    """Before the checkpoint is read, let alone traced."""
+    with pytest.raises(RunError, match=re.escape(said)) as caught:
+        export_model(tmp_path / "none.pth", tmp_path / "out", ExportOptions(views=ladder))
+    assert str(caught.value).startswith("--views cannot be used: ") and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("views", "code", "said"),
+    [
+        ("56,x", 2, "--views must be numbers with commas between, such as 56,112,224; got 56,x"),
+        ("56,57", 1, "error: --views cannot be used: sizes (56, 57) must ascend and be multiples of 4"),
+        ("112,56", 1, "none.pth: no such checkpoint"),  # put in order
+    ],
+)
+def test_views_on_the_command_line_are_numbers(
+    samedge: Callable[..., CompletedProcess[str]], tmp_path: Path, views: str, code: int, said: str
+) -> None:
+    """Wrong usage, a wrong ladder, and nothing wrong but the checkpoint."""
+    run = samedge("export", "none.pth", "out", "--views", views, cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (code, "")
+    assert said in run.stderr and "Traceback" not in run.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_each_number_of_parity_is_held() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,12 +13,14 @@ from rounding import ROUNDING_F32, relative_difference
 from typer.testing import CliRunner
 
 from edge.case import make_case
-from edge.errors import ModelError
+from edge.errors import ModelError, RunError
 from edge.model_folder import read_description
 from edge.pipeline import segment
 from edge.preprocess import prepare
 from edge.runtime import load_engine
+from edge.view import ViewLadder
 from export.cli import app
+from export.int8 import Int8Options
 from export.model import ExportOptions, export_model
 from export.sam import DecoderGraph, merged_sam
 from train.networks.build import public_state
@@ -151,4 +154,19 @@ def test_what_a_model_folder_cannot_say_is_refused(tmp_path: Path) -> None:
     trained(tmp_path, "nuinsseg-sam-vit-b", "prompt=point")
     with pytest.raises(ModelError, match="2 channels and prompt point"):
         export_model(tmp_path / "base.pth", tmp_path / "model", ExportOptions(adapter=tmp_path / "adapter"))
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_a_sam_network_has_not_is_refused_and_not_passed_over(tmp_path: Path) -> None:
+    """Views and INT8 graphs, which only the other network's export makes."""
+    trained(tmp_path, "nuinsseg-mobilesam")
+    wanted: dict[str, dict[str, Any]] = {
+        "--views": {"views": ViewLadder((56,), 0.72, 0.85)},
+        "--calibration": {"int8": Int8Options(tmp_path)},
+    }
+    for option, given in wanted.items():
+        with pytest.raises(RunError, match=f"a SAM network has whole frames and no INT8 graphs; leave {option} out"):
+            export_model(
+                tmp_path / "base.pth", tmp_path / "model", ExportOptions(adapter=tmp_path / "adapter", **given)
+            )
     assert not (tmp_path / "model").exists()

@@ -17,7 +17,7 @@ CASES = sorted((ROOT / "cases").glob("*.npz"))
 FEW = [case for case in CASES if "PET" in case.name or "US" in case.name]  # one volume, one image
 IMAGE = os.environ.get("IMAGE", "samedge")
 MAX_IMAGE_BYTES = 700e6
-COMMON = ["--precision", "f32", "--encode", "slices"]  # to both engines
+COMMON = ["--precision", "f32"]  # to both engines
 HOSTILE = ["--read-only", "--network=none", "--user=12345:12345", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from edge.case import make_case, write_case
 from edge.errors import CaseError
-from train.data.cache import prepare_cache
 from train.data.cases import distinct_names, find_sources
+from train.data.preparing import prepare
 from train.data.sequences import find_subjects
 from train.display import silent
 from train.recipe import load_recipe
 from train.run import write_cases
-from train.tasks.boxes import make_box_task
 from train.tasks.build import make_task
+from train.tasks.views import make_view_task
 from train.validate import CaseRow, summarize
 
 NOTHING = np.zeros((50, 60), np.uint8)
@@ -42,23 +42,24 @@ def sites(tmp_path: Path) -> list[Path]:
 
 
 def test_cases_of_one_name_are_kept_apart_by_their_folder(tmp_path: Path, sites: list[Path]) -> None:
-    """In the cache, its counts and its lines about broken ones; in one folder by the whole path."""
+    """In prepared data and its lines about broken ones; in one folder by the whole path."""
     (sites[0] / "2DBox_US_A_7.npz").write_bytes(b"broken")
     sources = find_sources(sites)
     twins = [str(sites[0] / "2DBox_US_A_7.npz"), str(sites[0] / "2DBox_US_A_7.png")]
     names = [f"siteA/2DBox_US_A_{number}" for number in range(7)]
     assert distinct_names(sources) == [*names, *twins, *(f"siteB/2DBox_US_A_{number}" for number in range(8))]
     assert distinct_names(sources[:3]) == [source.stem for source in sources[:3]]
-    cache = prepare_cache(sites, tmp_path / "cache")
-    assert [entry.source for entry in cache.entries] == [*range(7), *range(8, 17)]
-    assert [line.split(":")[0] for line in cache.broken] == twins[:1]
-    assert not np.array_equal(cache.read(0).image, cache.read(8).image)
+    data = prepare(sites, tmp_path / "prepared")
+    assert [entry.name for entry in data.cases] == [f"2DBox_US_A_{number}" for number in range(8)] * 2
+    assert data.objects[:, 0].tolist() == list(range(16))
+    assert [line.split(":")[0] for line in data.broken] == twins[:1]
+    assert not np.array_equal(data.pixels(0), data.pixels(8))
 
 
 def test_the_side_of_a_name_is_that_of_all_who_have_it(tmp_path: Path, sites: list[Path]) -> None:
     """Held out together, each validated on under a name of its own; all counted."""
-    recipe = load_recipe("litemedsam-lora", ["hold_out=0.5", "validation_cases=100"])
-    task = make_box_task(recipe, sites, None, tmp_path / "cache", silent, silent)
+    recipe = load_recipe("litemedsam-lora", ["hold_out=0.5", "validation_cases=100", "walks={}"])
+    task = make_view_task(recipe, sites, None, tmp_path / "cache", silent, silent)
     names = set(task._cases)
     in_a = {name for name in names if name.startswith("siteA/")}
     assert 0 < len(in_a) < 8
@@ -79,7 +80,7 @@ def test_a_folder_with_nothing_to_validate_on_is_an_error_that_says_why(tmp_path
         volume = make_case("3DBox_CT_B_1", np.tile(DISC, (5, 1, 1)), np.zeros((0, 6)), truth=np.tile(DISC, (5, 1, 1)))
         write_case(tmp_path / "val" / "3DBox_CT_B_1.npz", volume)
     lines: list[str] = []
-    recipe = load_recipe("litemedsam-lora", ["validation_cases=5"])
+    recipe = load_recipe("litemedsam-lora", ["validation_cases=5", "walks={}"])
     with pytest.raises(CaseError, match=f"val: no case to validate on; [23]DBox_.*: .*{why}"):
         make_task(recipe, [tmp_path / "data"], tmp_path / "val", tmp_path / "cache", None, lines.append)
     assert any(line.startswith("not validated on: ") and why in line for line in lines)
@@ -100,7 +101,7 @@ def test_a_share_that_takes_no_case_is_told(tmp_path: Path) -> None:
     """One case only: trained on, with a line about the validation that there is not."""
     write_picture(tmp_path / "data", "2DBox_US_A_1")
     lines: list[str] = []
-    recipe = load_recipe("litemedsam-lora", ["validation_cases=5", "hold_out=0.01"])
+    recipe = load_recipe("litemedsam-lora", ["validation_cases=5", "hold_out=0.01", "walks={}"])
     task = make_task(recipe, [tmp_path / "data"], None, tmp_path / "cache", None, lines.append)
     assert not task.validates
     assert lines[-1].startswith("no validation: hold_out=0.01 takes none of the cases; give --val")
@@ -118,13 +119,12 @@ def test_subjects_of_one_name_in_two_folders_are_an_error(tmp_path: Path) -> Non
 
 
 def test_names_that_are_no_text_are_held_out_and_written(tmp_path: Path) -> None:
-    """As unpacked from a ZIP that Windows made, with a comma too: cache, sides, table of the best cases."""
+    """As unpacked from a ZIP that Windows made, with a comma too: prepared data, sides, table of the best cases."""
     name = os.fsdecode(b"2DBox_US_A_caf\xe9, 1")
     write_picture(tmp_path / "data", "2DBox_US_A_1")
     for end in (".png", "_gt.png"):
         (tmp_path / "data" / f"2DBox_US_A_1{end}").rename(tmp_path / "data" / f"{name}{end}")
-    cache = prepare_cache([tmp_path / "data"], tmp_path / "cache")
-    assert cache.split(1.0)[1] == [name]
+    assert prepare([tmp_path / "data"], tmp_path / "prepared").split(1.0)[1] == [name]
     write_cases(tmp_path / "best.csv", summarize([CaseRow(name, "US", {"dice": 0.5})]))
     with (tmp_path / "best.csv").open(newline="", encoding="utf-8") as file:
         assert [row["case"] for row in csv.DictReader(file)] == [r"2DBox_US_A_caf\udce9, 1"]

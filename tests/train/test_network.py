@@ -86,8 +86,8 @@ def test_decoder_answers_as_segment_anything_does(network: LiteMedSAM) -> None:
             compare(embedding.double(), boxes.double(), ROUNDING_F64)
 
 
-def test_a_region_is_encoded_as_its_part_of_the_frame_away_from_the_border(network: LiteMedSAM) -> None:
-    """Stage 1's windows are never shifted: before the convolutions reach in, a 56-px region needs nothing around it."""
+def test_a_view_is_encoded_as_its_part_of_the_frame_away_from_the_border(network: LiteMedSAM) -> None:
+    """Stage 1's windows are never shifted: before the convolutions reach in, a 56-px view needs nothing around it."""
     frame = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(2))
     block = network.image_encoder.layers[1].blocks[0]
     features = torch.randn(1, 128, 56, 56, generator=torch.Generator().manual_seed(3))
@@ -101,13 +101,25 @@ def test_a_region_is_encoded_as_its_part_of_the_frame_away_from_the_border(netwo
     assert embedding.shape == (1, 256, 28, 28)
 
 
-def test_a_region_keeps_the_positions_of_its_place(network: LiteMedSAM) -> None:
-    """The encoding of a region at x 56, y 112 is cut from columns 14 and rows 28 of the frame's."""
-    whole = network.position(64, None)
-    corners = torch.tensor([[56, 112], [0, 0]])
-    regions = network.position(14, corners)
-    assert torch.equal(regions[0], whole[0, :, 28:42, 14:28])
-    assert torch.equal(regions[1], whole[0, :, :14, :14])
+@pytest.mark.parametrize(("size", "first_cell"), [(56, 25), (112, 18), (224, 4), (256, 0)])
+def test_a_view_lies_in_the_middle_of_the_frame(network: LiteMedSAM, size: int, first_cell: int) -> None:
+    """By hand: 14 of 64 cells from cell 25 on, 100 px; positions and prompts are those of the frame there."""
+    cells, offset = size // 4, 4 * first_cell
+    generator = torch.Generator().manual_seed(1)
+    embeddings = torch.randn(2, 256, cells, cells, generator=generator)
+    boxes = torch.tensor([[4.0, 8.0, 40.0, 30.0], [10.0, 0.0, 55.0, 55.0]])
+    with torch.no_grad():
+        frame = network.prompt_encoder.get_dense_pe()
+        position = frame[..., first_cell : first_cell + cells, first_cell : first_cell + cells]
+        sparse, dense = network.prompt_encoder(points=None, boxes=boxes + offset, masks=None)
+        dense = dense[..., :1, :1].expand(-1, -1, cells, cells)
+        found = network.decode_views(embeddings, boxes)
+        for one in range(2):
+            expected, _ = network.mask_decoder(
+                embeddings[one : one + 1], position, sparse[one : one + 1], dense[one : one + 1], multimask_output=False
+            )
+            torch.testing.assert_close(found[one], expected[0, 0], atol=1e-4, rtol=1e-4)
+    assert found.shape == (2, size, size)
 
 
 def test_a_gradient_reaches_every_parameter_that_a_box_prompt_uses() -> None:
@@ -115,8 +127,7 @@ def test_a_gradient_reaches_every_parameter_that_a_box_prompt_uses() -> None:
     torch.manual_seed(0)
     network = LiteMedSAM()
     images, boxes = torch.rand(2, 3, 56, 56), torch.tensor([[4.0, 4.0, 40.0, 30.0], [10.0, 8.0, 50.0, 50.0]])
-    embeddings = network.image_encoder(images)
-    logits, iou = network.decode(embeddings, boxes, torch.tensor([0, 1]), torch.zeros(2, 2))
+    logits, iou = network.decode_with_iou(network.image_encoder(images), boxes)
     (logits.square().sum() + iou.sum()).backward()
     untouched = {name for name, parameter in network.named_parameters() if parameter.grad is None}
     unused = ("prompt_encoder.point_embeddings.0", "prompt_encoder.point_embeddings.1", "prompt_encoder.not_a_point")

@@ -6,18 +6,35 @@ from pathlib import Path
 import pytest
 
 from edge.errors import RunError
-from train.recipe import Recipe, load_recipe, recipe_names, to_toml
+from train.recipe import FOLDER, Recipe, load_recipe, recipe_names, to_toml
 
 
-def test_the_papers_recipe_has_the_papers_numbers() -> None:
-    """As printed: shares, jitter, loss, optimiser, schedule, clipping."""
-    recipe = load_recipe("litemedsam-lora")
+def test_the_papers_adapter_loss_and_shares_are_overrides() -> None:
+    """Rank 4 on attention and MLP alone, Dice and focal, CT 0.40, MR 0.10, others 0.50."""
+    overrides = [
+        "lora_rank=4",
+        "lora_alpha=4",
+        "trainable=lora",
+        "train_beside=[]",
+        "loss=dice+focal",
+        "loss_weights={}",
+    ]
+    overrides += ["shares={ CT = 0.40, MR = 0.10, others = 0.50 }"]
+    recipe = load_recipe("litemedsam-lora", overrides)
     assert (recipe.trainable, recipe.lora_rank, recipe.lora_targets) == ("lora", 4, ("qkv", "proj", "fc1", "fc2"))
-    assert recipe.shares == {"CT": 0.40, "MR": 0.10, "others": 0.50} and recipe.epoch_samples == 100_000
-    assert (recipe.jitter_px, recipe.flip, recipe.loss) == (10, 0.5, "dice+focal")
-    assert (recipe.lr, recipe.weight_decay, recipe.batch, recipe.epochs) == (5e-5, 0.01, 16, 20)
-    assert (recipe.schedule, recipe.plateau_factor, recipe.plateau_patience) == ("plateau", 0.9, 5)
-    assert (recipe.clip_value, recipe.precision) == (2, "bf16-mixed")
+    assert recipe.shares == Recipe().shares and (recipe.loss, recipe.train_beside) == ("dice+focal", ())
+
+
+def test_the_batch_of_views_is_the_sum_of_views_and_walks() -> None:
+    """What the recipe's own head says of a GPU: 200; a batch beside it would be a second truth."""
+    gpu = ["views={ 56 = 96, 112 = 40, 224 = 16 }", "walks={ 56 = 36, 112 = 12 }"]
+    assert load_recipe("litemedsam-lora").batch == 11 and load_recipe("litemedsam-lora", gpu).batch == 200
+    assert all(override.replace("{", "'{").replace("}", "}'") in HEAD for override in gpu)
+    with pytest.raises(RunError, match="sum of views and walks; set those instead of batch"):
+        load_recipe("litemedsam-lora", ["batch=16"])
+
+
+HEAD = (FOLDER / "litemedsam-lora.toml").read_text()
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -44,16 +61,18 @@ def test_overrides_replace_and_keep_their_type() -> None:
     [
         ("max_step=30", "unknown key 'max_step'; the nearest is 'max_steps'"),
         ("learning=1", "unknown key"),
-        ("batch=many", "batch must be of type int, got 'many'"),
-        ("batch=1.5", "batch must be of type int"),
+        ("epochs=many", "epochs must be of type int, got 'many'"),
+        ("epochs=1.5", "epochs must be of type int"),
         ("compile=1", "compile must be of type bool"),
-        ("batch=0", "batch must be at least 1"),
+        ("epochs=0", "epochs must be at least 1"),
         ("schedule=linear", "schedule must be one of constant, cosine, plateau"),
-        ("region_px=100", "multiple of 56"),
+        ("views={ 100 = 1 }", "views: sizes are 56, 112, 224 px, got 100"),
+        ("walks={ 56 = 0 }", "walks: counts must be whole numbers from 1 on, got 0"),
+        ("task=maps", "task views is litemedsam's"),
         ("ema=1.0", "ema must be at least 0 and below 1"),
         ("lr=-1", "lr must be above 0"),
-        ("ellipse_steps=1", "ellipse_steps need task boxes and trainable all or decoder"),
-        ("batch", "must be key=value"),
+        ("loss=dice+box-bce", "loss must be one of dice"),
+        ("epochs", "must be key=value"),
     ],
 )
 def test_a_wrong_override_is_one_clear_line(override: str, message: str) -> None:
@@ -64,7 +83,7 @@ def test_a_wrong_override_is_one_clear_line(override: str, message: str) -> None
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     """Instead of a missing file."""
-    with pytest.raises(RunError, match="litemedsam-base, litemedsam-lora"):
+    with pytest.raises(RunError, match="brats-sam-vit-b, litemedsam-lora, nuinsseg-mobilesam"):
         load_recipe("litemedsam")
 
 

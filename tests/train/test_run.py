@@ -14,24 +14,31 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from edge.case import make_case, write_case
 from edge.errors import RunError
 from train import loop
 from train import plan as plan_module
+from train.data.batch import ViewBatch
 from train.data.sampler import Batches
 from train.display import silent
 from train.loop import make_loader
 from train.networks.checkpoint import read_checkpoint, save_atomically
 from train.networks.litemedsam import PARAMETERS, LiteMedSAM
-from train.networks.lora import load_merged
+from train.networks.lora import load_merged, read_adapter, state_hash
 from train.recipe import load_recipe
 from train.run import Outcome, Plan, train
-from train.tasks.boxes import BoxTask
 from train.tasks.build import make_task
+from train.tasks.views import ViewTask
+from train.train_cli import app
 from train.validate import CaseRow, Validation
 
-# a 56-px region instead of the frame: the same code at a twentieth of the work
-SMALL = ["region_px=56", "batch=2", "epoch_samples=8", "precision=32-true", "validation_cases=0", "zoom=0.3"]
+# Views of 56 px alone, the paper's adapter: the same code at a fraction of the work.
+SMALL = [
+    "views={ 56 = 2 }", "walks={}", "epoch_samples=8", "precision=32-true", "validation_cases=0", "warmup_steps=0",
+    "lora_rank=4", "lora_alpha=4", "trainable=lora", "train_beside=[]",
+]  # fmt: skip
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = """
 import json, sys
@@ -55,6 +62,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image[labels == 1] += 150
         cv2.imwrite(str(folder / f"2DBox_{modality}_Discs_{number}.png"), image)
         cv2.imwrite(str(folder / f"2DBox_{modality}_Discs_{number}_gt.png"), labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A volume of a bright ball, and a picture of a disc."""
+    folder = tmp_path_factory.mktemp("volumes")
+    grid = np.mgrid[:12, :64, :64] - np.array([6, 30, 34])[:, None, None, None]
+    labels = (np.square(grid * np.array([2, 1, 1])[:, None, None, None]).sum(axis=0) < 120).astype(np.uint8)
+    image = np.random.default_rng(0).integers(0, 80, labels.shape, dtype=np.uint8) + 150 * labels
+    write_case(folder / "3DBox_CT_Balls_1.npz", make_case("3DBox_CT_Balls_1", image, np.zeros((0, 6)), truth=labels))
+    picture = np.repeat(image[6][..., None], 3, axis=2)
+    write_case(
+        folder / "2DBox_US_Discs_1.npz", make_case("2DBox_US_Discs_1", picture, np.zeros((0, 4)), truth=labels[6])
+    )
     return folder
 
 
@@ -94,7 +116,7 @@ def test_a_run_leaves_everything_that_explains_it(tmp_path: Path, data: Path, ba
     outcome = train("litemedsam-lora", [data], tmp_path / "run", base=base, cache=cache, overrides=overrides)
     assert isinstance(outcome, Outcome) and outcome.steps == 4
     run = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert {"seed", "base_sha256", "data_sha256", "machine", "packages", "plan"} <= set(run)
+    assert {"seed", "base_sha256", "adapter_sha256", "data_sha256", "machine", "packages", "plan"} <= set(run)
     assert run["packages"]["torch"] == metadata.version("torch")
     assert "max_steps = 4" in (tmp_path / "run" / "recipe.toml").read_text()
     assert [step for step, _ in losses_of(tmp_path / "run")] == [1, 2, 3, 4]
@@ -109,34 +131,31 @@ def test_a_run_leaves_everything_that_explains_it(tmp_path: Path, data: Path, ba
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_with_identical_losses(tmp_path: Path, data: Path, base: Path, cache: Path) -> None:
-    """kill -9 between two checkpoints, in the second epoch; in the recipe's precision, with dropout."""
-    overrides = [*SMALL, "precision=bf16-mixed", "max_steps=11", "save_every=3", "lr=1e-3", "lora_dropout=0.1"]
-    whole = tmp_path / "whole"
-    subprocess.run(
-        script_command(tmp_path, "litemedsam-lora", data, whole, base, cache, 1, *overrides),
-        env=environment(),
-        check=True,
-    )
-    killed = tmp_path / "killed"
-    command = script_command(tmp_path, "litemedsam-lora", data, killed, base, cache, 1, *overrides)
+def test_a_killed_run_resumes_with_identical_losses(tmp_path: Path, volumes: Path, base: Path, cache: Path) -> None:
+    """kill -9 between two checkpoints, in the second epoch; walks, intensities, dropout, in the recipe's precision."""
+    overrides = [*SMALL, "views={ 56 = 1 }", "walks={ 56 = 1 }", "epoch_samples=6", "precision=bf16-mixed"]
+    overrides += ["max_steps=7", "save_every=3", "lr=1e-3", "lora_dropout=0.1", "intensity=0.9"]
+    arguments = ("litemedsam-lora", volumes)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = script_command(tmp_path, *arguments, whole, base, cache, 1, *overrides)
+    subprocess.run(command, env=environment(), check=True)
+    command = script_command(tmp_path, *arguments, killed, base, cache, 1, *overrides)
     process = subprocess.Popen(command, env=environment())
     deadline = time.monotonic() + 240
-    while len(losses_of(killed)) < 7 and time.monotonic() < deadline and process.poll() is None:
+    while len(losses_of(killed)) < 4 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert 7 <= len(losses_of(killed)) < 11
+    assert 4 <= len(losses_of(killed)) < 7
+    settings = {"cache": cache, "overrides": overrides, "resume": True, "accelerator": "cpu"}
     with pytest.raises(RunError, match="began with other base"):
         other = tmp_path / "other.pth"
         save_atomically({key: value * 1.01 for key, value in read_checkpoint(base).items()}, other)
-        train("litemedsam-lora", [data], killed, base=other, cache=cache, overrides=overrides, resume=True)
+        train("litemedsam-lora", [volumes], killed, base=other, **settings)
     torch.set_num_threads(1)
-    train(
-        "litemedsam-lora", [data], killed, base=base, cache=cache, overrides=overrides, resume=True, accelerator="cpu"
-    )
+    train("litemedsam-lora", [volumes], killed, base=base, **settings)
     torch.set_num_threads(2)
-    assert losses_of(killed) == losses_of(whole)
+    assert losses_of(killed) == losses_of(whole) and len(losses_of(whole)) == 7
 
 
 @pytest.mark.slow
@@ -144,8 +163,8 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(
     tmp_path: Path, data: Path, base: Path, cache: Path
 ) -> None:
     """The adapters after three steps agree within rounding."""
-    for name, devices, batch in (("one", 1, 4), ("two", 2, 2)):
-        overrides = [*SMALL, f"batch={batch}", "max_steps=3", "lr=1e-3", "epoch_samples=100"]
+    for name, devices, views in (("one", 1, 4), ("two", 2, 2)):
+        overrides = [*SMALL, f"views={{ 56 = {views} }}", "max_steps=3", "lr=1e-3", "epoch_samples=100", "intensity=0"]
         command = script_command(tmp_path, "litemedsam-lora", data, tmp_path / name, base, cache, devices, *overrides)
         subprocess.run(command, env=environment(), check=True, timeout=300)
     one, two = (load_merged(base, tmp_path / name / "adapter") for name in ("one", "two"))
@@ -155,34 +174,70 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(
     assert moved > 1e-4 and apart < 1e-3 * moved  # measured: 8e-4 and 2e-8
 
 
-def test_all_parameters_train_from_nothing_and_the_loss_falls(tmp_path: Path, data: Path, cache: Path) -> None:
-    """The base recipe, a lesson of ellipses first; the averaged weights come out in the public layout."""
-    overrides = [*SMALL, "max_steps=5", "ellipse_steps=1", "warmup_steps=0", "batch=2"]
+def test_all_parameters_train_and_the_loss_falls(tmp_path: Path, data: Path, base: Path, cache: Path) -> None:
+    """The averaged weights come out in the public layout."""
+    overrides = [*SMALL, "trainable=all", "max_steps=5", "intensity=0", "lr=3e-4"]
     lines: list[str] = []
-    outcome = train("litemedsam-base", [data], tmp_path / "run", cache=cache, overrides=overrides, say=lines.append)
+    outcome = train(
+        "litemedsam-lora", [data], tmp_path / "run", base=base, cache=cache, overrides=overrides, say=lines.append
+    )
     assert isinstance(outcome, Outcome)
     assert sum(value.numel() for value in read_checkpoint(outcome.result).values()) > PARAMETERS
     losses = [loss for _, loss in losses_of(tmp_path / "run")]
     assert min(losses[2:]) < losses[0]
-    assert len(losses_of(tmp_path / "run" / "ellipses")) == 1
     assert lines and "samples/s" in lines[-1]
 
 
-def test_what_learns_from_crops_is_validated_on_crops(tmp_path: Path, data: Path, cache: Path) -> None:
-    """What the encoder sees while it trains and while it is validated: 56 px, not the frame."""
-    overrides = [*SMALL, "crops=true", "max_steps=1", "ellipse_steps=0", "validation_cases=2"]
-    sides = set()
-    forward = LiteMedSAM.__init__
+def test_an_adapter_is_gone_on_from(tmp_path: Path, data: Path, base: Path, cache: Path) -> None:
+    """By the command's option: at a rate of nearly nothing it comes out as it went in; resumed without it, refused."""
+    overrides = [*SMALL, "max_steps=2", "lr=1e-3", "ema=0", "loss_weights={}"]
+    first = train("litemedsam-lora", [data], tmp_path / "first", base=base, cache=cache, overrides=overrides)
+    assert isinstance(first, Outcome)
+    options = ["--data", data, "--base", base, "--out", tmp_path / "second", "--adapter", first.result]
+    command = ["litemedsam-lora", *SMALL, "max_steps=1", "lr=1e-12", "weight_decay=0", *map(str, options)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMEDGE_HOME", str(tmp_path / "home"))
+        ran = CliRunner().invoke(app, command)
+        assert ran.exit_code == 0, ran.output
+        before, after = (read_adapter(tmp_path / name / "adapter")[1] for name in ("first", "second"))
+        assert any(tensor.any() for name, tensor in before.items() if name.endswith("lora_B"))
+        for name, tensor in before.items():
+            torch.testing.assert_close(after[name], tensor, atol=1e-6, rtol=0)
+        written = json.loads((tmp_path / "second" / "run.json").read_text())
+        assert written["adapter_sha256"] == state_hash(before)
+        for killed_early in (False, True):
+            if killed_early:
+                (tmp_path / "second" / "last.ckpt").unlink()
+            without = [word for word in command if word not in ("--adapter", str(first.result))]
+            refused = CliRunner().invoke(app, [*without, "--resume"])
+            assert isinstance(refused.exception, RunError) and "began with other adapter" in str(refused.exception)
+
+
+def test_an_adapter_for_a_training_without_one_is_refused(tmp_path: Path, data: Path, base: Path) -> None:
+    """Before anything is prepared."""
+    with pytest.raises(RunError, match="trainable=all has none"):
+        train("litemedsam-lora", [data], tmp_path / "run", base=base, adapter=tmp_path, overrides=["trainable=all"])
+
+
+def test_what_is_trained_on_views_is_validated_on_the_same_ladder(
+    tmp_path: Path, data: Path, base: Path, cache: Path
+) -> None:
+    """What the encoder sees while it trains on 56 and 112 px and while it is validated: these, not the frame."""
+    overrides = [*SMALL, "views={ 112 = 1, 56 = 1 }", "max_steps=1", "validation_cases=3"]
+    sides: set[int] = set()
+    made = LiteMedSAM.__init__
 
     def watched(network: LiteMedSAM) -> None:
-        forward(network)
+        made(network)
         network.image_encoder.register_forward_pre_hook(lambda _module, given: sides.add(given[0].shape[-1]))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LiteMedSAM, "__init__", watched)
-        outcome = train("litemedsam-base", [data], tmp_path / "run", validation=data, cache=cache, overrides=overrides)
+        outcome = train(
+            "litemedsam-lora", [data], tmp_path / "run", base=base, validation=data, cache=cache, overrides=overrides
+        )
     assert isinstance(outcome, Outcome) and outcome.dsc is not None
-    assert sides == {56}
+    assert sides == {56, 112}
 
 
 def test_validation_goes_through_the_runtime_and_the_best_is_kept(
@@ -205,8 +260,8 @@ def test_a_run_stops_early_where_validation_stands_still_and_stays_stopped(
 ) -> None:
     """0.5, 0.6, 0.6, 0.4 with a patience of two: over after step 4, also when resumed; the best is 0.6."""
     scores = iter([0.5, 0.6, 0.6, 0.4])
-    monkeypatch.setattr(BoxTask, "validate", lambda *_: Validation(next(scores), {}, 1, (CaseRow("a", "CT", {}),)))
-    overrides = [*SMALL, "max_steps=50", "validate_every=1", "validation_cases=1", "early_stop=2", "batch=1"]
+    monkeypatch.setattr(ViewTask, "validate", lambda *_: Validation(next(scores), {}, 1, (CaseRow("a", "CT", {}),)))
+    overrides = [*SMALL, "max_steps=50", "validate_every=1", "validation_cases=1", "early_stop=2", "views={ 56 = 1 }"]
     settings = {"base": base, "cache": cache, "overrides": overrides, "validation": data}
     for resume in (False, True):
         outcome = train("litemedsam-lora", [data], tmp_path / "run", resume=resume, **settings)
@@ -236,31 +291,39 @@ def test_a_dry_run_prints_the_papers_counts_and_writes_no_run(
     assert not (tmp_path / "run").exists()
 
 
-def test_an_estimate_is_scaled_from_two_images_to_the_batch(
-    data: Path, base: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_estimate_is_scaled_from_two_samples_of_each_kind_to_the_batch(
+    volumes: Path, base: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1.5 s and 100 MiB over 400 for 2 of 8 images: 6 s, 400 + 4 x 100 MiB, and Adam's two numbers a parameter."""
-    seen: list[int] = []
+    """By hand: 1 s and 100 MiB over 400 for 2 of 6 views of 56 px, for the one of 112 and the one of two steps.
+
+    3 + 1 + 1 s; 300 + 100 + 100 MiB over what there was, and Adam's two numbers a parameter and their average's one.
+    """
+    seen: list[tuple[int, int, bool]] = []
+
+    def measured(_: object, batch: ViewBatch, __: object) -> tuple[float, float, float]:
+        (group,) = batch.groups
+        seen.append((len(group.pixels), group.pixels.shape[-1], group.next_slice is not None))
+        return 1.0, 400.0, 500.0
+
     monkeypatch.setattr(plan_module, "TIMED_WORKERS", ())
-    monkeypatch.setattr(
-        plan_module, "_measure_step", lambda _, batch, __: seen.append(len(batch.images)) or (1.5, 400.0, 500.0)
-    )
-    overrides = [*SMALL, "batch=8", "max_steps=1"]
-    plan = train("litemedsam-lora", [data], data, base=base, cache=cache, overrides=overrides, dry_run=True)
-    assert isinstance(plan, Plan) and plan.estimate is not None and seen == [2]
-    assert plan.estimate.step_s == 6.0
-    assert plan.estimate.memory_mib == pytest.approx(800 + 2 * 4 * 118_784 / 2**20)
+    monkeypatch.setattr(plan_module, "_measure_step", measured)
+    monkeypatch.setattr(plan_module, "_memory_mib", lambda _: 400.0)
+    overrides = [*SMALL, "views={ 56 = 6, 112 = 1 }", "walks={ 56 = 1 }", "max_steps=1"]
+    plan = train("litemedsam-lora", [volumes], volumes, base=base, cache=cache, overrides=overrides, dry_run=True)
+    assert isinstance(plan, Plan) and plan.estimate is not None
+    assert seen == [(2, 56, False), (1, 112, False), (1, 56, True)] and plan.estimate.samples == 4
+    assert plan.estimate.step_s == 5.0
+    assert plan.estimate.memory_mib == pytest.approx(900 + 3 * 4 * 118_784 / 2**20)
 
 
 def test_prepared_data_carried_elsewhere_trains_alike(tmp_path: Path, data: Path, base: Path) -> None:
-    """Its folder as the data: the same losses; other options, other data beside it, or nothing to validate: errors."""
+    """Its folder as the data: the same losses; other data beside it, or nothing to validate: errors."""
     overrides = [*SMALL, "max_steps=2"]
     train("litemedsam-lora", [data], tmp_path / "here", base=base, cache=tmp_path / "cache", overrides=overrides)
     carried = next((tmp_path / "cache").iterdir()).rename(tmp_path / "carried")
     train("litemedsam-lora", [carried], tmp_path / "there", base=base, cache=tmp_path / "none", overrides=overrides)
     assert losses_of(tmp_path / "there") == losses_of(tmp_path / "here") and not (tmp_path / "none").exists()
     for folders, more, message in (
-        ([carried], ["cache_px=64"], "add cache_px=256 slices_per_volume=24 cache_exact=true"),
         ([carried, data], [], "goes with no other --data"),
         ([carried], ["validation_cases=1"], "give --val or validation_cases=0"),
     ):
@@ -268,14 +331,29 @@ def test_prepared_data_carried_elsewhere_trains_alike(tmp_path: Path, data: Path
             train("litemedsam-lora", folders, tmp_path / "no", base=base, overrides=[*SMALL, *more])
 
 
-def test_processes_that_prepare_samples_give_the_same_batches(data: Path, cache: Path) -> None:
+def test_processes_that_prepare_samples_give_the_same_batches(volumes: Path, cache: Path) -> None:
     """Two of them, or none."""
-    task = make_task(load_recipe("litemedsam-lora", SMALL), [data], None, cache, None, silent)
-    batches = list(Batches(draws=8, batch=2))
+    recipe = load_recipe("litemedsam-lora", [*SMALL, "walks={ 56 = 1 }"])
+    task = make_task(recipe, [volumes], None, cache, None, silent)
+    batches = list(Batches(draws=12, batch=3))
     here, there = (list(make_loader(task, 1, batches, workers)) for workers in (0, 2))
     assert len(here) == len(there) == 4
     for one, other in zip(here, there, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True))
+        assert len(one.groups) == len(other.groups) == 2
+        for mine, its in zip(one.groups, other.groups, strict=True):
+            pairs = zip(vars(mine).values(), vars(its).values(), strict=True)
+            assert all(a is b is None or torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_cases_of_validation_and_of_data_sets_that_are_left_out_do_not_train(data: Path, cache: Path) -> None:
+    """Half of six held out; one data set only, or all but one."""
+    overrides = [*SMALL, "validation_cases=6", "hold_out=0.5"]
+    task = make_task(load_recipe("litemedsam-lora", overrides), [data], None, cache, None, silent)
+    trained = {entry.name for entry in task._data.used}
+    held = set(task._cases)
+    assert held and trained and not held & trained and len(held) + len(trained) == 6
+    with pytest.raises(RunError, match="leave no data set"):
+        make_task(load_recipe("litemedsam-lora", [*SMALL, 'leave_out=["Discs"]']), [data], None, cache, None, silent)
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(
@@ -312,6 +390,7 @@ def test_a_long_step_is_saved_before_save_every(
     ("overrides", "message"),
     [
         (['only=["Dics"]'], "only: no case of Dics; there are Discs"),
+        (["walks={ 56 = 1 }"], "walks: no case that trains is a volume to walk through; set walks={}"),
         (["lr=1e30", "max_steps=8", "schedule=constant"], "the loss is"),
     ],
 )

@@ -1,183 +1,179 @@
-"""A sample's image, boxes and masks belong together, however it was cut and flipped."""
+"""What is trained on is what the runtime shows: image, prompt, target; and every position has its own sample."""
+
+from dataclasses import fields
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
-from edge.crop import SHOWN_PX, crop_around, expected_extents
-from edge.geometry import Frame
-from edge.preprocess import prepare
-from train.data.cases import Slice, find_objects
-from train.data.samples import SampleOptions, collate, make_crop, make_sample
+from edge.choices import BOX_MARGIN_PX
+from edge.view import expected_extents, view_around
+from train.data import prompts, samples
+from train.data.batch import ViewSample, collate
+from train.data.draws import ObjectDraws
+from train.data.prompts import extent_of
+from train.data.sampler import Layout
+from train.data.samples import ViewSamples, make_view
+from train.tasks.intensity import Intensity
+from train.tasks.view_loss import stretched
 
-PLAIN = {"jitter_px": 0.0, "flip": 0.0}
-
-
-def one_slice(height: int = 100, width: int = 80) -> tuple[Slice, npt.NDArray[np.int64]]:
-    """Two bright rectangles on noise: label 1 is 20 x 10 px at (30, 40), label 2 is 8 x 8 px at (50, 70)."""
-    image = np.random.default_rng(0).integers(0, 60, (height, width), dtype=np.uint8)
-    labels = np.zeros((height, width), dtype=np.uint8)
-    labels[40:50, 30:50], labels[70:78, 50:58] = 1, 2
-    image[labels > 0] = 255
-    return Slice("2DBox_US_1", 0, image, labels), find_objects(labels)
+CHANCE = np.random.default_rng
 
 
-def test_a_whole_frame_is_what_the_runtime_would_see() -> None:
-    """Pixel for pixel `edge.preprocess.prepare`, and boxes as `Frame` puts them."""
-    part, objects = one_slice()
-    sample = make_sample(part, objects, 0, SampleOptions(**PLAIN), np.random.default_rng(0))
-    assert np.array_equal(sample.image, prepare(part.image))
-    expected = Frame(100, 80).boxes_to_model(np.array([[30.0, 40, 49, 49]]))
-    assert sample.boxes[0].tolist() == pytest.approx(expected[0].tolist())
-    assert sample.corner == (0, 0)
+def network_input(sample: ViewSample) -> np.ndarray:
+    """What the network is given of a sample, (3, s, s), without changes of intensity."""
+    (group,) = collate([sample]).groups
+    return stretched(group, Intensity(1, 0.0, torch.device("cpu")))[0].numpy()
 
 
-@pytest.mark.parametrize("region_px", [56, 112, 256])
-@pytest.mark.parametrize("seed", range(12))
-def test_masks_lie_on_what_they_are_of_and_inside_their_boxes(region_px: int, seed: int) -> None:
-    """Flipped, zoomed and cut: the mask's pixels are the bright ones, and the box with no jitter touches its extent."""
-    part, objects = one_slice()
-    options = SampleOptions(jitter_px=0, flip=0.5, region_px=region_px, zoom=0.4)
-    sample = make_sample(part, objects, seed % 2, options, np.random.default_rng(seed))
-    assert sample.image.shape == (3, region_px, region_px) and sample.masks.shape[1:] == (region_px, region_px)
-    for mask, box in zip(sample.masks, sample.boxes - np.tile(sample.corner, 2), strict=True):
-        rows, columns = np.nonzero(mask)
-        assert sample.image[0][mask].mean() > 0.85
-        scale = max(1.0, (box[2] - box[0]) / 8)
-        extent = [columns.min(), rows.min(), columns.max(), rows.max()]
-        assert np.abs(extent - box).max() <= scale + 1.5
+@pytest.mark.parametrize("size", [56, 112, 224])
+@pytest.mark.parametrize("row", [0, 1])
+def test_a_view_is_what_the_runtime_shows(prepare, picture, plain, size: int, row: int) -> None:
+    """Pixel for pixel `View.prepare` of the view around the box, prompted by the expected extents in it."""
+    data = prepare({"2DBox_US_A_1": picture})
+    image, labels = picture
+    box = extent_of(labels == row + 1)
+    view = view_around(box, size, 0.72)
+    sample = make_view(data, row, size, 0.0, CHANCE(0))
+    expected = view.prepare(image, int(image.min()), int(image.max()))
+    assert np.abs(network_input(sample) - expected).max() < 2e-6
+    prompt = view.boxes_to_view(expected_extents(box[None], BOX_MARGIN_PX))[0]
+    assert sample.prompt == pytest.approx(prompt, abs=1e-4)
+    assert np.array_equal(sample.target, view.show((labels == row + 1) * np.uint8(255), 0))
+    assert not sample.masked and sample.next_slice is None
 
 
-def test_regions_lie_on_the_grid_of_the_embedding_and_inside_the_frame() -> None:
-    """Corners are multiples of 4 px from 0 to 200; boxes are in the 256 frame."""
-    part, objects = one_slice()
-    corners = []
-    for seed in range(60):
-        sample = make_sample(part, objects, 0, SampleOptions(region_px=56), np.random.default_rng(seed))
-        assert sample.corner[0] % 4 == 0 and min(sample.corner) >= 0 and max(sample.corner) <= 200
-        assert (sample.boxes >= np.tile(sample.corner, 2)).all() and (sample.boxes <= 255).all()
-        corners.append(sample.corner)
-    assert len(set(corners)) > 40
+def test_a_slice_of_a_volume_is_shown_around_its_tracked_box(prepare, tube, plain) -> None:
+    """Stretched by the slice's own minimum and maximum, as the runtime does."""
+    data = prepare({"3DBox_CT_B_1": tube})
+    seen = set()
+    for seed in range(40):
+        sample = make_view(data, 0, 56, 0.0, CHANCE(seed))
+        z = round((sample.span[1] - 100) / 10)  # the square's brightness
+        seen.add(z)
+        tracked = data.tracked[data.objects[0, 8] + z - 2].astype(np.float64)
+        box = tracked if prompts.holds(tracked, tube[1][z] == 1) else extent_of(tube[1][z] == 1)
+        view = view_around(box, 56, 0.72)
+        assert np.abs(network_input(sample) - view.prepare(tube[0][z], 1, 100 + 10 * z)).max() < 2e-6
+        prompt = view.boxes_to_view(expected_extents(box[None], BOX_MARGIN_PX))[0]
+        assert sample.prompt == pytest.approx(prompt.clip(0, 55), abs=1e-4)
+    assert seen == set(range(2, 11))
 
 
-def test_jitter_moves_sides_outwards_by_no_more_than_asked() -> None:
-    """Up to 10 px of the 256 frame, and by different amounts."""
-    part, objects = one_slice()
-    tight = make_sample(part, objects, 0, SampleOptions(**PLAIN), np.random.default_rng(0)).boxes[0]
-    options = SampleOptions(jitter_px=10, flip=0)
-    moved = np.array([make_sample(part, objects, 0, options, np.random.default_rng(s)).boxes[0] for s in range(40)])
-    outwards = (moved - tight) * [-1, -1, 1, 1]
-    assert outwards.min() >= -1e-4 and outwards.max() <= 10.001 and outwards.std() > 1
+def test_a_prompt_on_a_reduced_image_is_as_far_within_its_box_as_on_the_original(prepare, plain) -> None:
+    """On 1024 px, kept at half, 2.5 px are 1.25: of an object of 100 px there 97.5."""
+    labels = np.zeros((1024, 1024), np.uint8)
+    labels[400:600, 400:600] = 1
+    image = np.random.default_rng(0).integers(0, 255, (1024, 1024, 3), dtype=np.uint8)
+    sample = make_view(prepare({"2DBox_US_A_1": (image, labels)}), 0, 56, 0.0, CHANCE(0))
+    scale = 56 / round(100 / 0.72)
+    assert np.ptp(sample.prompt[[0, 2]]) + 1 == pytest.approx(97.5 * scale, abs=1e-3)
 
 
-def test_objects_beside_the_first_are_prompted_too_up_to_the_number_asked() -> None:
-    """The drawn one comes first."""
-    part, objects = one_slice()
-    both = make_sample(part, objects, 1, SampleOptions(**PLAIN), np.random.default_rng(0))
-    alone = make_sample(part, objects, 1, SampleOptions(boxes_per_image=1, **PLAIN), np.random.default_rng(0))
-    assert len(both.boxes) == 2 and len(alone.boxes) == 1
-    assert np.array_equal(both.boxes[0], alone.boxes[0])
-
-
-def test_changed_intensities_stay_between_0_and_1_and_greys_stay_grey() -> None:
-    """And something does change."""
-    part, objects = one_slice()
-    plain = make_sample(part, objects, 0, SampleOptions(**PLAIN), np.random.default_rng(0))
-    changed = make_sample(part, objects, 0, SampleOptions(intensity=0.9, **PLAIN), np.random.default_rng(0))
-    assert changed.image.min() >= 0 and changed.image.max() <= 1
-    assert np.array_equal(changed.image[0], changed.image[2])
-    assert not np.array_equal(changed.image, plain.image)
-
-
-def test_a_batch_says_which_box_is_of_which_image() -> None:
-    """Two boxes of the first image, one of the second."""
-    part, objects = one_slice()
-    first = make_sample(part, objects, 0, SampleOptions(), np.random.default_rng(0))
-    second = make_sample(part, objects, 0, SampleOptions(boxes_per_image=1), np.random.default_rng(1))
-    batch = collate([first, second])
-    assert batch.image_of_box.tolist() == [0, 0, 1]
-    assert batch.images.shape == (2, 3, 256, 256) and batch.masks.shape == (3, 256, 256)
-    assert batch.masks.dtype == torch.bool
-
-
-CROPS = {"crops": True, "intensity": 0.0}
-
-
-def test_a_crop_is_what_the_runtime_would_cut() -> None:
-    """Not flipped, shifted or scaled: pixel for pixel `edge.crop`, the box and the mask where it puts them."""
-    part, objects = one_slice()
-    options = SampleOptions(jitter_px=0, flip=0, **CROPS)
-    for row, box in enumerate(objects[:, 1:5].astype(float)):
-        crop = crop_around(box)
-        found = [
-            make_crop(part, objects, objects[:, 1:5], row, options, np.random.default_rng(seed)) for seed in range(40)
-        ]
-        unmoved = [s for s in found if np.array_equal(s.image, crop.prepare(part.image, 0, 255))]
-        assert unmoved and len(unmoved) < len(found)  # the others are shifted
-        sample = unmoved[0]
-        corner = np.tile(sample.corner, 2)
-        assert (sample.boxes[0] - corner).tolist() == pytest.approx(
-            crop.boxes_to_model(expected_extents(box[None], 2.5))[0].tolist(), abs=1e-4
-        )
-        shown = np.argwhere(sample.masks[0])[:, ::-1]
-        extent = [*shown.min(axis=0), *shown.max(axis=0)]
-        assert np.abs(extent - crop.boxes_to_model(box[None])[0]).max() <= 0.5 * crop.scale
+def test_an_object_is_asked_for_whole_where_its_tracked_box_cuts_it(prepare, tube, plain) -> None:
+    """A box that holds 7 of 12 columns is shown and prompts, the target reaches out of it; one of 5 is not taken."""
+    data = prepare({"3DBox_CT_B_1": tube})
+    data.objects[0, [2, 5]] = 6, 6  # slice 6 alone: columns 22 to 33
+    for held, prompted in ((7, 7), (5, 12)):
+        data.tracked[data.objects[0, 8]] = [22, 20, 21 + held, 31]
+        sample = make_view(data, 0, 56, 0.0, CHANCE(0))
+        scale = 56 / round(12 / 0.72)  # the box is 12 px high
+        target = extent_of(sample.target >= 128)
+        assert np.ptp(sample.prompt[[0, 2]]) + 1 == pytest.approx(0.7 * prompted * scale, abs=0.01)
+        assert sample.prompt[0] - target[0] == pytest.approx(0.15 * prompted * scale, abs=1)
+        assert np.ptp(target[[0, 2]]) + 1 > 10 * scale
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_crop_shows_its_object_whole_however_it_is_changed(seed: int) -> None:
-    """Flipped, zoomed, shifted, the box up to 5 px wider: the bright pixels are the mask, about where the prompt is."""
-    part, objects = one_slice()
-    options = SampleOptions(jitter_px=5, flip=0.5, zoom=0.3, **CROPS)
-    sample = make_crop(part, objects, objects[:, 1:5], 0, options, np.random.default_rng(seed))
-    assert sample.image[0][sample.masks[0]].mean() > 0.9
-    bright = sample.image[0] > 0.9
-    assert np.count_nonzero(bright & ~sample.masks[0]) <= 0.15 * np.count_nonzero(bright)
-    left, top, right, bottom = sample.boxes[0] - np.tile(sample.corner, 2)
-    rows, columns = np.nonzero(sample.masks[0])
-    loose = 2.5 * max(crop_scale(objects[0]), 1) + 1
-    assert np.abs([columns.min() - left, columns.max() - right, rows.min() - top, rows.max() - bottom]).max() <= loose
+def test_a_view_shows_its_object_whole_however_it_is_changed(prepare, picture, seed: int) -> None:
+    """Flipped, warped, the box loose: bright pixels are the mask's, and the prompt is near it."""
+    sample = make_view(prepare({"2DBox_US_A_1": picture}), 0, 112, 0.5, CHANCE(seed))
+    bright, target = sample.pixels[0] > 200, sample.target >= 128
+    assert np.count_nonzero(bright & target) / np.count_nonzero(bright | target) > 0.85
+    scale = np.sqrt(np.count_nonzero(target) / 200)
+    assert np.abs(extent_of(target) - sample.prompt).max() <= (7.5 + 0.2 * 25) * scale
 
 
-def crop_scale(row: np.ndarray) -> float:
-    """Crop pixels per pixel of the slice around an object, its box as given."""
-    return crop_around(row[1:5].astype(float)).scale
+def samples_of(data, layout: Layout, epoch: int = 0) -> ViewSamples:
+    return ViewSamples(data, ObjectDraws(data, "uniform", {}), layout, 0.5, (7, epoch))
 
 
-def test_boxes_are_loose_by_up_to_five_pixels_of_the_original() -> None:
-    """The object is 20 px wide on a slice at half the original's scale: its box 20 to 25 px, a fourth mostly less."""
-    part, objects = one_slice()
-    options = SampleOptions(jitter_px=5, flip=0, **CROPS)
-    shown = []
-    for seed in range(400):
-        sample = make_crop(part, objects, objects[:, 1:5], 0, options, np.random.default_rng(seed), scale=0.5)
-        shown.append(np.count_nonzero(sample.masks[0].any(axis=0)))
-    widths = 20 * SHOWN_PX / np.array(shown)  # a box is always shown as large, its object the smaller the looser it is
-    assert 19.5 <= widths.min() < 21 and 24 < widths.max() <= 26
-    assert 22 < widths.mean() < 22.6  # 2.5 px on average, of every fourth box half of that
+def same(one: ViewSample, other: ViewSample) -> bool:
+    return all(np.array_equal(getattr(one, each.name), getattr(other, each.name)) for each in fields(ViewSample))
 
 
-def test_an_object_is_asked_for_whole_and_by_its_extent_where_its_box_holds_less_than_half() -> None:
-    """Of 20 x 10 px the left 12 columns: the crop, 15 px a side, shows more of it; of 6 columns: all of it."""
-    part, objects = one_slice()
-    options = SampleOptions(jitter_px=0, flip=0, **CROPS)
-    prompts = objects[:, 1:5].astype(float)
-    prompts[0] = [30, 40, 41, 49]
-    sample = make_crop(part, objects, prompts, 0, options, np.random.default_rng(0))
-    crop = crop_around(prompts[0])
-    assert crop.side == 15
-    assert 12.5 * 10 * crop.scale**2 < np.count_nonzero(sample.masks[0]) <= 15 * 10 * crop.scale**2
-    prompts[0] = [30, 40, 35, 49]
-    sample = make_crop(part, objects, prompts, 0, options, np.random.default_rng(0))
-    whole = crop_around(objects[0, 1:5].astype(float))
-    assert np.count_nonzero(sample.masks[0]) == pytest.approx(20 * 10 * whole.scale**2, rel=0.05)
+def test_a_sample_depends_on_seed_epoch_and_position_only(prepare, picture, tube) -> None:
+    """The same from another instance and in another order; another one in the next epoch."""
+    data = prepare({"2DBox_US_A_1": picture, "3DBox_CT_B_1": tube})
+    layout = Layout({56: 2, 112: 1}, {56: 1})
+    forwards, backwards = samples_of(data, layout), samples_of(data, layout)
+    expected = [forwards[position] for position in range(16)]
+    found = [backwards[position] for position in reversed(range(16))][::-1]
+    assert all(map(same, expected, found))
+    assert not any(same(expected[position], samples_of(data, layout, 1)[position]) for position in range(16))
 
 
-def test_a_prompt_on_a_scaled_slice_is_as_far_within_its_box_as_on_the_original() -> None:
-    """2.5 px of the original are 1.25 px at half its scale, on each side of 20 px."""
-    part, objects = one_slice()
-    box = objects[:1, 1:5].astype(float)
-    options = SampleOptions(jitter_px=0, flip=0, **CROPS)
-    sample = make_crop(part, objects, objects[:, 1:5], 0, options, np.random.default_rng(0), scale=0.5)
-    assert np.ptp(sample.boxes[0, [0, 2]]) == pytest.approx(17.5 * crop_around(box[0]).scale - 1, abs=1e-3)
+def test_each_place_of_a_batch_has_its_size_and_kind(prepare, picture, tube) -> None:
+    """In every batch of an epoch; what is walked through is a volume, also where its object is out of the sizes."""
+    data = prepare({"2DBox_US_A_1": picture, "3DBox_CT_B_1": tube})
+    drawn = samples_of(data, Layout({56: 1, 224: 1}, {112: 2}))
+    for position in range(40):
+        sample = drawn[position]
+        size, unrolled = ((56, False), (224, False), (112, True), (112, True))[position % 4]
+        assert sample.size == size == sample.pixels.shape[-1] and sample.pixels.shape == (3, size, size)
+        assert (sample.next_slice is not None) == unrolled
+
+
+def test_objects_are_drawn_for_views_that_suit_their_extent(prepare) -> None:
+    """7 px only at 56, 300 px only at 224; in between both."""
+    drawn = {}
+    for number, extent in enumerate((7, 300)):
+        labels = np.zeros((400, 400), np.uint8)
+        labels[50 : 50 + extent, 50 : 50 + extent] = 1
+        image = np.random.default_rng(number).integers(0, 100, (400, 400, 3), dtype=np.uint8)
+        image[0, 0] = 200 + number  # the brightest: tells the image
+        drawn[f"2DBox_US_A_{number}"] = (image, labels)
+    found = samples_of(prepare(drawn), Layout({56: 1, 224: 1}, {}))
+    assert [found[position].span[1] for position in range(40)] == [200, 201] * 20
+
+
+def test_a_volumes_samples_are_slices_alone_and_steps_of_walks(prepare, tube) -> None:
+    """Of those answered once two and three of five."""
+    found = samples_of(prepare({"3DBox_CT_B_1": tube}), Layout({56: 1}, {}))
+    assert np.mean([found[position].masked for position in range(300)]) == pytest.approx(0.6, abs=0.08)
+
+
+def test_an_object_thinner_than_a_pixel_is_asked_for_where_it_is(prepare, plain) -> None:
+    """A line of 1 x 300 px in a view of 56 px covers an eighth of its pixels, which become the target."""
+    labels = np.zeros((400, 400), np.uint8)
+    labels[200, 50:350] = 1
+    image = np.random.default_rng(0).integers(0, 255, (400, 400, 3), dtype=np.uint8)
+    sample = make_view(prepare({"2DBox_US_A_1": (image, labels)}), 0, 56, 0.0, CHANCE(0))
+    rows, columns = np.nonzero(sample.target >= 128)
+    assert set(rows) <= {27, 28} and len(set(columns)) > 35
+
+
+def test_a_place_of_two_steps_gets_a_slice_twice_where_the_object_cannot_walk(prepare, picture) -> None:
+    """Its mask then prompts for itself."""
+    sample = make_view(prepare({"2DBox_US_A_1": picture}), 0, 56, 0.5, CHANCE(0), unrolled=True)
+    assert np.array_equal(sample.next_slice, sample.pixels[0]) and np.array_equal(sample.next_target, sample.target)
+    assert sample.mask_value == 255
+
+
+def test_a_batch_is_grouped_by_size_and_kind_in_the_order_of_its_places(prepare, picture, tube) -> None:
+    """Two of 56 px, one of 112, one of two steps; every array as it was."""
+    data = prepare({"2DBox_US_A_1": picture, "3DBox_CT_B_1": tube})
+    drawn = samples_of(data, Layout({56: 2, 112: 1}, {56: 1}))
+    members = [drawn[position] for position in range(4)]
+    groups = collate(members).groups
+    assert [tuple(group.pixels.shape) for group in groups] == [(2, 3, 56, 56), (1, 3, 112, 112), (1, 3, 56, 56)]
+    assert [group.next_slice is not None for group in groups] == [False, False, True]
+    assert torch.equal(groups[0].pixels[1], torch.from_numpy(members[1].pixels))
+    assert groups[0].prompt.dtype == torch.float32 and groups[2].mask_value.tolist() == [members[3].mask_value]
+    moved = collate(members).to(torch.device("cpu"))
+    assert torch.equal(moved.groups[2].next_target, groups[2].next_target)
+
+
+def test_boxes_are_loose_unless_a_test_makes_them_tight() -> None:
+    """The numbers that these tests replace are those of the challenge."""
+    assert prompts.LOOSEST_PX == 5 and samples.WALKED == 0.6

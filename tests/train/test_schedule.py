@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from train.networks.litemedsam import LiteMedSAM
-from train.networks.parts import parameter_groups
-from train.recipe import Recipe
+from train.networks.parts import choose_trainable, parameter_groups
+from train.recipe import Recipe, load_recipe
 from train.schedule import Schedule
 
 
@@ -66,11 +66,11 @@ def test_plateau_shrinks_after_patience_and_survives_a_restore() -> None:
     recipe = Recipe(lr=1.0, schedule="plateau", plateau_patience=1)
     first, second = Schedule(optimizer(), recipe, 100), Schedule(optimizer(), recipe, 100)
     for error in (0.5, 0.5):
-        first.judge(error)
+        first.take_error(error)
     assert first.lr == pytest.approx(1)
     second.restore(first.state())
     for schedule in (first, second):
-        schedule.judge(0.5)
+        schedule.take_error(0.5)
         schedule.set(50)
         assert schedule.lr == pytest.approx(0.9)
 
@@ -78,7 +78,7 @@ def test_plateau_shrinks_after_patience_and_survives_a_restore() -> None:
 def test_the_decoder_learns_at_its_share_and_biases_do_not_decay() -> None:
     """Every parameter is in exactly one of the four groups."""
     network = LiteMedSAM()
-    groups = parameter_groups(network, Recipe(decoder_lr_share=0.25, weight_decay=0.02))
+    groups = parameter_groups(network, Recipe(trainable="all", decoder_lr_share=0.25, weight_decay=0.02))
     assert sorted((group["lr_share"], group["weight_decay"]) for group in groups) == [
         (0.25, 0),
         (0.25, 0.02),
@@ -88,3 +88,14 @@ def test_the_decoder_learns_at_its_share_and_biases_do_not_decay() -> None:
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
     encoder = {id(parameter) for parameter in network.image_encoder.parameters()}
     assert all((id(p) in encoder) == (group["lr_share"] == 1) for group in groups for p in group["params"])
+
+
+def test_adapters_learn_at_the_full_rate_and_what_trains_beside_them_at_the_decoders() -> None:
+    """Of the encoder too."""
+    recipe, network = load_recipe("litemedsam-lora", ["lora_rank=4"]), LiteMedSAM()
+    choose_trainable(network, recipe)
+    full = {id(p) for group in parameter_groups(network, recipe) if group["lr_share"] == 1 for p in group["params"]}
+    shared = {id(p) for group in parameter_groups(network, recipe) if group["lr_share"] == 0.4 for p in group["params"]}
+    trained = [(name, id(p)) for name, p in network.named_parameters() if p.requires_grad]
+    assert full == {key for name, key in trained if ".lora_" in name}
+    assert shared == {key for name, key in trained if ".lora_" not in name} and shared

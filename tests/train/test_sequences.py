@@ -11,7 +11,7 @@ from edge.errors import CaseError
 from train.data.sequences import choose_slices, common_size, find_subjects, prepare_slices, read_slice
 from train.losses import map_loss
 from train.recipe import Recipe, load_recipe
-from train.tasks.sam_batch import SamLesson, answer_targets, collate_sam
+from train.tasks.sam_batch import SamLoss, answer_targets, collate_sam
 from train.tasks.sequences import SequenceTask
 
 SHAPE = (20, 24, 9)  # x, y, z in RAS
@@ -124,7 +124,7 @@ def test_sequences_are_z_scored_and_their_answers_averaged(tmp_path: Path) -> No
     expected = map_loss("dice+ce", {"dice": 0.5, "ce": 0.5})(
         torch.tensor([0.5, 2.5])[:, None, None, None].expand(-1, 1, 32, 32), batch.classes, batch.counted
     )
-    assert SamLesson(Answers(), recipe())(batch).item() == pytest.approx(expected.mean().item())  # type: ignore[arg-type]
+    assert SamLoss(Answers(), recipe())(batch).item() == pytest.approx(expected.mean().item())  # type: ignore[arg-type]
 
 
 def test_validation_is_even_over_subjects(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Folds of a cross-validation: drawn once from a seed, written as CSV lists."""
 
 import csv
+import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,11 @@ class Fold:
 
     training: frozenset[str]
     validation: frozenset[str]
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Whether a name is of the share that validates; the name alone decides, so that new data moves nothing."""
+    return zlib.crc32(os.fsencode(name)) < share * 2**32
 
 
 def make_folds(names: Sequence[str], groups: Sequence[str], count: int, seed: int, *, stratify: bool) -> list[Fold]:

@@ -1,32 +1,19 @@
-"""Which slice and object come next: a function of seed, epoch and position alone.
+"""What comes next in an epoch: modalities by their shares, kinds of samples by a layout, positions by batches.
 
-Because a draw depends on nothing that came before it, any worker, process or resumed run that asks for the same
-position gets the same draw.
+Everything is a function of seed, epoch and position alone. Any worker, process or resumed run that asks for the same
+position gets the same sample.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
-
-import numpy as np
 
 from edge.errors import RunError
-from train.data.cache import Entry
 
 POLICIES = ("balanced", "proportional", "uniform")
-Item = TypeVar("Item")
 OTHERS = "others"  # in a table of shares: divided evenly among the modalities it does not name
 BALANCED_SHARES = {"CT": 0.40, "MR": 0.10, OTHERS: 0.50}  # litemedsam-lora-multibox
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One training sample, before it is cut and augmented."""
-
-    entry: int  # position in the cache
-    object: int  # row of the entry's objects
-    seed: tuple[int, int, int]  # of whatever chance the sample still needs
+# Size of a view in px -> extent in px of the objects that are drawn for it, least and most.
+VIEW_EXTENTS = {56: (1, 78), 112: (26, 170), 224: (60, 10_000)}
 
 
 def modality_shares(present: dict[str, int], policy: str, table: dict[str, float]) -> dict[str, float]:
@@ -58,41 +45,49 @@ def modality_shares(present: dict[str, int], policy: str, table: dict[str, float
     return {modality: share / total for modality, share in wanted.items()}
 
 
-class Draws:
-    """Draws modality by share, then a case, a slice and an object, each uniformly."""
+@dataclass(frozen=True)
+class Place:
+    """What one place of a batch holds."""
 
-    def __init__(
-        self,
-        entries: Sequence[Entry],
-        modalities: Sequence[str],
-        policy: str = "balanced",
-        table: dict[str, float] | None = None,
-        seed: int = 0,
-    ) -> None:
-        """Args: modalities: of each entry."""
-        cases: dict[str, dict[tuple[int, str], list[int]]] = {}
-        for position, (entry, modality) in enumerate(zip(entries, modalities, strict=True)):
-            cases.setdefault(modality, {}).setdefault((entry.source, entry.case), []).append(position)
-        self._objects = [len(entry.objects) for entry in entries]
-        self._seed = seed
-        self._cases = {modality: list(by_case.values()) for modality, by_case in sorted(cases.items())}
-        counts = {modality: len(by_case) for modality, by_case in self._cases.items()}
-        self.shares = modality_shares(counts, policy, BALANCED_SHARES if table is None else table)
-        self._modalities = list(self.shares)
-        self._bounds = np.cumsum(list(self.shares.values()))
+    size: int  # px of the view
+    unrolled: bool  # two steps of a walk: the network's mask of the first is given to the second
 
-    def draw(self, epoch: int, position: int) -> Draw:
-        """The draw at a position of an epoch."""
-        seed = (self._seed, epoch, position)
-        fractions = np.random.default_rng(seed).random(4)
-        kind = min(int(np.searchsorted(self._bounds, fractions[0], side="right")), len(self._bounds) - 1)
-        case = _pick(self._cases[self._modalities[kind]], fractions[1])
-        entry = _pick(case, fractions[2])
-        return Draw(entry, int(fractions[3] * self._objects[entry]), seed)
 
-    def count(self, epoch: int, draws: int) -> Counter[int]:
-        """How often each entry comes in the first `draws` of an epoch."""
-        return Counter(self.draw(epoch, position).entry for position in range(draws))
+@dataclass(frozen=True)
+class Layout:
+    """What a step's batch is made of."""
+
+    views: dict[int, int]  # size in px -> samples that are answered once
+    walks: dict[int, int]  # size in px -> samples of two steps, the first one's answer prompting the second
+
+    @classmethod
+    def of(cls, views: dict[str, int], walks: dict[str, int]) -> "Layout":
+        """The layout of a recipe's tables.
+
+        Raises:
+            RunError: a size that no view has, a count that is not a positive whole number, or no sample at all.
+        """
+        for key, table in (("views", views), ("walks", walks)):
+            if unknown := [size for size in table if size not in map(str, VIEW_EXTENTS)]:
+                raise RunError(f"{key}: sizes are {', '.join(map(str, VIEW_EXTENTS))} px, got {', '.join(unknown)}")
+            if wrong := [count for count in table.values() if type(count) is not int or count < 1]:
+                raise RunError(
+                    f"{key}: counts must be whole numbers from 1 on, got {wrong[0]!r}; or leave the size out"
+                )
+        if not views and not walks:
+            raise RunError("views and walks: both are empty, no samples are left; give one of them some: { 56 = 8 }")
+        return cls(*({int(size): count for size, count in table.items()} for table in (views, walks)))
+
+    @property
+    def groups(self) -> list[tuple[Place, int]]:
+        """Each kind of sample and how many of it a batch holds, in the batch's order."""
+        tables = ((self.views, False), (self.walks, True))
+        return [(Place(size, unrolled), count) for table, unrolled in tables for size, count in table.items()]
+
+    @property
+    def places(self) -> list[Place]:
+        """What each place of a batch holds."""
+        return [place for place, count in self.groups for _ in range(count)]
 
 
 @dataclass(frozen=True)
@@ -115,7 +110,3 @@ class Batches:
         for number in range(self.start, self.start + len(self)):
             first = (number * self.processes + self.rank) * self.batch
             yield list(range(first, first + self.batch))
-
-
-def _pick(items: Sequence[Item], fraction: float) -> Item:
-    return items[int(fraction * len(items))]

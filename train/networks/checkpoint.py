@@ -72,16 +72,6 @@ def load_checkpoint(network: nn.Module, path: Path) -> None:
     load_weights(network, read_checkpoint(path), str(path))
 
 
-def halve(checkpoint: Path, out: Path) -> None:
-    """Write `checkpoint` with float16 numbers, half the size: how weights are kept in a repository.
-
-    Raises:
-        ModelError, RunError: see `read_checkpoint` and `save_atomically`.
-    """
-    state = read_checkpoint(checkpoint)
-    save_atomically({key: _as(torch.float16, value) for key, value in state.items()}, out)
-
-
 def save_atomically(content: Any, path: Path) -> None:
     """`torch.save`, whole under its final name or not at all.
 

@@ -1,4 +1,4 @@
-"""LiteMedSAM: TinyViT and SAM's prompt encoder and mask decoder, several boxes per image, whole frames or regions."""
+"""LiteMedSAM: TinyViT and SAM's prompt encoder and mask decoder, on whole frames or on views."""
 
 from typing import Any
 
@@ -24,47 +24,36 @@ class LiteMedSAM(nn.Module):
         self.mask_decoder = mask_decoder()
         self.prompt_encoder = prompt_encoder(FRAME_PX, FRAME_PX // STRIDE)
 
-    def forward(self, images: Tensor, boxes: Tensor, image_of_box: Tensor, corners: Tensor | None = None) -> Tensor:
-        """Low-resolution logits of every box.
+    def decode(self, embeddings: Tensor, boxes: Tensor, image_of_box: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, 256, 256), positive inside, and predicted IoU (N,) of several boxes on each frame.
 
         Args:
-            images: (B, 3, S, S) in [0, 1]; S is 256, or for regions a multiple of 56.
-            boxes: (N, 4) x_min y_min x_max y_max, pixels of the 256 frame, also for regions.
-            image_of_box: (N,) index into `images`.
-            corners: (B, 2) x, y of each region's upper left corner in the 256 frame, multiples of 4; None: 0, 0.
-
-        Returns:
-            (N, S, S): the mask, positive inside.
+            embeddings: (B, 256, 64, 64) of frames.
+            boxes: (N, 4) x_min y_min x_max y_max, pixels of the frame.
+            image_of_box: (N,) index into `embeddings`.
         """
-        return self.decode(self.image_encoder(images), boxes, image_of_box, corners)[0]
+        return self.decode_with_iou(embeddings[image_of_box], boxes)
 
-    def decode(
-        self, embeddings: Tensor, boxes: Tensor, image_of_box: Tensor, corners: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (N, 4h, 4w) and predicted IoU (N,) of boxes on embeddings (B, 256, h, w); see `forward`."""
+    def decode_views(self, embeddings: Tensor, boxes: Tensor) -> Tensor:
+        """Logits (N, s, s), positive inside, of views of s px, each for a box of its own; see `decode_with_iou`."""
+        return self.decode_with_iou(embeddings, boxes)[0]
+
+    def decode_with_iou(self, embeddings: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, s, s) and predicted IoU (N,) of views of s px.
+
+        A view lies in the middle of the 256 frame, whose positions are what the public decoder knows; one of 256 px
+        is the frame.
+
+        Args:
+            embeddings: (N, 256, s/4, s/4).
+            boxes: (N, 4) x_min y_min x_max y_max, pixels of the view.
+        """
+        cells = embeddings.shape[-1]
+        corner = (FRAME_PX // STRIDE - cells) // 2
         with torch.autocast(embeddings.device.type, enabled=False):  # sines of coordinates need every bit
-            prompts, _ = self.prompt_encoder(points=None, boxes=boxes, masks=None)  # (N, 2, 256)
-            position = self.position(embeddings.shape[-1], corners)
-        if corners is not None:
-            position = position[image_of_box]
-        return self.decode_prompts(embeddings[image_of_box], prompts, position)
-
-    def decode_prompts(self, embeddings: Tensor, prompts: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """The single mask's logits (N, 4h, 4w) and predicted IoU (N,) of prompts.
-
-        Args:
-            embeddings: (N, 256, h, w), one per box.
-            prompts: (N, 2, 256) from the prompt encoder.
-            position: (1 or N, 256, h, w) positional encoding of the cells.
-        """
-        cells = embeddings + self.prompt_encoder.no_mask_embed.weight[..., None, None]
-        logits, iou = decode_tokens(self.mask_decoder, cells, position, prompts, (0,))
+            prompts, _ = self.prompt_encoder(points=None, boxes=boxes + STRIDE * corner, masks=None)  # (N, 2, 256)
+            frame = self.prompt_encoder.get_dense_pe()
+        position = frame[..., corner : corner + cells, corner : corner + cells]
+        image = embeddings + self.prompt_encoder.no_mask_embed.weight[..., None, None]
+        logits, iou = decode_tokens(self.mask_decoder, image, position, prompts, (0,))
         return logits[:, 0], iou[:, 0]
-
-    def position(self, cells: int, corners: Tensor | None) -> Tensor:
-        """Positional encoding (1 or B, 256, cells, cells), at each region's place in the 256 frame."""
-        whole = self.prompt_encoder.get_dense_pe()
-        if corners is None:
-            return whole[..., :cells, :cells]
-        places = [(int(x) // STRIDE, int(y) // STRIDE) for x, y in corners.tolist()]
-        return torch.cat([whole[..., y : y + cells, x : x + cells] for x, y in places])

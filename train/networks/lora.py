@@ -134,15 +134,8 @@ def adapter_state(network: nn.Module) -> dict[str, Tensor]:
     Of a third of a fused layer: `image_encoder.blocks.0.attn.qkv.v.lora_A`.
     """
     return {
-        key.replace(".default", "").removesuffix(".weight"): value.detach().contiguous()
-        for key, value in network.state_dict().items()
-        if ".lora_" in key
+        _saved_name(key): value.detach().contiguous() for key, value in network.state_dict().items() if ".lora_" in key
     }
-
-
-def base_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with adapters in it, without them and in the public layout again."""
-    return {key.replace(".base_layer", ""): value for key, value in state.items() if ".lora_" not in key}
 
 
 def state_hash(state: dict[str, Tensor]) -> str:
@@ -188,8 +181,22 @@ def save_adapter(
     write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
 
+def halve_adapter(folder: Path, out: Path) -> None:
+    """Write an adapter with float16 numbers, half the size: how it is kept in a repository.
+
+    Raises:
+        ModelError: see `read_adapter`.
+    """
+    from safetensors.torch import save
+
+    config, tensors = read_adapter(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / WEIGHTS, save({key: value.half() for key, value in tensors.items()}))
+    write_whole(out / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+
+
 def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and tensors of a saved adapter.
+    """Config and tensors, in float32, of a saved adapter.
 
     Raises:
         ModelError: not an adapter folder.
@@ -199,12 +206,53 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
+        tensors = {key: value.float() for key, value in load_file(folder / WEIGHTS).items()}
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder}: not an adapter folder with {CONFIG} and {WEIGHTS} ({error})") from None
     if not {"r", "lora_alpha", "base_sha256"} <= set(config):
         raise ModelError(f"{folder / CONFIG}: needs r, lora_alpha and base_sha256, has {', '.join(sorted(config))}")
     return config, tensors
+
+
+def load_adapter(network: nn.Module, folder: Path, options: LoraOptions, base_hash: str) -> str:
+    """Fill a network's adapters, and what trains in full beside them, from a folder.
+
+    Args:
+        options: of the network's adapters.
+        base_hash: `state_hash` of what the network started from.
+
+    Returns:
+        The adapter's own `state_hash`.
+
+    Raises:
+        ModelError: not an adapter folder, one of another base, or one that does not train what the network trains.
+    """
+    config, tensors = read_adapter(folder)
+    if config["base_sha256"] != base_hash:
+        raise ModelError(
+            f"{folder}: was trained on the base with hash {config['base_sha256'][:12]}, --base has {base_hash[:12]}"
+        )
+    if (config["r"], config["lora_alpha"]) != (options.rank, options.alpha):
+        raise ModelError(
+            f"{folder}: has rank {config['r']} and alpha {config['lora_alpha']}, the recipe {options.rank} and "
+            f"{options.alpha}; add lora_rank={config['r']} lora_alpha={config['lora_alpha']}"
+        )
+    trained = {_saved_name(name): name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    if differing := sorted(set(trained) ^ set(tensors)):
+        side = "the adapter has not" if differing[0] in trained else "the recipe does not train"
+        raise ModelError(
+            f"{folder}: {len(differing)} tensors differ, such as {differing[0]}, which {side}; give the keys "
+            "trainable, train_beside and lora_targets that it was trained with"
+        )
+    network.load_state_dict({trained[key]: value for key, value in tensors.items()}, strict=False)
+    return state_hash(tensors)
+
+
+def _saved_name(name: str) -> str:
+    """What a parameter is called in an adapter's file."""
+    if ".lora_" in name:
+        return name.replace(".default", "").removesuffix(".weight")
+    return name.replace(".base_layer", "")
 
 
 def merge_adapter(base: dict[str, Tensor], adapter: dict[str, Tensor], scale: float) -> dict[str, Tensor]:

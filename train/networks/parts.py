@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from edge.errors import RunError
 from train.networks.build import LITEMEDSAM, Network
 from train.networks.lora import LoraOptions, add_lora
-from train.networks.tiny_vit import TinyViT
+from train.networks.tiny_vit import Block, MBConv, PatchMerging, TinyViT
 from train.recipe import Recipe
 
 # A single box prompt never touches these; training them would only keep processes waiting for their gradients.
@@ -17,6 +18,7 @@ UNUSED = (
     "prompt_encoder.mask_downscaling", "mask_decoder.output_hypernetworks_mlps.1",
     "mask_decoder.output_hypernetworks_mlps.2", "mask_decoder.output_hypernetworks_mlps.3",
 )  # fmt: skip
+COMPILED_SHAPES = 64  # widths, sizes of views, with and without a gradient
 IOU_HEAD = "mask_decoder.iou_prediction_head"
 
 
@@ -44,6 +46,10 @@ def choose_trainable(network: Network, recipe: Recipe) -> None:
     if recipe.trainable in ("lora+decoder", "decoder"):
         network.mask_decoder.requires_grad_(True)
     _train_beside(network, recipe.train_beside)
+    if recipe.trainable != "all":
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)  # its statistics are the base's
     if recipe.network != LITEMEDSAM:
         return
     for name, parameter in network.named_parameters():
@@ -69,16 +75,12 @@ def set_training_mode(network: nn.Module) -> None:
 
 
 def trained_beside_adapters(network: nn.Module) -> dict[str, Tensor]:
-    """Tensors that train in full although adapters train too, batch statistics included, by their public names."""
-    trained = {
+    """Tensors that train in full although adapters train too, by their public names."""
+    return {
         name.replace(".base_layer", ""): parameter.detach()
         for name, parameter in network.named_parameters()
         if parameter.requires_grad and ".lora_" not in name
     }
-    for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and module.weight.requires_grad:
-            trained |= {f"{name}.{key}": buffer.detach() for key, buffer in module.named_buffers()}
-    return trained
 
 
 def start_evenly(network: Network) -> None:
@@ -95,22 +97,33 @@ def start_evenly(network: Network) -> None:
             nn.init.zeros_(module.bn.weight)
 
 
+def compile_blocks(encoder: nn.Module) -> None:
+    """`torch.compile` each block by itself: blocks of one width share a graph for each size of view."""
+    torch._dynamo.config.recompile_limit = COMPILED_SHAPES
+    torch._dynamo.config.accumulated_recompile_limit = 4 * COMPILED_SHAPES
+    for module in encoder.modules():
+        if isinstance(module, (Block, MBConv, PatchMerging)):
+            module.compile(dynamic=False)
+
+
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Parameters that train, for an optimiser: matrices decay, biases, scales and learned tokens do not.
 
-    `lr_share` of a group is its part of the recipe's rate: `decoder_lr_share` outside of the encoder, else 1.
+    `lr_share` of a group is its part of the recipe's rate: 1 for adapters and for an encoder that trains in full,
+    `decoder_lr_share` for the rest.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in _trained(network):
         decays = parameter.ndim > 1 and not any(word in name for word in ("token", "embed.", "embeddings", "biases"))
-        groups.setdefault(("image_encoder" in name, decays), []).append(parameter)
+        at_full_rate = ".lora_" in name or (recipe.trainable == "all" and "image_encoder" in name)
+        groups.setdefault((at_full_rate, decays), []).append(parameter)
     return [
         {
             "params": parameters,
             "weight_decay": recipe.weight_decay if decays else 0.0,
-            "lr_share": 1.0 if in_encoder else recipe.decoder_lr_share,
+            "lr_share": 1.0 if at_full_rate else recipe.decoder_lr_share,
         }
-        for (in_encoder, decays), parameters in groups.items()
+        for (at_full_rate, decays), parameters in groups.items()
     ]
 
 

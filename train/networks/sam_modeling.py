@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.errors import RunError
+from train.networks.convolutions import DoublingConvolution
 from train.networks.tiny_vit import EMBEDDING_WIDTH
 
 MULTIMASK_OUTPUTS = 3  # of the public networks, beside the single mask
@@ -42,9 +43,13 @@ def mask_decoder(multimask_outputs: int = MULTIMASK_OUTPUTS) -> nn.Module:
     """SAM's mask decoder; token 0 is the single mask, tokens 1 and up the `multimask_outputs`."""
     sam = sam_modeling()
     transformer = sam.TwoWayTransformer(depth=2, embedding_dim=EMBEDDING_WIDTH, mlp_dim=2048, num_heads=8)
-    return sam.MaskDecoder(
+    decoder = sam.MaskDecoder(
         transformer_dim=EMBEDDING_WIDTH, transformer=transformer, num_multimask_outputs=multimask_outputs
     )
+    for layer in decoder.output_upscaling:
+        if isinstance(layer, nn.ConvTranspose2d):
+            layer.__class__ = DoublingConvolution
+    return decoder
 
 
 def prompt_encoder(frame_px: int, cells: int) -> nn.Module:

@@ -4,12 +4,15 @@ MobileSAM's form begins with two 3x3 convolutions of stride 2, so everything is 
 classifier of 1000 classes that nothing uses.
 
 Module names are those of the public checkpoint. Windows are never shifted, so any square input whose side is a multiple
-of REGION_PX is encoded without padding, and windows know of each other through 3x3 convolutions alone.
+of 56 px (14 tokens of stage 2 at 4 px, a multiple of every other window) is encoded without padding, and windows know
+of each other through 3x3 convolutions alone.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from train.networks.convolutions import Convolution, convolve
 
 WIDTHS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
@@ -18,7 +21,6 @@ WINDOWS = (7, 7, 14, 7)  # tokens per side
 EXPANSION = 4  # of MBConv and of the MLP
 EMBEDDING_WIDTH = 256
 STRIDE = 4  # input pixels per embedding cell: 2 x 2 x 1 over the three merges; times 4 in MobileSAM's form
-REGION_PX = 56  # 14 tokens of stage 2 at 4 px, a multiple of every other window
 
 
 class ConvBN(nn.Module):
@@ -26,11 +28,18 @@ class ConvBN(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
-        self.c = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.c = Convolution(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn(self.c(x))
+        return self.folded(x) if x.is_cuda and not self.bn.training else self.bn(self.c(x))
+
+    def folded(self, x: Tensor) -> Tensor:
+        """The same of (B, inputs, H, W) by one convolution, where the normalisation does not train."""
+        norm = self.bn
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # type: ignore[operator, arg-type]
+        shift = norm.bias - norm.running_mean * scale  # type: ignore[operator]
+        return convolve(x, self.c.weight * scale[:, None, None, None], shift, self.c)
 
 
 class PatchEmbed(nn.Module):
@@ -168,7 +177,7 @@ class LayerNorm2d(nn.Module):
 
 
 class TinyViT(nn.Module):
-    """Image encoder: (B, 3, S, S) in [0, 1] to an embedding (B, 256, S/4, S/4); S is 256 or a multiple of REGION_PX."""
+    """Image encoder: (B, 3, S, S) in [0, 1] to an embedding (B, 256, S/4, S/4); S is 256 or a multiple of 56."""
 
     def __init__(self, patch_kernel: int = 1, patch_stride: int = 1, classes: int = 0) -> None:
         """Args: classes: of the classifier that MobileSAM's file holds and nothing calls; 0: none."""
@@ -178,9 +187,9 @@ class TinyViT(nn.Module):
         if classes:
             self.norm_head, self.head = nn.LayerNorm(WIDTHS[-1]), nn.Linear(WIDTHS[-1], classes)
         self.neck = nn.Sequential(
-            nn.Conv2d(WIDTHS[-1], EMBEDDING_WIDTH, 1, bias=False),
+            Convolution(WIDTHS[-1], EMBEDDING_WIDTH, 1, bias=False),
             LayerNorm2d(EMBEDDING_WIDTH),
-            nn.Conv2d(EMBEDDING_WIDTH, EMBEDDING_WIDTH, 3, padding=1, bias=False),
+            Convolution(EMBEDDING_WIDTH, EMBEDDING_WIDTH, 3, padding=1, bias=False),
             LayerNorm2d(EMBEDDING_WIDTH),
         )
 

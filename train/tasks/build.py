@@ -1,20 +1,18 @@
 """A recipe's task on folders of data."""
 
-import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from edge.errors import CaseError
-from train.data.folds import Fold
+from train.data.folds import Fold, is_held_out
 from train.data.maps import MapSource, choose_groups, find_maps, with_objects
 from train.data.sequences import find_subjects
 from train.display import Advance, Say, silent
 from train.recipe import Recipe
-from train.tasks.boxes import make_box_task
 from train.tasks.maps import MapTask
 from train.tasks.sequences import SequenceTask
 from train.tasks.task import Task
+from train.tasks.views import make_view_task
 from train.validate import spread
 
 
@@ -36,7 +34,7 @@ def make_task(
 
     Raises:
         CaseError: no usable data, or nothing in `validation` to validate on.
-        RunError: `only` or `leave_out` name what is not there, or the cache cannot be written.
+        RunError: `only` or `leave_out` name what is not there, or prepared data cannot be written.
     """
     task = _make_task(recipe, data, validation, cache, fold, say, advance)
     if recipe.validation_cases and not task.validates:
@@ -55,8 +53,8 @@ def _make_task(
     say: Say,
     advance: Advance,
 ) -> Task:
-    if recipe.task == "boxes":
-        return make_box_task(recipe, data, validation, cache, say, advance)
+    if recipe.task == "views":
+        return make_view_task(recipe, data, validation, cache, say, advance)
     if recipe.task == "sequences":
         subjects = find_subjects(data)
         held = find_subjects([validation]) if validation is not None and fold is None else None
@@ -93,7 +91,7 @@ def members(recipe: Recipe, data: Sequence[Path], say: Say) -> dict[str, str]:
 
 
 def hold_out(names: Sequence[str], recipe: Recipe) -> Fold:
-    """A share of the names validates; a name decides its side, so that new data moves nothing."""
+    """A share of the names validates, see `is_held_out`; none where nothing is to be validated."""
     share = recipe.hold_out if recipe.validation_cases else 0.0
-    held = frozenset(name for name in names if zlib.crc32(os.fsencode(name)) < share * 2**32)
+    held = frozenset(name for name in names if is_held_out(name, share))
     return Fold(frozenset(names) - held, held)

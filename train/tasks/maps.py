@@ -21,7 +21,7 @@ from train.data.cases import find_objects
 from train.data.maps import MapSource, classes, instances, read_map, sources_hash
 from train.networks.sam import Sam
 from train.recipe import Recipe
-from train.tasks.sam_batch import SamBatch, SamLesson, SamSample, answer_targets, collate_sam
+from train.tasks.sam_batch import SamBatch, SamLoss, SamSample, answer_targets, collate_sam
 from train.tasks.task import DataFacts
 from train.validate import CaseRow, Validation, summarize
 
@@ -79,8 +79,11 @@ class MapTask:
     def collate(samples: list[SamSample]) -> SamBatch:
         return collate_sam(samples)
 
-    def lesson(self, network: Sam) -> nn.Module:
-        return SamLesson(network, self._recipe)
+    def kinds(self) -> list[int]:
+        return [self._recipe.batch]
+
+    def loss(self, network: Sam) -> nn.Module:
+        return SamLoss(network, self._recipe)
 
     def validate(self, network: Sam) -> Validation:
         network.eval()

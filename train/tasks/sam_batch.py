@@ -87,7 +87,7 @@ def answer_targets(network: Sam, batch: SamBatch) -> Tensor:
     return summed / answers[:, None, None, None]
 
 
-class SamLesson(nn.Module):
+class SamLoss(nn.Module):
     """From a batch to its loss: logits brought to the maps' size, every sample counting the same."""
 
     def __init__(self, network: Sam, recipe: Recipe) -> None:

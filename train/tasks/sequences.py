@@ -17,7 +17,7 @@ from train.losses import map_loss
 from train.networks.sam import Sam
 from train.recipe import Recipe
 from train.tasks.maps import MapOptions, as_validated, into_frame, map_options, prompts_for, to_image
-from train.tasks.sam_batch import SamBatch, SamLesson, SamSample, answer_targets, collate_sam, loss_of
+from train.tasks.sam_batch import SamBatch, SamLoss, SamSample, answer_targets, collate_sam, loss_of
 from train.tasks.task import DataFacts
 from train.validate import CaseRow, Validation, spread, summarize
 
@@ -56,8 +56,11 @@ class SequenceTask:
     def collate(samples: list[SamSample]) -> SamBatch:
         return collate_sam(samples)
 
-    def lesson(self, network: Sam) -> nn.Module:
-        return SamLesson(network, self._recipe)
+    def kinds(self) -> list[int]:
+        return [self._recipe.batch]
+
+    def loss(self, network: Sam) -> nn.Module:
+        return SamLoss(network, self._recipe)
 
     @torch.inference_mode()
     def validate(self, network: Sam) -> Validation:

@@ -31,9 +31,12 @@ class Task(Protocol):
 
     @staticmethod
     def collate(samples: list[Any]) -> Any:
-        """A batch, with `to(device)`, that `lesson` takes; not a method, so that no process gets a copy of the task."""
+        """A batch, with `to(device)`, that `loss` takes; not a method, so that no process gets a copy of the task."""
 
-    def lesson(self, network: Any) -> nn.Module:
+    def kinds(self) -> list[int]:
+        """How many samples of each kind a batch holds, in its order; samples of a kind cost the same."""
+
+    def loss(self, network: Any) -> nn.Module:
         """A module from a batch to its loss; holds the network, so that Fabric wraps everything with a gradient."""
 
     def validate(self, network: Any) -> Validation:

@@ -1,0 +1,272 @@
+"""The tables of README and docs, made from what the commands wrote: `python docs/tables.py` fills them in.
+
+A block begins with `<!-- table: NAME -->` and ends with `<!-- end -->`. Numbers come from `docs/results/*.json`,
+options from the command line itself. A block whose file is not there yet is empty.
+"""
+
+import html
+import json
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+RESULTS = DOCS / "results"
+BLOCK = re.compile(r"(<!-- table: ([\w -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+TITLES = {"val": "samedge", "public": "public LiteMedSAM", "ellipse": "inscribed ellipse"}  # JSON file -> its column
+PUBLIC_PROGRAM = "official-cost"  # the configuration of `samedge bench` that is the public program's way of working
+SCORES = ("dsc", "nsd")
+WIDTH = 120
+AS_IT_IS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+
+Report = dict[str, Any]
+Reports = dict[str, Report]
+
+
+class ResultError(Exception):
+    """A JSON file does not say what its numbers were measured with; the message says how to write it again."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One kind of block."""
+
+    needs: str  # JSON file without which it is empty
+    write: Callable[[Reports], list[str]]  # all reports that are there -> lines of Markdown
+
+
+def read_reports(folder: Path = RESULTS) -> Reports:
+    """The reports of a folder by file name without `.json`.
+
+    Raises:
+        ResultError: one of them does not name CPU, versions and, where a model ran, the model's hash; holds cases that
+            failed; or has scores of other cases than the rest.
+    """
+    reports = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    for name, report in reports.items():
+        if "machine" not in report:
+            raise ResultError(f"{name}.json names no machine; write it with --json of samedge bench or evaluate")
+        if name in ("val", "public") and not (report.get("prediction") or {}).get("engine"):
+            raise ResultError(f"{name}.json names no model; samedge predict --report FILE, evaluate --report FILE")
+        if failed := [case["name"] for case in report["cases"] if case["error"]]:
+            raise ResultError(f"{name}.json holds cases that failed, such as {failed[0]}; mend and measure them again")
+    scored = {name: {case["name"] for case in reports[name]["cases"]} for name in TITLES if name in reports}
+    if len(set(map(frozenset, scored.values()))) > 1:
+        raise ResultError(f"{', '.join(scored)}: scores of different cases; evaluate the same folder for each")
+    return reports
+
+
+def pages() -> list[Path]:
+    """Every file that may hold blocks."""
+    return [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *(ROOT / "edge").glob("*/README.md")]
+
+
+def fill(text: str, reports: Reports, results_at: str) -> tuple[str, list[str]]:
+    """A page with its blocks filled, and the names of those that have no numbers yet.
+
+    Args:
+        results_at: the folder of the JSON files as seen from the page.
+
+    Raises:
+        KeyError: a block of a name that is not known.
+    """
+    absent = []
+
+    def filled(match: re.Match[str]) -> str:
+        begin, name, _, end = match.groups()
+        if name.startswith("options "):
+            lines = option_table(name.removeprefix("options ").split())
+        elif TABLES[name].needs in reports:
+            lines = TABLES[name].write(reports)
+        else:
+            absent.append(f"{name} ({TABLES[name].needs}.json)")
+            return begin + end
+        told = "\n".join(lines).replace("RESULTS/", results_at)
+        wrapped = [
+            line if line.startswith("|") else textwrap.fill(line, WIDTH, **AS_IT_IS) for line in told.split("\n")
+        ]
+        return "\n".join([begin, *wrapped, "", end])
+
+    return BLOCK.sub(filled, text), absent
+
+
+def summary(reports: Reports) -> list[str]:
+    """README: what a user waits for, what it takes, how good it is, beside what there was before."""
+    timed = "process" if "process" in reports else "bench"
+    report = reports[timed]
+    chosen = [name for name in TITLES if name in reports or name == "val"]
+    programs = {"val": _configurations(report)[0], "public": PUBLIC_PROGRAM}
+    rows = [["", "seconds, 2D", "seconds, 3D", "peak MiB", "DSC", "NSD"]]
+    for name in chosen:
+        cases = [case for case in report["cases"] if case["configuration"] == programs.get(name)]
+        seconds = [_median(case["total_s"] for case in cases if len(case["shape"]) == axes) for axes in (2, 3)]
+        peak = f"{max(case['peak_mib'] for case in cases):.0f}" if cases else ""
+        mean = reports[name]["mean"] if name in reports else {}
+        rows.append([TITLES[name], *seconds, peak, *(_number(mean.get(key)) for key in SCORES)])
+    measured = f"Seconds: medians of the phantoms in `cases/`, {_kind(report)}; {_measured_on(report, timed)}."
+    if scored := [reports[name] for name in chosen if name in reports]:
+        measured += f" DSC, NSD: means over modalities of {len(scored[0]['cases'])} public cases."
+    return [*_markdown(rows), "", measured]
+
+
+def times(reports: Reports, name: str) -> list[str]:
+    """Every phantom: its size, seconds of each configuration, memory, scores."""
+    report = reports[name]
+    titles = _configurations(report)
+    rows = [["case", "size", "boxes", *(f"seconds, {title}" for title in titles), "peak MiB", "DSC", "NSD"]]
+    by_name: dict[str, dict[str, Report]] = {}
+    for case in report["cases"]:
+        by_name.setdefault(case["name"], {})[case["configuration"]] = case
+    for case_name, cases in by_name.items():
+        first = cases[titles[0]]
+        seconds = [_number(cases[title]["total_s"], 2) if title in cases else "" for title in titles]
+        size = " x ".join(map(str, first["shape"]))
+        scores = [_number(first[key]) for key in SCORES]
+        rows.append([case_name, size, str(first["boxes"]), *seconds, f"{first['peak_mib']:.0f}", *scores])
+    return [*_markdown(rows), "", f"{_kind(report).capitalize()}; {_measured_on(report, name)}."]
+
+
+def stages(reports: Reports) -> list[str]:
+    """Where the time of all phantoms together went."""
+    report = reports["bench"]
+    cases = [case for case in report["cases"] if case["configuration"] == _configurations(report)[0]]
+    names = list(cases[0]["stage_s"])
+    sums = {name: sum(case["stage_s"].get(name, 0.0) for case in cases) for name in names}
+    total = sum(case["total_s"] for case in cases)
+    rows = [["stage", "seconds", "share"]]
+    rows += [[name, f"{seconds:.2f}", f"{100 * seconds / total:.0f} %"] for name, seconds in sums.items()]
+    return [*_markdown(rows), "", f"Of {len(cases)} cases in {total:.1f} s; {_measured_on(report, 'bench')}."]
+
+
+def validation(reports: Reports) -> list[str]:
+    """Every modality: DSC and NSD of each program that was scored on the same cases."""
+    chosen = {name: reports[name] for name in TITLES if name in reports}
+    header = [f"{key.upper()}, {TITLES[name]}" for key in SCORES for name in chosen]
+    rows = [["modality", "cases", *header]]
+    for means in [*chosen["val"]["modalities"], chosen["val"]["mean"]]:
+        row = [means["name"], str(_cases(chosen["val"], means))]
+        for key in SCORES:
+            row += [_number(_means_of(report, means["name"]).get(key)) for report in chosen.values()]
+        rows.append(row)
+    told = [f"{TITLES[name]}: {_scored(report, name)}" for name, report in chosen.items()]
+    return [*_markdown(rows), "", "; ".join(told) + "."]
+
+
+TABLES = {
+    "summary": Table("bench", summary),
+    "bench": Table("bench", partial(times, name="bench")),
+    "process": Table("process", partial(times, name="process")),
+    "stages": Table("bench", stages),
+    "validation": Table("val", validation),
+}
+
+
+def option_table(words: Sequence[str]) -> list[str]:
+    """The arguments and options of `samedge WORDS`, as the command line has them."""
+    from typer.main import get_command
+
+    from edge.cli import app
+
+    command: Any = get_command(app)
+    for word in words:
+        command = command.get_command(None, word)
+    rows = [["option", "default", "what it does"]]
+    for one in command.params:
+        title = one.metavar if one.metavar and "=" in one.metavar else one.name.upper()
+        given = ", ".join(f"`{option}`" for option in one.opts) if one.opts[0].startswith("-") else f"`{title}`"
+        among = (one.metavar or "").split("|") if "|" in (one.metavar or "") else getattr(one.type, "choices", ())
+        choices = " ".join(f"`{choice}`" for choice in among) if among else ""
+        default = (
+            "" if one.default in (None, "") or isinstance(one.default, bool) or one.required else f"`{one.default}`"
+        )
+        rows.append([given, default, "<br>".join(filter(None, [choices, html.escape(one.help or "", quote=False)]))])
+    return _markdown(rows)
+
+
+def _configurations(report: Report) -> list[str]:
+    return list(dict.fromkeys(case["configuration"] for case in report["cases"]))
+
+
+def _kind(report: Report) -> str:
+    return "a fresh process for each case" if report["per_process"] else "model loaded, read to saved"
+
+
+def _measured_on(report: Report, name: str) -> str:
+    engine = report["engines"][0] if report["engines"] else None
+    return f"{_machine(report['machine'])}, {_engine(engine)}; [{name}.json](RESULTS/{name}.json)"
+
+
+def _scored(report: Report, name: str) -> str:
+    engine = (report.get("prediction") or {}).get("engine")
+    return f"{_engine(engine)}; [{name}.json](RESULTS/{name}.json)" if engine else f"[{name}.json](RESULTS/{name}.json)"
+
+
+def _machine(machine: Report) -> str:
+    flags = ", ".join(machine["flags"]) or "no vector extensions"
+    return f"{machine['cpu'].replace('(R)', '')} ({machine['cores']} cores, {flags})"
+
+
+def _engine(engine: Report | None) -> str:
+    if engine is None:
+        return "PyTorch"
+    model = engine["model"]
+    threads = f"{engine['threads']} thread{'s' if engine['threads'] != 1 else ''}"
+    return f"{engine['backend']}, {engine['precision']}, {threads}, model {model['name']} `{model['sha256'][:12]}`"
+
+
+def _means_of(report: Report, name: str) -> Report:
+    means: Iterable[Report] = [*report["modalities"], report["mean"]]
+    return next((one for one in means if one["name"] == name), {})
+
+
+def _cases(report: Report, means: Report) -> int:
+    return int(means["count"]) if means is not report["mean"] else len(report["cases"])
+
+
+def _median(values: Iterable[float]) -> str:
+    found = list(values)
+    return _number(median(found), 2) if found else ""
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table: header first; columns of numbers right aligned."""
+    numeric = [all(re.fullmatch(r"([\d.]+( %)?)?", row[i]) for row in rows[1:]) for i in range(len(rows[0]))]
+    rule = ["---:" if right else "---" for right in numeric]
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in [escaped[0], rule, *escaped[1:]]]
+
+
+def seen_from(page: Path) -> str:
+    """The folder of the JSON files as a page links to it, with the slash."""
+    return f"{os.path.relpath(RESULTS, page.parent)}/"
+
+
+def main() -> None:
+    """Fill every page."""
+    try:
+        reports = read_reports()
+    except ResultError as error:
+        sys.exit(f"error: {error}")
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        filled, absent = fill(text, reports, seen_from(page))
+        if filled != text:
+            page.write_text(filled, encoding="utf-8")
+        for name in absent:
+            print(f"{page.relative_to(ROOT)}: no numbers yet for {name}")
+
+
+if __name__ == "__main__":
+    main()

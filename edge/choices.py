@@ -1,0 +1,13 @@
+"""What can be chosen: once for the command line, `Segmenter` and `bench`; no NumPy, every command imports it."""
+
+BACKENDS = ("openvino", "onnxruntime")
+PRECISIONS = ("auto", "f32", "bf16", "int8")
+METHODS = {  # how a case is segmented
+    "auto": "what is best for the model",
+    "tracked": "a 3D box is tracked through its slices by optical flow, beforehand",
+    "propagated": "the mask on one slice prompts the next",
+    "baseline": "the masks of the public LiteMedSAM program, its quirks included",
+}
+FIXED = "fixed"  # a method for tests: a 3D box as it is on every slice of its range
+BOX_MARGIN_PX = 2.5  # of the image between each side of a box and its object, as expected: the challenge's are 0 to 5
+BLOCK = 8  # boxes decoded at once

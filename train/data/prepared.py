@@ -1,0 +1,105 @@
+"""Prepared training data: pixels and labels as numbers in two files that every process maps, and a table of objects.
+
+A folder of it needs its sources no more, and can be carried to the machine that trains.
+"""
+
+import json
+import math
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import RunError
+from train.data.cases import dataset_of
+from train.data.folds import is_held_out
+
+FORMAT = 7
+INDEX, PIXELS, LABELS, OBJECTS, TRACKED = "index.json", "pixels.u8", "labels.u16", "objects.npy", "tracked.npy"
+
+
+@dataclass(frozen=True)
+class CaseEntry:
+    """Where a case lies in the files."""
+
+    name: str
+    shape: tuple[int, int, int]  # (D, H, W), D is 1 for an image
+    channels: int  # 3 for a colour image, else 1
+    pixels: int  # first byte in PIXELS
+    labels: int  # first number in LABELS
+    scale: float  # px here per px of the original
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Prepared data, opened; pickles as its folder's name and tables, so that workers map the files themselves."""
+
+    folder: Path
+    cases: list[CaseEntry]
+    objects: npt.NDArray[np.int32]  # (N, 9): case, label, z_min, y_min, x_min, z_max, y_max, x_max, row in `tracked`
+    tracked: npt.NDArray[np.float32]  # (M, 4): x_min, y_min, x_max, y_max of each object on each slice of its range
+    broken: list[str] = field(default_factory=list)  # one line per case that was left out
+    content_hash: str = ""
+
+    def pixels(self, case: int) -> npt.NDArray[np.uint8]:
+        """(D, H, W, C) of a case, mapped."""
+        entry = self.cases[case]
+        shape = (*entry.shape, entry.channels)
+        return np.memmap(self.folder / PIXELS, np.uint8, "r", entry.pixels, shape)
+
+    def labels(self, case: int) -> npt.NDArray[np.uint16]:
+        """(D, H, W) of a case, mapped."""
+        entry = self.cases[case]
+        return np.memmap(self.folder / LABELS, np.uint16, "r", entry.labels * 2, entry.shape)
+
+    @property
+    def used(self) -> list[CaseEntry]:
+        """The cases that have objects: all, unless some were left out."""
+        return [self.cases[case] for case in np.unique(self.objects[:, 0]).tolist()]
+
+    def without(self, datasets: Container[str]) -> "Prepared":
+        """The same without the objects of some data sets."""
+        return self._keeping(lambda name: dataset_of(name) not in datasets)
+
+    def split(self, share: float) -> tuple["Prepared", list[str]]:
+        """The same without a share of its cases, and their names, see `is_held_out`."""
+        held = {entry.name for entry in self.used if is_held_out(entry.name, share)}
+        return self._keeping(lambda name: name not in held), sorted(held)
+
+    def _keeping(self, wanted: Callable[[str], bool]) -> "Prepared":
+        kept = np.array([wanted(entry.name) for entry in self.cases], np.bool_)
+        return replace(self, objects=self.objects[kept[self.objects[:, 0]]])
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder holds prepared data."""
+    return (folder / INDEX).is_file()
+
+
+def open_prepared(folder: Path) -> Prepared:
+    """Prepared data, wherever it lies.
+
+    Raises:
+        RunError: it cannot be read, or another version made it.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        if index["format"] != FORMAT:
+            raise RunError(f"{folder}: prepared by another version of samedge; prepare the data again")
+        cases = [CaseEntry(name, tuple(shape), *rest) for name, shape, *rest in index["cases"]]
+        objects, tracked = (np.load(folder / name, allow_pickle=False) for name in (OBJECTS, TRACKED))
+        _check_sizes(folder, cases)
+        return Prepared(folder, cases, objects, tracked, index["broken"], index["content_hash"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder}: prepared data that cannot be read ({error}); prepare it again") from None
+
+
+def _check_sizes(folder: Path, cases: list[CaseEntry]) -> None:
+    """Raises: ValueError: a file that is not as long as its cases."""
+    voxels = [math.prod(entry.shape) for entry in cases]
+    pixels = sum(count * entry.channels for count, entry in zip(voxels, cases, strict=True))
+    for name, expected in ((PIXELS, pixels), (LABELS, 2 * sum(voxels))):
+        if (found := (folder / name).stat().st_size) != expected:
+            raise ValueError(f"{name} has {found} of {expected} bytes")
