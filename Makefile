@@ -39,7 +39,7 @@ test-train test-export: test-%: $(VENV)/.installed-dev
 test-edge: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not image and not golden" --ignore tests/train --ignore tests/export
 
-golden-test: $(VENV)/.installed-dev  ## hold official mode to all masks of ../shared/golden-real (10 CPU minutes)
+golden-test: $(VENV)/.installed-dev  ## hold the baseline method to all masks of ../shared/golden-real (10 CPU minutes)
 	$(BIN)/python -m pytest -m golden -rs tests/test_golden_real.py
 
 systems-test: $(VENV)/.installed-dev  ## train, export and run the four systems on ../shared (25 CPU minutes)
