@@ -2,6 +2,7 @@
 
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -106,7 +107,7 @@ def _fastest(backend: str, has_int8: bool) -> str:
     return "bf16" if backend == "openvino" and has_fast_bf16() else "f32"
 
 
-class _GraphEngine(StaysInItsProcess):
+class _GraphEngine(StaysInItsProcess, ABC):
     """The graphs of an engine by stage and size of what they take, each loaded when it is first needed."""
 
     def __init__(self, description: ModelDescription, files: dict[str, Path], needed: Collection[str] = STAGES) -> None:
@@ -137,8 +138,9 @@ class _GraphEngine(StaysInItsProcess):
                 self._graphs[stage, side] = self._load(stage, side)
             return self._graphs[stage, side]
 
+    @abstractmethod
     def _load(self, stage: str, side: int) -> Graph:
-        raise NotImplementedError
+        """Read and prepare it."""
 
 
 class OpenVinoEngine(_GraphEngine):

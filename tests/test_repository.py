@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import edge
+from edge.model_folder import DEFAULT_MODEL, file_hash, read_description
 
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {  # package -> what none of its files may import
@@ -114,3 +115,11 @@ def test_no_file_is_too_long_or_holds_an_assert_or_a_todo(file: Path) -> None:
     assert len(source.splitlines()) <= MAX_LINES
     assert not [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
     assert "TODO" not in source and "FIXME" not in source
+
+
+def test_the_model_that_ships_is_made_with_the_adapter_beside_it() -> None:
+    """By its hash, so that who goes on from `weights/` goes on from what users have."""
+    made_from = read_description(DEFAULT_MODEL).made_from
+    (adapter,) = (ROOT / "weights").glob("*/adapter_model.safetensors")
+    assert made_from["adapter"] == adapter.parent.name
+    assert made_from["adapter_sha256"] == file_hash(adapter)

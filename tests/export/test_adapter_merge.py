@@ -14,6 +14,8 @@ from train.networks.checkpoint import save_atomically
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.lora import WEIGHTS, LoraOptions, add_lora, save_adapter, state_hash
 
+PATCHES = "image_encoder.patch_embed.seq.0.c.weight"  # a convolution of the encoder that trains in full
+
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
@@ -28,8 +30,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name, parameter in network.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
-    head = {"mask_decoder.mask_tokens.weight": torch.ones(4, 256)}
-    save_adapter(folder / "adapter", network, options, state_hash(state), head)
+    beside = {"mask_decoder.mask_tokens.weight": torch.ones(4, 256), PATCHES: torch.ones(32, 3, 1, 1)}
+    save_adapter(folder / "adapter", network, options, state_hash(state), beside)
     return folder / "base.pth", folder / "adapter"
 
 
@@ -45,6 +47,7 @@ def test_the_merged_network_holds_the_update_and_what_was_trained_beside_it(pair
     assert relative_difference(merged[f"{layer}.weight"], before[f"{layer}.weight"] + update) < 1e-6  # 8 roundings
     assert torch.equal(merged[f"{layer}.bias"], before[f"{layer}.bias"])
     assert (merged["mask_decoder.mask_tokens.weight"] == 1).all()
+    assert (merged[PATCHES] == 1).all()
 
 
 def test_a_second_merge_and_another_base_are_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
