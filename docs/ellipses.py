@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.case import Case, find_cases, read_case
-from edge.merge import label_dtype
-from edge.npz import write_npz
+from edge.data.case import Case, find_cases, read_case
+from edge.data.npz import write_npz
+from edge.masks.merge import label_dtype
 
 
 def ellipses(case: Case) -> npt.NDArray:

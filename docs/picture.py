@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edge import Segmenter
-from edge.model_folder import DEFAULT_MODEL
+from edge.engines.model_folder import DEFAULT_MODEL
 from edge.predict import predict_cases
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,6 +1,6 @@
 """samedge's runtime: box prompts to masks on a CPU.
 
-case -> preprocess -> encode -> decode -> restore -> merge -> save | score
+data -> prompts -> views -> engines (encode, decode) -> masks (restore, merge) -> data | scoring
 
 What is public here is imported when it is first asked for, so that a command begins at once.
 """
@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge.case import MODALITIES, Case, find_cases, make_case, modality_of, read_case, write_case
+    from edge.data.case import MODALITIES, Case, find_cases, make_case, modality_of, read_case, write_case
+    from edge.engines.runtime import load_engine
     from edge.errors import CaseError, CaseWarning, ModelError, RunError, SamedgeError
     from edge.pipeline import Options, Segmentation, segment
-    from edge.runtime import load_engine
     from edge.segmenter import Segmenter
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime sends events by default since 1.29
@@ -39,10 +39,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "case": ("MODALITIES", "Case", "find_cases", "make_case", "modality_of", "read_case", "write_case"),
+    "data.case": ("MODALITIES", "Case", "find_cases", "make_case", "modality_of", "read_case", "write_case"),
     "errors": ("CaseError", "CaseWarning", "ModelError", "RunError", "SamedgeError"),
     "pipeline": ("Options", "Segmentation", "segment"),
-    "runtime": ("load_engine",),
+    "engines.runtime": ("load_engine",),
     "segmenter": ("Segmenter",),
 }
 

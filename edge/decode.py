@@ -5,58 +5,18 @@ outwards: there the stages meet backwards, as the mask decoded on one slice is t
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.encode import Embedding
-from edge.restore import Logits
-from edge.view import View, ViewLadder, expected_extents
+from edge.masks.restore import Logits
+from edge.prompts.slice_ranges import SliceRanges
+from edge.views.view import View, ViewLadder, expected_extents
 
 ModelBoxes = npt.NDArray[np.float32]
 Decode = Callable[[Embedding, ModelBoxes], Logits]  # (1, C, h, w), (N, 4) -> (N, S, S)
 NextPrompt = Callable[[Logits, int], ModelBoxes | None]  # logits (S, S) of box row -> box (4,), None: nothing found
-
-
-@dataclass(frozen=True)
-class SliceRanges:
-    """Where each of N boxes lives: first, middle and last slice, all inclusive, each (N,)."""
-
-    first: npt.NDArray[np.int64]
-    middle: npt.NDArray[np.int64]
-    last: npt.NDArray[np.int64]
-
-    @classmethod
-    def from_boxes(cls, boxes: npt.NDArray[np.float64]) -> "SliceRanges":
-        """Ranges of boxes (N, 6); the middle slice is `int((z_max - z_min) / 2 + z_min)` as in the challenge."""
-        low, high = boxes[:, 2], boxes[:, 5]
-        return cls(*(np.floor(z).astype(np.int64) for z in (low, (high - low) / 2 + low, high)))
-
-    def covered_order(self) -> list[int]:
-        """The slices any box covers, ascending."""
-        return _covered(self.first, self.last)
-
-    def ascending_order(self) -> list[int]:
-        """The slices any box covers from its middle up, ascending."""
-        return _covered(self.middle, self.last)
-
-    def descending_order(self) -> list[int]:
-        """The slices any box covers below its middle, descending."""
-        return _covered(self.first, self.middle - 1)[::-1]
-
-    def boxes_per_slice(self) -> dict[int, int]:
-        """How many boxes cover each covered slice."""
-        return {z: len(_rows_on(self, z)) for z in self.covered_order()}
-
-    def shares(self, z: int) -> npt.NDArray[np.float64]:
-        """How large, (N,), an ellipsoid in each box is on slice z, 1 on the middle slice.
-
-        At u of the way from its middle to its end it is sqrt(1 - u^2) of its middle's size; the end is half a slice
-        beyond the last one. Rows whose range z is not in mean nothing.
-        """
-        half = np.where(z >= self.middle, self.last - self.middle, self.middle - self.first) + 0.5
-        return np.sqrt((1 - ((z - self.middle) / half) ** 2).clip(min=0))
 
 
 def widened(boxes: ModelBoxes, by_px: float) -> ModelBoxes:
@@ -90,7 +50,7 @@ def decode_each(
         Slice index, box row, logits (S, S).
     """
     for z, embedding in embeddings:
-        for row, logits in _decode_rows(decode, embedding, prompts[z], _rows_on(ranges, z), block):
+        for row, logits in _decode_rows(decode, embedding, prompts[z], ranges.rows_on(z), block):
             yield z, row, logits
 
 
@@ -146,7 +106,7 @@ def decode_views(
         prepare_view: slice index and view to network input (3, s, s).
         prompts: (D, N, 4), the boxes on each slice in px of the image.
         block: boxes of the smallest views encoded and decoded at once, of one slice or several; of larger ones fewer.
-        margin_px: how loose the boxes are expected to be (`edge.view.expected_extents`).
+        margin_px: how loose the boxes are expected to be (`edge.views.view.expected_extents`).
 
     Yields:
         Slice index, box row, logits (s, s), the view they are of.
@@ -163,7 +123,7 @@ def decode_views(
 
     waiting: dict[int, list[tuple[int, int, View]]] = {size: [] for size in ladder.sizes}
     for z in ranges.covered_order():
-        for row in _rows_on(ranges, z).tolist():
+        for row in ranges.rows_on(z).tolist():
             view = ladder.view_around(prompts[z, row])
             asked = waiting[view.size]
             asked.append((z, row, view))
@@ -179,11 +139,6 @@ def _looked_at(view: View, box: npt.NDArray[np.float64]) -> ModelBoxes:
     return widened(view.boxes_to_view(box[None]), reach_within_boxes(view.scale))
 
 
-def _rows_on(ranges: SliceRanges, z: int) -> npt.NDArray[np.intp]:
-    """Rows of the boxes that cover a slice."""
-    return np.flatnonzero((ranges.first <= z) & (z <= ranges.last))
-
-
 def _decode_rows(
     decode: Decode, embedding: Embedding, boxes: ModelBoxes, rows: npt.NDArray[np.intp], block: int
 ) -> Iterator[tuple[int, Logits]]:
@@ -194,10 +149,3 @@ def _decode_rows(
 
 def _or_own(prompt: ModelBoxes | None, own: ModelBoxes) -> ModelBoxes:
     return own if prompt is None else prompt
-
-
-def _covered(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> list[int]:
-    covered: set[int] = set()
-    for low, high in zip(first.tolist(), last.tolist(), strict=True):
-        covered.update(range(low, high + 1))
-    return sorted(covered)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.case import Case
-from edge.cgroup import ROOT, own_groups
-from edge.merge import label_dtype
+from edge.data.case import Case
+from edge.masks.merge import label_dtype
 from edge.pipeline import Options
+from edge.system.cgroup import ROOT, own_groups
 
 MIB = 2**20
 LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")  # version 2, version 1

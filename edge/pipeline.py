@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.case import Case
 from edge.choices import BLOCK, BOX_MARGIN_PX, FIXED, METHODS
+from edge.data.case import Case
 from edge.decode import (
     ModelBoxes,
     NextPrompt,
-    SliceRanges,
     decode_each,
     decode_propagating,
     decode_views,
@@ -23,15 +22,16 @@ from edge.decode import (
     widened,
 )
 from edge.encode import Embedding, encode_slices
+from edge.engines.graph import refuse_forked_process
+from edge.engines.runtime import Engine
 from edge.errors import RunError
-from edge.follow import follow_boxes
-from edge.geometry import Frame, box_around
-from edge.graph import refuse_forked_process
-from edge.merge import label_dtype, merge, nested_boxes
-from edge.preprocess import prepare, resize_to_frame
-from edge.restore import Logits, LogitWindow, positive_window, restored_mask
-from edge.runtime import Engine
-from edge.view import View, ViewLadder
+from edge.masks.merge import label_dtype, merge, nested_boxes
+from edge.masks.restore import Logits, LogitWindow, positive_window, restored_mask
+from edge.prompts.slice_ranges import SliceRanges
+from edge.prompts.tracking import track_boxes
+from edge.views.letterbox import Frame, box_around
+from edge.views.prepare import prepare, resize_to_frame
+from edge.views.view import View, ViewLadder
 
 REACH_PX = 16  # how far beyond its prompt one looks for a mask that no box bounds, in model pixels
 PROPAGATING = ("propagated", "baseline")
@@ -80,7 +80,7 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     with label 1, whatever boxes the case has.
 
     Raises:
-        RunError: what the options ask for cannot be had, or see `edge.graph.refuse_forked_process`.
+        RunError: what the options ask for cannot be had, or see `edge.engines.graph.refuse_forked_process`.
     """
     refuse_forked_process()  # OpenCV would wait there, too
     options = options or Options()
@@ -101,7 +101,7 @@ def segment(case: Case, engine: Engine, options: Options | None = None) -> Segme
     watch = _Stopwatch()
     prompts = np.broadcast_to(flat_boxes, (len(slices), *flat_boxes.shape))
     if tracked:
-        prompts = watch.timed("preprocess", follow_boxes)(slices, flat_boxes, ranges)
+        prompts = watch.timed("preprocess", track_boxes)(slices, flat_boxes, ranges)
     window_of = watch.timed("restore+merge", positive_window)
     merge_slice = watch.timed("restore+merge", partial(merge, **rules))
     walk = _Walk(slices, flat_boxes, ranges, prompts, bounded, propagates)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.case import Case, read_case
+from edge.data.case import Case, read_case
+from edge.data.folders import label_of, labelled
+from edge.data.npz import write_npz
+from edge.data.partial import remove_partial_files
+from edge.data.picture import find_inputs, is_picture, read_picture, with_boxes
 from edge.errors import CaseError, RunError, SamedgeError
-from edge.folders import label_of, labelled
 from edge.notes import Note
-from edge.npz import write_npz
-from edge.partial import remove_partial_files
-from edge.picture import find_inputs, is_picture, read_picture, with_boxes
 
 if TYPE_CHECKING:
     from edge.segmenter import Segmenter
@@ -82,7 +82,7 @@ def predict_cases(
         load: makes the segmenter; called once where there is a path, in a thread of its own while the first is read.
         root: the folder whose subfolders are made again in `outputs`; None: all outputs lie in it side by side.
         overlay: also write `<name>.png`.
-        box_format: of the pictures' CSV files; see `edge.picture.read_boxes`.
+        box_format: of the pictures' CSV files; see `edge.data.picture.read_boxes`.
     """
     if not paths:
         return
@@ -136,13 +136,13 @@ def _predict_case(
     saving = time.perf_counter()
     _make_folder(folder)
     if is_picture(path):
-        from edge.overlay import write_labels
+        from edge.reports.overlay import write_labels
 
         write_labels(folder / f"{case.name}_labels.png", result.labels)
     write_npz(folder / f"{case.name}.npz", {"segs": result.labels})
     end = time.perf_counter()
     if overlay:
-        from edge.overlay import write_overlay
+        from edge.reports.overlay import write_overlay
 
         write_overlay(folder / f"{case.name}.png", case, result.labels)
     stages = {"read": read_s, **result.stage_s, "save": end - saving}

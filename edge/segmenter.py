@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy.typing as npt
 
-from edge.case import Case, make_case
+from edge.data.case import Case, make_case
+from edge.engines.model_folder import DEFAULT_MODEL
+from edge.engines.runtime import load_engine
 from edge.errors import CaseWarning
 from edge.memory import MemoryGuard
-from edge.model_folder import DEFAULT_MODEL
 from edge.pipeline import Options, Segmentation, segment, set_image_threads
-from edge.runtime import load_engine
 
 
 class Segmenter:
@@ -41,7 +41,7 @@ class Segmenter:
         cache: Path | None = None,
         options: Options | None = None,
     ) -> None:
-        """Load a model; see `edge.runtime.load_engine` for the arguments and what it raises."""
+        """Load a model; see `edge.engines.runtime.load_engine` for the arguments and what it raises."""
         start = time.perf_counter()
         self.engine = load_engine(Path(model), backend=backend, precision=precision, threads=threads, cache=cache)
         self.load_s = time.perf_counter() - start

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.case import modality_of
+from edge.data.case import modality_of
 from edge.errors import CaseError
-from edge.preprocess import prepare
-from edge.view import ViewLadder
+from edge.views.prepare import prepare
+from edge.views.view import ViewLadder
 from train.data.cases import find_objects, find_sources, read_slices
 
 HELD_OUT_SHARE = 0.25  # of the cases of each modality

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.case import Case, find_cases, read_case
-from edge.cores import available_cores
+from edge.data.case import Case, find_cases, read_case
+from edge.engines.model_folder import DEFAULT_MODEL
+from edge.engines.runtime import BACKENDS
 from edge.errors import RunError
-from edge.machine import describe_machine
-from edge.model_folder import DEFAULT_MODEL
-from edge.report import print_rows
-from edge.runtime import BACKENDS
+from edge.reports.report import print_rows
 from edge.segmenter import Segmenter
+from edge.system.cores import available_cores
+from edge.system.machine import describe_machine
 
 CALLERS = (1, 2, 4)
 ROUNDS = 5

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from edge.model_folder import ModelDescription
-    from edge.view import ViewLadder
+    from edge.engines.model_folder import ModelDescription
+    from edge.views.view import ViewLadder
     from export.parity import Parity
 
 app = typer.Typer(add_completion=False)
@@ -57,9 +57,9 @@ def export(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
 ) -> None:
     """Export a checkpoint to OpenVINO and ONNX, and compare both with torch."""
+    from edge.engines.model_folder import read_description
+    from edge.engines.runtime import BACKENDS
     from edge.errors import RunError
-    from edge.model_folder import read_description
-    from edge.runtime import BACKENDS
 
     try:
         from export.int8 import Int8Options
@@ -83,7 +83,7 @@ def export(
 
 
 def _ladder(views: str, box_share: float, least_scale: float) -> "ViewLadder":
-    from edge.view import ViewLadder
+    from edge.views.view import ViewLadder
 
     try:
         sizes = tuple(sorted(int(size) for size in views.split(",")))
@@ -96,7 +96,7 @@ def _ladder(views: str, box_share: float, least_scale: float) -> "ViewLadder":
 
 def _print_engines(description: "ModelDescription", parity: "list[Parity]") -> None:
     """Parity, size and speed of every engine; what INT8 loses, and whether it is worth it on this machine."""
-    from edge.report import print_rows
+    from edge.reports.report import print_rows
 
     speed = {row["engine"]: row for row in description.speed.get("engines", [])}
     counts = list(next(iter(speed.values()))["ms_per_box"]) if speed else []
@@ -126,7 +126,7 @@ def _times(row: dict[str, Any]) -> list[str]:
 
 
 def _print_int8(backend: str, int8: dict[str, Any]) -> None:
-    from edge.report import print_rows
+    from edge.reports.report import print_rows
 
     rows = [["modality", "slices", "dsc f32", "int8", "drop"]]
     for row in int8["dsc"]:

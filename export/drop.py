@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.case import Case, make_case
+from edge.data.case import Case, make_case
+from edge.engines.runtime import Engine, load_engine
 from edge.pipeline import segment
-from edge.runtime import Engine, load_engine
-from edge.score import mean_dice, mean_without_nan
+from edge.scoring.score import mean_dice, mean_without_nan
 from train.data.cases import Slice, find_objects, read_slices, truth_of
 
 MODALITY_FACTOR = 3  # a single modality may lose this many times what the mean may

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge.model_folder import STAGES
+from edge.engines.model_folder import STAGES
 from export.compact import compact_onnx, compact_openvino, shorten_xml
 from export.decoder import InferenceDecoder
 from export.encoder import InferenceEncoder

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edge.engines.model_folder import ModelDescription, file_hash, read_description, stage_for, write_description
 from edge.errors import ModelError
-from edge.model_folder import ModelDescription, file_hash, read_description, stage_for, write_description
 from export.calibration import calibration_inputs, choose_cases, divide
 from export.drop import Drop, drop_table, measure_drop, within_floor
 from export.quantize import Inputs, most_sensitive, quantize_onnx, quantize_openvino

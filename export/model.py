@@ -8,12 +8,12 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from edge.cores import available_cores
+from edge.engines.model_folder import ModelDescription, file_hash, write_description
 from edge.errors import RunError
-from edge.home import lend_home
-from edge.machine import describe_machine
-from edge.model_folder import ModelDescription, file_hash, write_description
-from edge.view import ViewLadder
+from edge.system.cores import available_cores
+from edge.system.home import lend_home
+from edge.system.machine import describe_machine
+from edge.views.view import ViewLadder
 from export.graphs import write_onnx, write_openvino
 from export.int8 import Int8Options, add_int8, held_out_cases
 from export.merge import merged_network

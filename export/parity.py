@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edge.engines.model_folder import read_description
+from edge.engines.runtime import Engine
 from edge.errors import ModelError
-from edge.model_folder import read_description
-from edge.runtime import Engine
 from export.drop import mean_dsc
 from export.graphs import example_inputs, example_views
 from train.networks.litemedsam import LiteMedSAM
@@ -50,7 +50,7 @@ class Parity:
 
 
 def measure_parity(network: LiteMedSAM, folder: Path, engines: Mapping[str, Engine]) -> list[Parity]:
-    """Each engine of a model folder (see `edge.runtime.available_engines`), compared with the network.
+    """Each engine of a model folder (see `edge.engines.runtime.available_engines`), compared with the network.
 
     The decoder is fed the network's embedding, so that each graph answers for itself. Of a model that is given views,
     each number is the one farthest out of frames and views of every size.

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from edge.cores import available_cores
+from edge.system.cores import available_cores
 
 BOXES = 16  # decoded at once when the graph is a decoder
 RUNS = 7
 
 
 def compile_for_profile(graph: Path, precision: str, counters: bool) -> Any:
-    """The graph on all cores and one stream, as `edge.runtime` runs it."""
+    """The graph on all cores and one stream, as `edge.engines.runtime` runs it."""
     import openvino
 
     hint = "bf16" if precision == "bf16" else "f32"

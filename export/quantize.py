@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.cores import available_cores
+from edge.system.cores import available_cores
 from export.compact import compact_onnx, compact_openvino, expand_openvino, shorten_xml
 
 Inputs = list[npt.NDArray[np.float32]]  # each (1, 3, S, S)

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edge.engines.model_folder import ModelDescription, file_hash, write_description
+from edge.engines.runtime import BACKENDS, load_engine
 from edge.errors import ModelError, RunError
-from edge.model_folder import ModelDescription, file_hash, write_description
-from edge.runtime import BACKENDS, load_engine
 from export.parity import Parity, compare
 from train.networks.lora import WEIGHTS, load_merged, read_adapter
 from train.networks.sam import PATCH_PX, Sam, SamOptions, build_sam

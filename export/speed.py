@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge.cores import available_cores
 from edge.decode import reach_within_boxes, widened
+from edge.engines.model_folder import read_description
+from edge.engines.runtime import Engine, load_engine
 from edge.errors import RunError
-from edge.machine import describe_machine
-from edge.model_folder import read_description
 from edge.pipeline import REACH_PX
-from edge.report import print_rows
-from edge.runtime import Engine, load_engine
+from edge.reports.report import print_rows
+from edge.system.cores import available_cores
+from edge.system.machine import describe_machine
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.validate import TorchEngine
 

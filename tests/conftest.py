@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edge.model_folder import ModelDescription, file_hash, write_description
+from edge.engines.model_folder import ModelDescription, file_hash, write_description
 
 if TYPE_CHECKING:
     import onnx

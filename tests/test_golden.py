@@ -19,10 +19,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from edge.case import Case, read_case  # noqa: E402
+from edge.data.case import Case, read_case  # noqa: E402
+from edge.engines.runtime import BACKENDS, Engine, load_engine  # noqa: E402
 from edge.pipeline import Options, segment  # noqa: E402
-from edge.preprocess import prepare  # noqa: E402
-from edge.runtime import BACKENDS, Engine, load_engine  # noqa: E402
+from edge.views.prepare import prepare  # noqa: E402
 from export.model import ExportOptions, export_model  # noqa: E402
 from export.parity import Bounds  # noqa: E402
 from train.networks import official as reference  # noqa: E402
@@ -155,7 +155,7 @@ def test_reference_gives_the_golden_labels_of_volumes(golden: Golden, name: str)
 
 def test_boxes_in_the_frame_are_the_golden_ones(golden: Golden) -> None:
     """Cut to whole pixels, for the first four boxes of each image, by `Frame` as `--method baseline` does it."""
-    from edge.geometry import Frame
+    from edge.views.letterbox import Frame
 
     for name in IMAGES:
         case = golden.case(name)

@@ -13,9 +13,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from edge.case import read_case
+from edge.data.case import read_case
+from edge.engines.runtime import BACKENDS, load_engine
 from edge.pipeline import Options, segment
-from edge.runtime import BACKENDS, load_engine
 from export.model import ExportOptions, export_model
 from train.networks import official, weights
 from train.networks.package import PackageError, fetched

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import edge
-from edge.model_folder import DEFAULT_MODEL, file_hash, read_description
+from edge.engines.model_folder import DEFAULT_MODEL, file_hash, read_description
 
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {  # package -> what none of its files may import
@@ -71,7 +71,7 @@ def test_the_import_check_finds_what_it_looks_for() -> None:
     assert wrong_imports("edge", "if True:\n    import scipy.ndimage as n") == ["scipy"]
     assert wrong_imports("edge", "def export():\n    from export.cli import app\n") == ["export"]
     assert wrong_imports("train", "from export.graphs import Encoder") == ["export"]
-    assert wrong_imports("train", "import torch\nfrom edge.case import Case") == []
+    assert wrong_imports("train", "import torch\nfrom edge.data.case import Case") == []
 
 
 @pytest.mark.parametrize("module", ["edge", "edge.cli", "train.train_cli", "train.weights_cli", "export.cli"])

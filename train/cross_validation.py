@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge.data.npz import write_whole
+from edge.data.table import format_table
 from edge.errors import RunError
-from edge.npz import write_whole
-from edge.table import format_table
 from train.data.folds import Fold, make_folds, read_fold, write_fold
 from train.recipe import load_recipe
 from train.records import VALIDATIONS

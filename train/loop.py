@@ -15,8 +15,8 @@ from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 
-from edge.cores import available_cores
 from edge.errors import RunError
+from edge.system.cores import available_cores
 from train.average import Average
 from train.data.sampler import Batches
 from train.display import silent

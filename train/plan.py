@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 
-from edge.machine import peak_memory_mib, reset_peak_memory
+from edge.system.machine import peak_memory_mib, reset_peak_memory
 from train.loop import make_loader, total_steps
 from train.networks.build import Network
 from train.networks.parts import count_parameters, set_training_mode

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 
+from edge.data.npz import write_whole
+from edge.data.table import format_table
 from edge.errors import RunError
-from edge.home import home, lend_home
-from edge.machine import describe_machine
-from edge.npz import write_whole
-from edge.table import format_table
+from edge.system.home import home, lend_home
+from edge.system.machine import describe_machine
 from train.data.folds import Fold
 from train.display import Advance, Say, lines, silent
 from train.loop import StepReport, fit

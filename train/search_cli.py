@@ -26,7 +26,7 @@ def search(
 ) -> None:
     """Try every combination of some of a recipe's values; a table and a plot, best first."""
     from edge.errors import RunError
-    from edge.report import print_rows
+    from edge.reports.report import print_rows
 
     try:
         from train.search import search_recipe, table

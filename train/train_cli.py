@@ -45,7 +45,7 @@ def train(
 ) -> None:
     """Fine-tune or train by a recipe; the run folder gets the result, the resolved recipe, records and curves."""
     from edge.errors import RunError
-    from edge.report import print_rows
+    from edge.reports.report import print_rows
 
     try:
         from lightning.fabric.utilities.rank_zero import rank_zero_only

@@ -1,4 +1,4 @@
-"""Validation by the runtime itself: the network that trains as an engine of `edge.pipeline`, scored by `edge.score`."""
+"""Validation by the runtime itself: the network that trains as an engine, scored by `edge.scoring.score`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edge.case import Case
+from edge.data.case import Case
+from edge.engines.model_folder import ModelDescription
 from edge.errors import CaseError
-from edge.model_folder import ModelDescription
 from edge.pipeline import segment
-from edge.score import mean_dice, mean_without_nan
-from edge.view import ViewLadder
+from edge.scoring.score import mean_dice, mean_without_nan
+from edge.views.view import ViewLadder
 from train.data.cases import distinct_names, read_labelled, truth_of
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
@@ -47,7 +47,7 @@ class Validation:
 
 
 class TorchEngine:
-    """A network as an `edge.runtime.Engine`."""
+    """A network as an `edge.engines.runtime.Engine`."""
 
     backend = f"torch {torch.__version__}"
     precision = "f32"

@@ -27,7 +27,7 @@ from edge.commands.options import (
 from edge.errors import RunError
 
 if TYPE_CHECKING:
-    from edge.bench import Configuration
+    from edge.bench.run import Configuration
     from edge.segmenter import Segmenter
 
 
@@ -62,12 +62,12 @@ def bench(
     With --process, --compare also takes official-cost: the public baseline as it is, in PyTorch, the encoder again for
     every box of every slice, box by box (needs the export extra).
     """
-    from edge.bench import Configuration, Measurement, measure_all, with_ratios
-    from edge.bench_report import bench_report, measured_before, print_bench, write_bench_csv
-    from edge.case import find_cases
-    from edge.model_folder import DEFAULT_MODEL
-    from edge.progress import track
-    from edge.report import describe_engine, write_json
+    from edge.bench.report import bench_report, measured_before, print_bench, write_bench_csv
+    from edge.bench.run import Configuration, Measurement, measure_all, with_ratios
+    from edge.data.case import find_cases
+    from edge.engines.model_folder import DEFAULT_MODEL
+    from edge.reports.progress import track
+    from edge.reports.report import describe_engine, write_json
 
     base = Configuration(model or DEFAULT_MODEL, backend, precision, threads, method, box_margin, checkpoint=checkpoint)
     configurations = _compared(base, compare)
@@ -119,7 +119,7 @@ def _segmenters(configurations: Sequence["Configuration"], process: bool) -> "di
 
 def _compared(base: "Configuration", compare: str | None) -> "list[Configuration]":
     """The base configuration, or each of `compare`'s, such as `openvino:bf16,openvino:f32:baseline`."""
-    from edge.bench import baselines
+    from edge.bench.run import baselines
 
     if compare is None:
         return [base]

@@ -24,8 +24,8 @@ def make(
     seed: Annotated[int, typer.Option(help="The same seed makes the same bytes.")] = 0,
 ) -> None:
     """Make phantoms: cases with truth, in the challenge's form."""
-    from edge.case import write_case
-    from edge.phantom import make_phantom, make_suite
+    from edge.data.case import write_case
+    from edge.data.phantom import make_phantom, make_suite
 
     if (suite is None) == (name is None):
         raise RunError("give either --suite small|table4 or --name with --shape and --objects")
@@ -53,9 +53,9 @@ def check(
     recursive: RecursiveOption = False,
 ) -> None:
     """Say what is wrong with case files, key by key."""
-    from edge.check import check_case
-    from edge.folders import label_of
-    from edge.picture import INPUTS, find_inputs
+    from edge.data.check import check_case
+    from edge.data.folders import label_of
+    from edge.data.picture import INPUTS, find_inputs
 
     broken = 0
     found = [(label_of(case, file), case) for file in files for case in find_inputs(file, recursive=recursive)]

@@ -27,12 +27,12 @@ def evaluate(
     recursive: RecursiveOption = False,
 ) -> None:
     """Score predictions: DSC, nsd_official (as the public script) and nsd (contour in 2D, axes right in 3D)."""
-    from edge.cores import available_cores
-    from edge.evaluate import evaluate as run
-    from edge.evaluate import to_json, write_csv
-    from edge.machine import describe_machine
     from edge.notes import Note
-    from edge.report import now, print_rows, read_run, write_json
+    from edge.reports.report import now, print_rows, read_run, write_json
+    from edge.scoring.evaluate import evaluate as run
+    from edge.scoring.evaluate import to_json, write_csv
+    from edge.system.cores import available_cores
+    from edge.system.machine import describe_machine
 
     prediction = read_run(report) if report else None  # what is wrong with it is better said before minutes of scoring
     if not recursive:

@@ -63,8 +63,8 @@ def warn_of_nested(
     folder: Path, types: tuple[str, ...], *, leave_out: Path | None = None, cure: str = "add --recursive"
 ) -> None:
     """Say on stderr that cases in a folder's subfolders are passed over, where there are any."""
+    from edge.data.folders import files_within
     from edge.errors import CaseError
-    from edge.folders import files_within
 
     try:
         nested = next(files_within(folder, types, leave_out), None) if folder.is_dir() else None
@@ -76,9 +76,9 @@ def warn_of_nested(
 
 def load_segmenter(model: Path | None, backend: str, precision: str, threads: int | None, **chosen: Any) -> "Segmenter":
     """The model, loaded; `chosen` are fields of `edge.pipeline.Options`."""
-    from edge.home import engine_cache
     from edge.pipeline import Options
     from edge.segmenter import DEFAULT_MODEL, Segmenter
+    from edge.system.home import engine_cache
 
     engine: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads}
     return Segmenter(model or DEFAULT_MODEL, cache=engine_cache(), options=Options(**chosen), **engine)

@@ -48,11 +48,11 @@ def predict(
     """Segment every case of a folder; one bad case never stops the others."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, not needed, would turn idle on a core for 0.2 s
 
-    from edge.folders import label_of
-    from edge.picture import INPUTS
+    from edge.data.folders import label_of
+    from edge.data.picture import INPUTS
     from edge.predict import plan, predict_cases
-    from edge.progress import track
-    from edge.report import prediction_line, run_report, write_json
+    from edge.reports.progress import track
+    from edge.reports.report import prediction_line, run_report, write_json
 
     pending, done = plan(inputs, outputs, overwrite=overwrite, recursive=recursive)
     root = inputs if inputs.is_dir() else inputs.parent

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import Samedge
 
-from edge.bench import Configuration, Measurement, _command, measure_here, summarize, with_ratios
+from edge.bench.run import Configuration, Measurement, _command, measure_here, summarize, with_ratios
 from edge.segmenter import Segmenter
 
 STAGES = ["read", "preprocess", "encode", "decode", "restore+merge", "save"]

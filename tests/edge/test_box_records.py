@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from edge import CaseError, CaseWarning, Options, Segmenter, make_case, read_case
-from edge.check import check_case
+from edge.data.check import check_case
 
 VOLUME = np.random.default_rng(0).integers(0, 256, (9, 20, 30), dtype=np.uint8)
 ROWS = [[2.0, 3, 1, 10, 12, 5], [4, 5, 2, 20, 18, 8]]

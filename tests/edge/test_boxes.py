@@ -10,9 +10,9 @@ import pytest
 from conftest import Samedge
 
 from edge import CaseError, CaseWarning, Segmenter, make_case, read_case
-from edge.boxes import check_boxes
-from edge.check import check_case
-from edge.picture import read_boxes
+from edge.data.boxes import check_boxes
+from edge.data.check import check_case
+from edge.data.picture import read_boxes
 
 SHAPE = (256, 320)
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)

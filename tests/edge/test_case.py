@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.case import MODALITIES, UNKNOWN, find_cases, make_case, modality_of, read_case, read_labels, write_case
+from edge.data.case import MODALITIES, UNKNOWN, find_cases, make_case, modality_of, read_case, read_labels, write_case
 from edge.errors import CaseError
 
 IMAGE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)

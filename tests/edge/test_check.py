@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.case import read_case
-from edge.check import check_case
+from edge.data.case import read_case
+from edge.data.check import check_case
 from edge.errors import CaseError
 
 CASES = Path(__file__).parents[2] / "cases"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Samedge
 
-from edge.case import MODALITIES
+from edge.data.case import MODALITIES
 
 IMAGE = np.zeros((32, 48, 3), np.uint8)
 SQUARE = np.zeros((32, 48), np.uint8)

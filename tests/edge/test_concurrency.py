@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edge import Case, Options, RunError, Segmenter, load_engine, make_case
-from edge.runtime import BACKENDS
+from edge.engines.runtime import BACKENDS
 
 ROOT = Path(__file__).parents[2]
 CALLERS, ROUNDS = 3, 4

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cores import available_cores, cpu_quota
+from edge.system.cores import available_cores, cpu_quota
 
 ALLOWED = set(range(8))
 
@@ -100,4 +100,5 @@ def test_nothing_else_counts_cores() -> None:
     root = Path(__file__).parents[2]
     sources = [path for package in ("edge", "train", "export") for path in (root / package).rglob("*.py")]
     counting = [path for path in sources if re.search("cpu_count|sched_getaffinity", path.read_text())]
-    assert sorted(path.relative_to(root).as_posix() for path in counting) == ["edge/cores.py", "edge/machine.py"]
+    names = sorted(path.relative_to(root).as_posix() for path in counting)
+    assert names == ["edge/system/cores.py", "edge/system/machine.py"]

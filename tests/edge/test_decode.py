@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge.decode import SliceRanges, decode_each, decode_propagating
-from edge.geometry import box_around
+from edge.decode import decode_each, decode_propagating
+from edge.prompts.slice_ranges import SliceRanges
+from edge.views.letterbox import box_around
 
 SIZE = 32
 

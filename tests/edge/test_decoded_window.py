@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.case import Case, make_case
-from edge.graph import Graph, decode_boxes
-from edge.model_folder import ModelDescription
+from edge.data.case import Case, make_case
+from edge.engines.cells import OUTSIDE
+from edge.engines.graph import Graph, decode_boxes
+from edge.engines.model_folder import ModelDescription
+from edge.engines.runtime import BACKENDS, Engine, load_engine
 from edge.pipeline import Options, segment
-from edge.runtime import BACKENDS, Engine, load_engine
-from edge.view import ViewLadder, expected_extents
-from edge.windows import OUTSIDE
+from edge.views.view import ViewLadder, expected_extents
 
 MARGINS_PX = (0, 2.5, 10, 1000)  # from the box itself to the smallest prompt there is
 BLOCKS = (1, 2, 3, 8)

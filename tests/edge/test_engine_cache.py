@@ -11,8 +11,8 @@ import numpy as np
 import openvino
 import pytest
 
-from edge.engine_cache import MAX_ENTRIES, SUFFIX, EngineCache
-from edge.runtime import load_engine
+from edge.engines.graph_cache import MAX_ENTRIES, SUFFIX, EngineCache
+from edge.engines.runtime import load_engine
 
 IMAGE = np.random.default_rng(0).random((1, 3, 256, 256), dtype=np.float32)
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
@@ -83,7 +83,7 @@ def test_what_differs_in_anything_finds_no_entry(graph: Path, tmp_path: Path, ch
 def test_another_cpu_finds_no_entry(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home shared by two machines."""
     load(tmp_path, graph)
-    monkeypatch.setattr("edge.engine_cache.cpu_identity", lambda: "another CPU: sse2")
+    monkeypatch.setattr("edge.engines.graph_cache.cpu_identity", lambda: "another CPU: sse2")
     assert load(tmp_path, graph) == ["compile"]
 
 

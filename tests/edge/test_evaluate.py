@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from edge.cli import app
 from edge.errors import CaseError, RunError
-from edge.evaluate import evaluate, summarize, to_json, write_csv
-from edge.report import write_json
-from edge.score import NAN, CaseScore
+from edge.reports.report import write_json
+from edge.scoring.evaluate import evaluate, summarize, to_json, write_csv
+from edge.scoring.score import NAN, CaseScore
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "metrics"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden answers: {GOLDEN} is absent")

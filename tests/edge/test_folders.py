@@ -9,7 +9,7 @@ import pytest
 from conftest import Samedge
 
 from edge import CaseError, find_cases
-from edge.picture import find_inputs
+from edge.data.picture import find_inputs
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
 NAME = "2DBox_CT_1"

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.case import read_case
-from edge.decode import SliceRanges
-from edge.follow import follow_boxes
+from edge.data.case import read_case
+from edge.prompts.slice_ranges import SliceRanges
+from edge.prompts.tracking import track_boxes
 
 MR = Path(__file__).parents[3] / "shared" / "data" / "val"
 DEPTH, MIDDLE = 7, 3
@@ -46,7 +46,7 @@ SHARES = [np.sqrt(1 - (away / 3.5) ** 2) for away in range(-3, 4)]  # of an elli
 
 def test_a_box_stays_where_nothing_moves() -> None:
     """Its size is the geometric mean of its own and an ellipsoid's; its range alone is walked."""
-    followed = follow_boxes(moved(), BOX, ranges_of())
+    followed = track_boxes(moved(), BOX, ranges_of())
     assert np.array_equal(followed[MIDDLE], BOX)
     for z, share in enumerate(SHARES):
         centre, size = centre_and_size(followed[z, 0])
@@ -57,7 +57,7 @@ def test_a_box_stays_where_nothing_moves() -> None:
 @pytest.mark.parametrize("shift", [(3.0, 0.0), (-2.0, 2.5)])
 def test_a_box_moves_with_the_image_in_both_directions(shift: tuple[float, float]) -> None:
     """Within half a pixel a slice."""
-    followed = follow_boxes(moved(shift=shift), BOX, ranges_of())
+    followed = track_boxes(moved(shift=shift), BOX, ranges_of())
     for z in range(DEPTH):
         centre, _ = centre_and_size(followed[z, 0])
         away = z - MIDDLE
@@ -66,7 +66,7 @@ def test_a_box_moves_with_the_image_in_both_directions(shift: tuple[float, float
 
 def test_a_box_grows_with_the_image_along_each_axis() -> None:
     """By 8 % a slice along x, by nothing along y, on top of half of an ellipsoid's narrowing."""
-    followed = follow_boxes(moved(scale=(1.08, 1.0)), BOX, ranges_of())
+    followed = track_boxes(moved(scale=(1.08, 1.0)), BOX, ranges_of())
     for z, share in enumerate(SHARES):
         _, size = centre_and_size(followed[z, 0])
         assert size / np.sqrt(share) == pytest.approx([40 * 1.08 ** ((z - MIDDLE) / 2), 30], rel=0.04)
@@ -74,11 +74,11 @@ def test_a_box_grows_with_the_image_along_each_axis() -> None:
 
 def test_slices_of_one_value_move_nothing_and_colours_are_looked_at_together() -> None:
     """Zeros; and a volume in colour as the grey one."""
-    still = follow_boxes(np.full((DEPTH, 180, 200), 9, np.uint8), BOX, ranges_of())
+    still = track_boxes(np.full((DEPTH, 180, 200), 9, np.uint8), BOX, ranges_of())
     assert [centre_and_size(box)[0].tolist() for box in still[:, 0]] == [[79.5, 84.5]] * DEPTH
     grey = moved(shift=(2, 1))
     assert np.allclose(
-        follow_boxes(np.stack([grey] * 3, axis=-1), BOX, ranges_of()), follow_boxes(grey, BOX, ranges_of())
+        track_boxes(np.stack([grey] * 3, axis=-1), BOX, ranges_of()), track_boxes(grey, BOX, ranges_of())
     )
 
 
@@ -87,8 +87,8 @@ def test_a_box_never_leaves_the_image(
     monkeypatch: pytest.MonkeyPatch, shift: tuple[float, float], corner: tuple[int, int]
 ) -> None:
     """Where flow leads out of an image 64 px wide and 128 px high, the box's centre stays on the border."""
-    monkeypatch.setattr("edge.follow._motion", lambda before, after, radius: (np.array(shift), np.ones(2)))
-    followed = follow_boxes(np.zeros((DEPTH, 128, 64), np.uint8), np.array([[20.0, 50, 40, 70]]), ranges_of())
+    monkeypatch.setattr("edge.prompts.tracking._motion", lambda before, after, radius: (np.array(shift), np.ones(2)))
+    followed = track_boxes(np.zeros((DEPTH, 128, 64), np.uint8), np.array([[20.0, 50, 40, 70]]), ranges_of())
     assert centre_and_size(followed[-1, 0])[0] == pytest.approx(corner)
     assert centre_and_size(followed[0, 0])[0] == pytest.approx(corner)
 
@@ -98,9 +98,9 @@ def test_each_box_is_followed_by_itself_over_its_own_range() -> None:
     slices = moved(shift=(2, 1))
     both = np.array([[60.0, 70, 1, 99, 99, 5], [20, 30, 2, 39, 59, 6]])
     ranges, flat = SliceRanges.from_boxes(both), both[:, [0, 1, 3, 4]]
-    followed = follow_boxes(slices, flat, ranges)
+    followed = track_boxes(slices, flat, ranges)
     for row in (0, 1):
-        alone = follow_boxes(slices, flat[[row]], SliceRanges.from_boxes(both[[row]]))
+        alone = track_boxes(slices, flat[[row]], SliceRanges.from_boxes(both[[row]]))
         assert np.array_equal(followed[:, [row]], alone)
     assert np.array_equal(followed[0, 0], flat[0]) and np.array_equal(followed[1, 1], flat[1])
 
@@ -113,7 +113,7 @@ def test_the_ellipse_in_a_followed_box_fits_bent_objects_better() -> None:
         case = read_case(source, with_truth=True)
         boxes = np.array([tight_box(case.truth == label) for label in (1, 2)])
         ranges, flat = SliceRanges.from_boxes(boxes), boxes[:, [0, 1, 3, 4]]
-        there = follow_boxes(case.image, flat, ranges)
+        there = track_boxes(case.image, flat, ranges)
         for row, (first, last) in enumerate(boxes[:, [2, 5]].astype(int)):
             truth = case.truth[first : last + 1] == row + 1
             centre, size = centre_and_size(flat[row])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge.geometry import Frame, box_around, mask_extent
+from edge.views.letterbox import Frame, box_around, mask_extent
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.errors import RunError
-from edge.home import engine_cache, home
+from edge.system.home import engine_cache, home
 
 NOBODY = 54321  # a user id without an account
 CASE = Path(__file__).parents[2] / "cases" / "2DBox_US_phantom.npz"
@@ -69,7 +69,7 @@ def test_a_user_without_account_and_home_gets_every_case(tmp_path: Path, as_nobo
 LENT = """
 import getpass, os
 from pathlib import Path
-from edge.home import lend_home
+from edge.system.home import lend_home
 before = dict(os.environ)
 lend_home()
 print(getpass.getuser(), Path.home().is_dir(), before == dict(os.environ), Path.home())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge.errors import CaseError
-from edge.instances import InstanceScores, instances_from_mask, score_instances
+from edge.scoring.instances import InstanceScores, instances_from_mask, score_instances
 
 
 def strip(*runs: tuple[int, int]) -> np.ndarray:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.check import check_case
+from edge.data.check import check_case
+from edge.data.label_picture import read_label_picture
 from edge.errors import CaseError
-from edge.label_picture import read_label_picture
 
 GREY, PALETTE = 0, 3
 LABELS = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8) // 12  # 0 to 3

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pytest
 from conftest import Samedge
 
-from edge.case import read_case
-from edge.check import check_case
-from edge.evaluate import evaluate
-from edge.labels import number_by_box, numbers_in, renumber
+from edge.data.case import read_case
+from edge.data.check import check_case
+from edge.data.labels import number_by_box, numbers_in, renumber
+from edge.scoring.evaluate import evaluate
 
 DISC = np.zeros((60, 80), np.uint8)
 cv2.circle(DISC, (40, 30), 12, 1, -1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.case import make_case
+from edge.data.case import make_case
 from edge.memory import MemoryGuard, memory_limit_mib
 from edge.pipeline import Options, segment
 from edge.segmenter import Segmenter

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edge.geometry import Frame
-from edge.merge import STRIP_ROWS, label_dtype, merge, nested_boxes
-from edge.restore import LogitWindow, positive_window, restore
+from edge.masks.merge import STRIP_ROWS, label_dtype, merge, nested_boxes
+from edge.masks.restore import LogitWindow, positive_window, restore
+from edge.views.letterbox import Frame
 
 SIZES = [
     (1, 1), (1, 90), (90, 1), (63, 50), (64, 50), (65, 200), (128, 128), (129, 17), (200, 300),

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge.errors import ModelError
-from edge.model_folder import (
+from edge.engines.model_folder import (
     DESCRIPTION,
     ModelDescription,
     file_hash,
@@ -18,7 +17,8 @@ from edge.model_folder import (
     read_description,
     write_description,
 )
-from edge.view import ViewLadder
+from edge.errors import ModelError
+from edge.views.view import ViewLadder
 
 VIEWS = {"sizes": [56, 112, 224], "box_share": 0.75, "least_scale": 1}
 
@@ -228,7 +228,7 @@ def test_an_embedding_that_is_no_grid_of_cells_is_refused(folder: Path, shape: l
 
 
 def test_views_of_another_normalisation_are_refused(folder: Path) -> None:
-    """`edge.view` stretches by minimum and maximum alone."""
+    """`edge.views.view` stretches by minimum and maximum alone."""
     edit(folder, lambda content: content.update(views=VIEWS, normalisation="sam"))
     assert "views are min-max stretched, not sam" in refusal(folder)
 

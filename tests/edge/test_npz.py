@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import npz
+from edge.data import npz
+from edge.data.npz import read_npz, write_npz
+from edge.data.partial import remove_partial_files
 from edge.errors import CaseError, RunError
-from edge.npz import read_npz, write_npz
-from edge.partial import remove_partial_files
 
 MIB = 2**20
 NOISE = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
@@ -173,7 +173,7 @@ def test_a_killed_write_is_never_seen_under_its_name_and_is_cleaned_up_later(tmp
     """SIGKILL between two arrays; what the process left has a hidden name, and goes once the process is gone."""
     program = (
         "import os, signal, sys, pathlib, numpy as np\n"
-        "from edge.npz import write_npz\n"
+        "from edge.data.npz import write_npz\n"
         "class Killing:\n"
         "    def __array__(self, *_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
         "noise = np.random.default_rng(0).integers(0, 256, (2000, 2000), dtype=np.uint8)\n"

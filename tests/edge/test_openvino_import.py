@@ -14,7 +14,7 @@ def test_the_converter_and_its_telemetry_are_not_imported() -> None:
     """Nor is anything that could reach the network."""
     code = """
 import sys
-from edge.openvino_import import import_openvino
+from edge.engines.openvino_import import import_openvino
 openvino = import_openvino()
 openvino.Core()
 unwanted = ("openvino.tools", "openvino_telemetry", "multiprocessing", "requests", "urllib.request")
@@ -26,7 +26,7 @@ print([name for name in sys.modules if name.startswith(unwanted)])
 def test_it_is_there_for_who_asks() -> None:
     """`openvino.convert_model`, in the same process, as an attribute and as an import; what is missing still is."""
     code = """
-from edge.openvino_import import import_openvino
+from edge.engines.openvino_import import import_openvino
 import_openvino()
 import openvino
 from openvino import convert_model
@@ -39,7 +39,7 @@ def test_an_openvino_that_is_imported_already_stays_as_it_is() -> None:
     """Whoever imported it first has it whole."""
     code = """
 import openvino
-from edge.openvino_import import import_openvino
+from edge.engines.openvino_import import import_openvino
 print(import_openvino() is openvino, "__getattr__" in vars(openvino))
 """
     assert answer(code) == "True False"
@@ -51,7 +51,7 @@ def test_threads_may_ask_for_it_at_once() -> None:
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 import numpy
-from edge.openvino_import import import_openvino
+from edge.engines.openvino_import import import_openvino
 sys.setswitchinterval(1e-6)
 start = threading.Barrier(8)
 def work(_caller):

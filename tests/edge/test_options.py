@@ -11,7 +11,7 @@ import pytest
 from conftest import Samedge
 
 from edge import RunError, Segmenter, load_engine
-from edge.bench import Configuration
+from edge.bench.run import Configuration
 from edge.choices import BACKENDS, BOX_MARGIN_PX, FIXED, METHODS, PRECISIONS
 from edge.commands.bench import _compared
 from edge.pipeline import Options

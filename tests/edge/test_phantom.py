@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.case import MODALITIES, Case, read_case
+from edge.data.case import MODALITIES, Case, read_case
+from edge.data.npz import read_npz
+from edge.data.phantom import SUITES, make_phantom, make_suite
+from edge.data.phantom.shapes import Blob, Texture, noise, soft
 from edge.errors import RunError
-from edge.npz import read_npz
-from edge.phantom import SUITES, make_phantom, make_suite
-from edge.phantom.shapes import Blob, Texture, noise, soft
 
 CASES = Path(__file__).parents[2] / "cases"
 ROUND = Blob(center=(4, 10, 20), radii=(5, 6, 6), axis=(1, 0), lean=(0, 0), waves=())

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 from conftest import Samedge
 
+from edge.data.picture import decode_picture, find_inputs, read_picture, read_rgb, with_boxes
 from edge.errors import CaseError
-from edge.picture import decode_picture, find_inputs, read_picture, read_rgb, with_boxes
 from edge.predict import plan, predict_cases
 from edge.segmenter import Segmenter
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.case import make_case
 from edge.choices import FIXED, METHODS
+from edge.data.case import make_case
+from edge.engines.model_folder import ModelDescription
+from edge.engines.runtime import Engine, load_engine
 from edge.errors import RunError
-from edge.model_folder import ModelDescription
 from edge.pipeline import STAGES, Options, segment
-from edge.runtime import Engine, load_engine
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from edge.engines.model_folder import DESCRIPTION
+from edge.engines.runtime import _fastest, load_engine
 from edge.errors import ModelError
-from edge.machine import has_fast_bf16, has_int8_instructions
-from edge.model_folder import DESCRIPTION
-from edge.runtime import _fastest, load_engine
+from edge.system.machine import has_fast_bf16, has_int8_instructions
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def describe(folder: Path, **changes: Any) -> None:
 
 def test_auto_takes_int8_where_the_cpu_is_made_for_it(int8_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else f32, as bf16 would be slower; ONNX Runtime, for which the folder has none, computes in f32."""
-    monkeypatch.setattr("edge.runtime.has_int8_instructions", lambda: True)
-    monkeypatch.setattr("edge.runtime.has_fast_bf16", lambda: False)
+    monkeypatch.setattr("edge.engines.runtime.has_int8_instructions", lambda: True)
+    monkeypatch.setattr("edge.engines.runtime.has_fast_bf16", lambda: False)
     assert load_engine(int8_model, precision="auto").precision == "int8"
     assert load_engine(int8_model, precision="f32").precision == "f32"
     assert load_engine(int8_model, backend="onnxruntime", precision="auto").precision == "f32"
-    monkeypatch.setattr("edge.runtime.has_int8_instructions", lambda: False)
+    monkeypatch.setattr("edge.engines.runtime.has_int8_instructions", lambda: False)
     assert load_engine(int8_model, precision="auto").precision == "f32"
     assert load_engine(int8_model, precision="int8").precision == "int8"
 
@@ -45,7 +45,7 @@ def test_auto_leaves_int8_alone_where_export_found_it_slower(
     int8_model: Path, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any]
 ) -> None:
     """Or did not measure it."""
-    monkeypatch.setattr("edge.runtime.has_int8_instructions", lambda: True)
+    monkeypatch.setattr("edge.engines.runtime.has_int8_instructions", lambda: True)
     describe(int8_model, int8={"openvino": facts})
     assert load_engine(int8_model, precision="auto").precision in ("bf16", "f32")
 
@@ -65,7 +65,7 @@ def test_int8_instructions_are_seen_in_the_cpu_flags(
     monkeypatch: pytest.MonkeyPatch, flags: str, expected: bool
 ) -> None:
     """As Linux names them."""
-    monkeypatch.setattr("edge.machine._cpuinfo", lambda: {"flags": flags})
+    monkeypatch.setattr("edge.system.machine._cpuinfo", lambda: {"flags": flags})
     assert has_int8_instructions() is expected
 
 
@@ -81,13 +81,13 @@ def test_int8_instructions_are_seen_in_the_cpu_flags(
 )
 def test_bf16_is_for_amx_and_amd(monkeypatch: pytest.MonkeyPatch, vendor: str, flags: str, expected: bool) -> None:
     """Elsewhere it takes longer than float32, where it runs at all."""
-    monkeypatch.setattr("edge.machine._cpuinfo", lambda: {"vendor_id": vendor, "flags": flags})
+    monkeypatch.setattr("edge.system.machine._cpuinfo", lambda: {"vendor_id": vendor, "flags": flags})
     assert has_fast_bf16() is expected
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_auto_takes_bf16_where_it_is_fast_and_openvino_runs(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
     """Without INT8; ONNX Runtime has no bf16 on a CPU."""
-    monkeypatch.setattr("edge.runtime.has_fast_bf16", lambda: fast)
+    monkeypatch.setattr("edge.engines.runtime.has_fast_bf16", lambda: fast)
     assert _fastest("openvino", has_int8=False) == ("bf16" if fast else "f32")
     assert _fastest("onnxruntime", has_int8=False) == "f32"

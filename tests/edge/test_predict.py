@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.case import Case
+from edge.data.case import Case
+from edge.engines.model_folder import DEFAULT_MODEL
 from edge.errors import RunError
-from edge.model_folder import DEFAULT_MODEL
 from edge.pipeline import Options, Segmentation
 from edge.predict import plan, predict_cases
 from edge.segmenter import Segmenter

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.geometry import Frame
-from edge.preprocess import prepare, resize_to_frame
+from edge.views.letterbox import Frame
+from edge.views.prepare import prepare, resize_to_frame
 
 
 def test_stretch_is_over_all_channels_and_before_padding() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.case import make_case
+from edge.data.case import make_case
+from edge.engines.runtime import load_engine
 from edge.pipeline import segment
-from edge.preprocess import prepare
-from edge.runtime import load_engine
+from edge.views.prepare import prepare
 
 
 def test_a_model_without_prompts_answers_once_for_the_whole(tiny_model: Path) -> None:

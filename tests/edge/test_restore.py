@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge.geometry import Frame
-from edge.restore import positive_window, restore, restore_rows, restored_mask
+from edge.masks.restore import positive_window, restore, restore_rows, restored_mask
+from edge.views.letterbox import Frame
 
 SIZES = [
     (1, 1), (1, 300), (300, 1), (2, 3), (3, 500), (31, 33), (32, 32), (64, 64), (77, 190), (200, 41), (513, 511),

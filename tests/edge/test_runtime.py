@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.cores import available_cores
+from edge.engines.model_folder import DESCRIPTION, file_hash
+from edge.engines.runtime import BACKENDS, Engine, load_engine
 from edge.errors import ModelError, RunError
-from edge.model_folder import DESCRIPTION, file_hash
-from edge.runtime import BACKENDS, Engine, load_engine
+from edge.system.cores import available_cores
 
 BOXES = np.array([[10, 20, 30, 40], [0, 0, 255, 255], [5, 6, 5, 6]], np.float32)
 IMAGES = np.random.default_rng(0).random((2, 3, 256, 256), dtype=np.float32)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from edge.score import dice, mean_dice, score_case
+from edge.scoring.score import dice, mean_dice, score_case
 
 
 def squares(*labels: int, dtype: type = np.uint8, shift: int = 0) -> np.ndarray:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from edge.surface import contour_lengths, neighbour_codes, normalized_surface_dice, surface_areas
+from edge.scoring.surface import contour_lengths, neighbour_codes, normalized_surface_dice, surface_areas
 
 
 def disc(x: float, radius: float = 100, size: int = 310) -> np.ndarray:

@@ -9,14 +9,21 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.case import make_case
+from edge.data.case import make_case
 from edge.decode import widened
+from edge.engines.cells import OUTSIDE
+from edge.engines.model_folder import (
+    DESCRIPTION,
+    STAGES,
+    ModelDescription,
+    file_hash,
+    read_description,
+    write_description,
+)
+from edge.engines.runtime import BACKENDS, Engine, load_engine
 from edge.errors import ModelError
-from edge.model_folder import DESCRIPTION, STAGES, ModelDescription, file_hash, read_description, write_description
 from edge.pipeline import Options, segment
-from edge.runtime import BACKENDS, Engine, load_engine
-from edge.view import ViewLadder
-from edge.windows import OUTSIDE
+from edge.views.view import ViewLadder
 
 onnx = pytest.importorskip("onnx")
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.case import make_case
-from edge.decode import SliceRanges, decode_views
-from edge.merge import merge
-from edge.model_folder import ModelDescription
+from edge.data.case import make_case
+from edge.decode import decode_views
+from edge.engines.model_folder import ModelDescription
+from edge.masks.merge import merge
+from edge.masks.restore import positive_window
 from edge.pipeline import Options, segment
-from edge.restore import positive_window
-from edge.view import View, ViewLadder, expected_extents, view_around
+from edge.prompts.slice_ranges import SliceRanges
+from edge.views.view import View, ViewLadder, expected_extents, view_around
 
 LADDER = ViewLadder((56, 112, 224), box_share=0.75, least_scale=1)  # boxes up to 42, 84 and 168 px at no less than 1
 

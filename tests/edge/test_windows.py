@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from edge.decode import widened
-from edge.graph import Graph, decode_boxes
-from edge.windows import OUTSIDE, cells_of, logit_maps, windows_over
+from edge.engines.cells import OUTSIDE, cells_of, logit_maps, windows_over
+from edge.engines.graph import Graph, decode_boxes
 
 BOX = np.array([[8, 13, 11, 20]], np.float32)  # columns 2 to 2 and rows 3 to 5 of cells of 4 px
 

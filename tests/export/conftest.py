@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.view import ViewLadder
+from edge.views.view import ViewLadder
 from export.model import ExportOptions, export_model
 from export.parity import Parity
 from train.networks.litemedsam import LiteMedSAM

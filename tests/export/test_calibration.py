@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.errors import CaseError
-from edge.view import ViewLadder
+from edge.views.view import ViewLadder
 from export.calibration import calibration_inputs, choose_cases, divide
 from export.drop import Drop, drop_table, within_floor
 

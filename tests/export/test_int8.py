@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.engines.model_folder import ModelDescription, file_hash, write_description
 from edge.errors import ModelError
-from edge.model_folder import ModelDescription, file_hash, write_description
 from export import int8
 from export.drop import Drop, within_floor
 from export.int8 import Int8Options, add_int8

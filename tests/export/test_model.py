@@ -16,11 +16,11 @@ import torch
 from rounding import ROUNDING_F32
 
 from edge.decode import widened
+from edge.engines.cells import OUTSIDE
+from edge.engines.model_folder import FORMAT, STAGES, file_hash, read_description
+from edge.engines.runtime import BACKENDS, load_engine
 from edge.errors import ModelError, RunError
-from edge.model_folder import FORMAT, STAGES, file_hash, read_description
-from edge.runtime import BACKENDS, load_engine
-from edge.view import ViewLadder
-from edge.windows import OUTSIDE
+from edge.views.view import ViewLadder
 from export import graphs, parity
 from export.model import BOUNDS, ExportOptions, export_model
 from export.parity import Bounds, Parity, check_parity

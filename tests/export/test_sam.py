@@ -12,13 +12,13 @@ import torch
 from rounding import ROUNDING_F32, relative_difference
 from typer.testing import CliRunner
 
-from edge.case import make_case
+from edge.data.case import make_case
+from edge.engines.model_folder import read_description
+from edge.engines.runtime import load_engine
 from edge.errors import ModelError, RunError
-from edge.model_folder import read_description
 from edge.pipeline import segment
-from edge.preprocess import prepare
-from edge.runtime import load_engine
-from edge.view import ViewLadder
+from edge.views.prepare import prepare
+from edge.views.view import ViewLadder
 from export.cli import app
 from export.int8 import Int8Options
 from export.model import ExportOptions, export_model

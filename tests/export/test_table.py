@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from edge.model_folder import ModelDescription
-from edge.view import ViewLadder
+from edge.engines.model_folder import ModelDescription
+from edge.views.view import ViewLadder
 from export import drop, parity
 from export.cli import _print_engines
 from export.parity import Parity, with_dsc

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from edge.challenge.submission.engine import connect
 from edge.errors import RunError
-from edge.submission.engine import connect
 
 IMAGE = os.environ.get("IMAGE", "samedge")
 

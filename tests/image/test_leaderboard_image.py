@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from edge.case import write_case
-from edge.leaderboard.run import container_label
-from edge.phantom import make_phantom
-from edge.submission.container import LABEL
-from edge.submission.pack import pack
+from edge.challenge.leaderboard.run import container_label
+from edge.challenge.submission.container import LABEL
+from edge.challenge.submission.pack import pack
+from edge.data.case import write_case
+from edge.data.phantom import make_phantom
 
 pytestmark = pytest.mark.image
 

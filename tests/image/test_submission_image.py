@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.case import write_case
-from edge.phantom import make_phantom
-from edge.submission.check import findings, run_rounds, verdict
-from edge.submission.container import Limits
-from edge.submission.mounts import Mounts
-from edge.submission.trial import Trial, try_case
-from edge.submission.watch import Watch
+from edge.challenge.submission.check import findings, run_rounds, verdict
+from edge.challenge.submission.container import Limits
+from edge.challenge.submission.mounts import Mounts
+from edge.challenge.submission.trial import Trial, try_case
+from edge.challenge.submission.watch import Watch
+from edge.data.case import write_case
+from edge.data.phantom import make_phantom
 
 pytestmark = pytest.mark.image
 

@@ -10,13 +10,13 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
-from edge.case import Case, write_case
+from edge.challenge.leaderboard.evaluation import Plan, evaluate_teams
+from edge.challenge.leaderboard.records import Records, locked
+from edge.challenge.leaderboard.teams import Times, find_teams, read_times
+from edge.challenge.submission.container import Limits
+from edge.data.case import Case, write_case
+from edge.data.npz import write_npz
 from edge.errors import CaseError, RunError
-from edge.leaderboard.evaluation import Plan, evaluate_teams
-from edge.leaderboard.records import Records, locked
-from edge.leaderboard.teams import Times, find_teams, read_times
-from edge.npz import write_npz
-from edge.submission.container import Limits
 
 CASES = ("2DBox_US_a", "2DBox_CT_b")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge.leaderboard.ranks import rank_cases, standings
+from edge.challenge.leaderboard.ranks import rank_cases, standings
 
 TEAMS = ["exact", "fast", "crashing", "slow"]
 # Three cases. `crashing` has no output on the last; `exact` and `slow` have the same masks.

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from edge.challenge.submission.build import EPOCH, check_team, write_context
+from edge.challenge.submission.build import _passed_on as passed_on
+from edge.challenge.submission.pack import describe, load
+from edge.challenge.submission.wheel import make_wheel
 from edge.errors import RunError
-from edge.submission.build import EPOCH, check_team, write_context
-from edge.submission.build import _passed_on as passed_on
-from edge.submission.pack import describe, load
-from edge.submission.wheel import make_wheel
 
 
 def context(model: Path, wheelhouse: Path | None = None) -> bytes:
@@ -72,7 +72,7 @@ def test_the_wheel_installs_and_runs(tmp_path: Path) -> None:
     ]
     subprocess.run([*command, tmp_path / name], check=True)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        assert "edge/submission/image/Dockerfile" in archive.namelist()
+        assert "edge/challenge/submission/image/Dockerfile" in archive.namelist()
         assert not [file for file in archive.namelist() if "__pycache__" in file]
         assert [file for file in archive.namelist() if file.endswith("dist-info/licenses/LICENSE")]
     code = "import edge.cli, importlib.metadata as m; print(edge.cli.__file__, len(m.distribution('samedge').files))"

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.case import Case, read_case, write_case
-from edge.npz import read_npz, write_npz
-from edge.submission.mounts import Mounts, read_output
+from edge.challenge.submission.mounts import Mounts, read_output
+from edge.data.case import Case, read_case, write_case
+from edge.data.npz import read_npz, write_npz
 
 NAME = "2DBox_US_a"
 
@@ -126,7 +126,7 @@ def test_whatever_else_goes_wrong_ends_nothing(
         raise ZeroDivisionError("odd file")
 
     leave(mounts, segs=np.zeros((4, 6), np.uint8))
-    monkeypatch.setattr("edge.submission.mounts.read_npz", surprise)
+    monkeypatch.setattr("edge.challenge.submission.mounts.read_npz", surprise)
     assert mounts.take(read_case(case_path)).problem == "the output cannot be read (ZeroDivisionError: odd file)"
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from edge.submission.check import findings, verdict
-from edge.submission.container import ContainerRun, Limits
-from edge.submission.mounts import Output
-from edge.submission.trial import Trial, problem_of
+from edge.challenge.submission.check import findings, verdict
+from edge.challenge.submission.container import ContainerRun, Limits
+from edge.challenge.submission.mounts import Output
+from edge.challenge.submission.trial import Trial, problem_of
 
 LIMITS = Limits(memory_mib=8192, time_s=60)
 NO_OUTPUT = Output(problem="no output: a.npz is not in outputs")

@@ -11,7 +11,7 @@ import pytest
 Samedge = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.mark.parametrize("module", ["edge.submission.cli", "edge.leaderboard.cli"])
+@pytest.mark.parametrize("module", ["edge.challenge.submission.cli", "edge.challenge.leaderboard.cli"])
 def test_loading_a_command_loads_no_library_of_its_extra(module: str) -> None:
     """`samedge --help` loads every command; the Docker SDK, jinja2 and the engines wait until they are needed."""
     heavy = ["docker", "requests", "jinja2", "openvino", "onnxruntime"]

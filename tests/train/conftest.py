@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.case import make_case, write_case
+from edge.data.case import make_case, write_case
 from train.data import placement, preparing, prompts
 from train.data.prepared import Prepared
 

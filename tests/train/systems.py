@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.phantom import make_phantom
-from edge.score import dice
+from edge.data.phantom import make_phantom
+from edge.scoring.score import dice
 
 SEED = int(os.environ.get("SEED", "2027"))  # of weights and folds; the settings were chosen with seed 0
 RISE = 0.2  # of validation Dice over its start, in each fold

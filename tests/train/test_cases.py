@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from edge.case import make_case, write_case
+from edge.data.case import make_case, write_case
 from edge.errors import CaseError, CaseWarning
 from train.data.cases import dataset_of, find_objects, find_sources, read_labelled, read_slices, volume_prompts
 from train.data.maps import MapSource, read_map

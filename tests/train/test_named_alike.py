@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.case import make_case, write_case
+from edge.data.case import make_case, write_case
 from edge.errors import CaseError
 from train.data.cases import distinct_names, find_sources
 from train.data.preparing import prepare

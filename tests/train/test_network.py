@@ -9,7 +9,7 @@ import pytest
 import torch
 from rounding import ROUNDING_F32, ROUNDING_F64, relative_difference
 
-from edge.preprocess import prepare
+from edge.views.prepare import prepare
 from train.networks.checkpoint import load_weights
 from train.networks.litemedsam import PARAMETERS, LiteMedSAM
 from train.networks.official import double_precision

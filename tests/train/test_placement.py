@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from edge.view import View
+from edge.views.view import View
 from train.data import placement as module
 from train.data.placement import Placement, draw_placement, place_masks
 from train.data.prompts import extent_of

@@ -16,7 +16,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from edge.case import make_case, write_case
+from edge.data.case import make_case, write_case
 from edge.errors import RunError
 from train import loop
 from train import plan as plan_module

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edge.choices import BOX_MARGIN_PX
-from edge.view import expected_extents, view_around
+from edge.views.view import expected_extents, view_around
 from train.data import prompts, samples
 from train.data.batch import ViewSample, collate
 from train.data.draws import ObjectDraws

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from edge.errors import RunError
-from edge.home import home
+from edge.system.home import home
 from train.networks import weights
 from train.networks.package import Package
 from train.networks.weights import Checkpoint

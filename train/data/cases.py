@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.case import Case, check_labels, make_case, modality_of, read_case
-from edge.decode import SliceRanges
+from edge.data.case import Case, check_labels, make_case, modality_of, read_case
+from edge.data.folders import files_within
+from edge.data.label_picture import read_label_picture
+from edge.data.labels import renumber
+from edge.data.npz import read_npz
+from edge.data.picture import TRUTH_SUFFIX, is_picture, read_rgb
 from edge.errors import CaseError, CaseWarning
-from edge.folders import files_within
-from edge.follow import follow_boxes
-from edge.label_picture import read_label_picture
-from edge.labels import renumber
-from edge.npz import read_npz
-from edge.picture import TRUTH_SUFFIX, is_picture, read_rgb
+from edge.prompts.slice_ranges import SliceRanges
+from edge.prompts.tracking import track_boxes
 
 # label, x_min, y_min, x_max, y_max (inclusive px), area in px: one row per object
 Objects = npt.NDArray[np.int64]
@@ -119,7 +119,7 @@ def volume_prompts(
             boxes[label] = np.array([*middle[:2], first, *middle[2:], last], dtype=np.float64)
     stacked = np.array(list(boxes.values())).reshape(-1, 6)
     ranges = SliceRanges.from_boxes(stacked)
-    followed = follow_boxes(image, stacked[:, [0, 1, 3, 4]], ranges)
+    followed = track_boxes(image, stacked[:, [0, 1, 3, 4]], ranges)
 
     def on(z: int) -> dict[int, npt.NDArray[np.float64]]:
         prompts = zip(boxes, followed[z], ranges.first, ranges.last, strict=True)
@@ -131,7 +131,7 @@ def volume_prompts(
 def read_labelled(source: Path) -> Case:
     """A case with its truth; the boxes of an `.npz` as they are there, of a picture its objects' extents.
 
-    Numbers that do not occur in the truth are no objects: see `edge.labels`.
+    Numbers that do not occur in the truth are no objects: see `edge.data.labels`.
 
     Raises:
         CaseError: the case cannot be read or does not fit, or has no truth.

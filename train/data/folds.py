@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.data.table import parse_table
 from edge.errors import RunError
-from edge.table import parse_table
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.label_picture import read_label_picture
+from edge.data.labels import some
+from edge.data.picture import PICTURES, decode_picture, read_rgb
 from edge.errors import CaseError, RunError
-from edge.instances import instances_from_mask
-from edge.label_picture import read_label_picture
-from edge.labels import some
-from edge.picture import PICTURES, decode_picture, read_rgb
+from edge.scoring.instances import instances_from_mask
 from train.data.augment import Picture
 from train.data.cases import dataset_of, find_sources, read_drawn, truth_of
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.view import View
+from edge.views.view import View
 from train.data.batch import Box, Pixels
 
 SHARE = (0.58, 0.86)  # of the view's side that the longer side of a box fills

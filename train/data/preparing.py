@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.cores import available_cores
+from edge.data.partial import partial_path
 from edge.errors import CaseError, RunError
-from edge.partial import partial_path
+from edge.system.cores import available_cores
 from train.data.cases import distinct_names, find_objects, find_sources, read_labelled, truth_of, volume_prompts
 from train.data.prepared import FORMAT, INDEX, LABELS, OBJECTS, PIXELS, TRACKED, Prepared, is_prepared, open_prepared
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.npz import MAX_ARRAY_BYTES, read_npz, whole_file, write_npz
 from edge.errors import CaseError, RunError
-from edge.npz import MAX_ARRAY_BYTES, read_npz, whole_file, write_npz
 from train.data.maps import sources_hash
 
 NAME = re.compile(r"(?P<subject>.+)[-_](?P<sequence>[A-Za-z0-9]+)\.nii(\.gz)?")

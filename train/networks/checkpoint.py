@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edge.data.npz import whole_file
 from edge.errors import ModelError, RunError
-from edge.npz import whole_file
 
 WRAPPERS = ("model", "state_dict")  # what training scripts put around the state dict
 SHOWN = 5  # differing keys spelled out per kind; the count is always given

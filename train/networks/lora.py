@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edge.data.npz import write_whole
 from edge.errors import ModelError, RunError
-from edge.npz import write_whole
 from train.networks.checkpoint import read_checkpoint
 from train.networks.sam import SEMANTIC_HEAD, fit_mask_tokens
 from train.networks.tiny_vit import TinyViT

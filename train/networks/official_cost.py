@@ -40,7 +40,7 @@ def command(case: Path, outputs: Path, configuration: Any) -> list[str]:
     """The command line that segments `case` into `outputs` (entry point `samedge.baselines`).
 
     Args:
-        configuration: `edge.bench.Configuration`, of which `checkpoint` counts; without one the weights are random,
+        configuration: `edge.bench.run.Configuration`, of which `checkpoint` counts; without one the weights are random,
             which costs the same time and gives meaningless masks.
     """
     checkpoint = [] if configuration.checkpoint is None else ["--checkpoint", str(configuration.checkpoint)]

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from edge.data.npz import whole_file
+from edge.engines.model_folder import file_hash
 from edge.errors import RunError
-from edge.home import home
-from edge.model_folder import file_hash
-from edge.npz import whole_file
+from edge.system.home import home
 from train.networks.package import Package, PackageError, fetched, opened
 
 CHUNK_BYTES = 2**18

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import Dataset
 
-from edge.geometry import Frame
-from edge.instances import instances_from_mask, score_instances
-from edge.preprocess import prepare
-from edge.score import mean_dice
+from edge.scoring.instances import instances_from_mask, score_instances
+from edge.scoring.score import mean_dice
+from edge.views.letterbox import Frame
+from edge.views.prepare import prepare
 from train.data.augment import Changes, Picture, augment
 from train.data.cases import find_objects
 from train.data.maps import MapSource, classes, instances, read_map, sources_hash
@@ -34,7 +34,7 @@ class MapOptions:
 
     image_px: int
     mask_px: int
-    normalisation: str  # of edge.preprocess
+    normalisation: str  # of edge.views.prepare
     target: str
     channels: int
     prompt: str

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from edge.geometry import Frame
-from edge.instances import score_instances
-from edge.preprocess import prepare
+from edge.scoring.instances import score_instances
+from edge.views.letterbox import Frame
+from edge.views.prepare import prepare
 from train.data.maps import sources_hash
 from train.data.sequences import Subject, TumourSlice, choose_slices, common_size, prepare_slices, read_slice
 from train.losses import map_loss

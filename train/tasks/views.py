@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torch import nn
 
-from edge.case import Case
+from edge.data.case import Case
 from edge.errors import CaseError, RunError
-from edge.view import ViewLadder
+from edge.views.view import ViewLadder
 from train.data.batch import ViewBatch, ViewSample, collate
 from train.data.cases import dataset_of, find_sources
 from train.data.draws import ObjectDraws

@@ -1,0 +1,133 @@
+"""What `samedge bench` leaves to read: tables, JSON and CSV."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edge.bench.run import SCORES, Measurement, summarize
+from edge.data.npz import write_whole
+from edge.data.table import format_table
+from edge.errors import RunError
+from edge.notes import Note
+from edge.reports.report import count, now, print_rows
+from edge.system.machine import describe_machine
+
+TIMED = ("read", "preprocess", "encode", "decode", "restore+merge", "save")
+START = ("start", "load")  # before TIMED, of a process of its own: interpreter, imports and exit; the model
+
+
+def bench_report(
+    measurements: list[Measurement], engines: list[dict[str, Any]], *, per_process: bool
+) -> dict[str, Any]:
+    """Everything `samedge bench` measured, and on what; `engines` from `edge.reports.report.describe_engine`."""
+    return {
+        "created": now(),
+        "machine": describe_machine(),
+        "engines": engines,
+        "per_process": per_process,
+        "cases": [asdict(measurement) for measurement in measurements],
+        "summary": summarize(measurements),
+    }
+
+
+def measured_before(path: Path, engines: list[dict[str, Any]], *, per_process: bool) -> list[Measurement]:
+    """What an earlier run wrote to a JSON file and need not be measured again; nothing where there is no file.
+
+    Raises:
+        RunError: not such a file, or of another CPU, model, engine or kind of run.
+    """
+    if not path.is_file():
+        return []
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        measurements = [_measurement(case) for case in report["cases"]]
+        found = report["machine"]["cpu"], report["per_process"], report["engines"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{path}: not what samedge bench writes; give another --json file") from None
+    if found != (describe_machine()["cpu"], per_process, engines):
+        raise RunError(f"{path}: holds times of another CPU, model, engine or kind of run; give another --json file")
+    return [measurement for measurement in measurements if not measurement.error]
+
+
+def _measurement(case: dict[str, Any]) -> Measurement:
+    notes = tuple(Note(**note) for note in case.get("notes", ()))
+    return Measurement(**{**case, "shape": tuple(case["shape"]), "ratio": None, "notes": notes})
+
+
+def print_bench(report: dict[str, Any]) -> None:
+    """The report as tables on stdout."""
+    machine = report["machine"]
+    print(
+        f"CPU {machine['cpu']}, {machine['cores']} cores, {' '.join(machine['flags']) or 'no vector extensions known'}"
+    )
+    for engine in report["engines"]:
+        model = engine["model"]
+        print(
+            f"model {model['name']} ({model['sha256'][:12]}, {model['weights']} weights), {engine['backend']}, "
+            f"computed in {engine['precision']}, {count(engine['threads'], 'thread', 's')}"
+        )
+    where = "each case's own process" if report["per_process"] else "this process during the case"
+    print(f"seconds; cores: kept busy on average; peak MiB of {where}")
+    several = len({case["configuration"] for case in report["cases"]}) > 1
+    if several:
+        print(f"ratio: total over that of {report['cases'][0]['configuration']}")
+    print_rows(_case_rows(report["cases"], several=several, per_process=report["per_process"]))
+    print()
+    print_rows(_summary_rows(report["summary"], several=several))
+
+
+def write_bench_csv(path: Path, measurements: list[Measurement]) -> None:
+    """One row per case and configuration; times in seconds, memory in MiB.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    header = ["case", "modality", "configuration", "shape", "boxes", "slices"]
+    rows: list[list[object]] = [[*header, *START, *TIMED, "total", "cpu", "ratio", "peak_mib", *SCORES, "error"]]
+    for m in measurements:
+        stages = [f"{m.stage_s[stage]:.4f}" if stage in m.stage_s else "" for stage in (*START, *TIMED)]
+        scores = [_number(getattr(m, key), 4) for key in SCORES]
+        what = [m.name, m.modality, m.configuration, "x".join(map(str, m.shape)), m.boxes, m.slices]
+        times = [*stages, f"{m.total_s:.4f}", f"{m.cpu_s:.4f}", _number(m.ratio, 3)]
+        rows.append([*what, *times, f"{m.peak_mib:.1f}", *scores, m.error or ""])
+    write_whole(path, format_table(rows))
+
+
+def _case_rows(cases: list[dict[str, Any]], *, several: bool, per_process: bool) -> list[list[str]]:
+    stages = (*START, *TIMED) if per_process else TIMED
+    keys = [*(["run"] if several else []), "boxes", "slices", *stages]
+    rows = [["case", *keys, *_closing_titles(several)]]
+    for case in cases:
+        row = [case["name"], *([case["configuration"]] if several else [])]
+        if case["error"]:
+            rows.append([*row, "failed", *[""] * (len(rows[0]) - len(row) - 1)])
+            continue
+        row += [str(case["boxes"]), str(case["slices"] or "")]
+        times = [_number(case["stage_s"].get(stage), 3) for stage in stages]
+        rows.append([*row, *times, *_closing_columns(case, several)])
+    return rows
+
+
+def _summary_rows(summary: list[dict[str, Any]], *, several: bool) -> list[list[str]]:
+    rows = [["modality", *(["run"] if several else []), "cases", *_closing_titles(several)]]
+    for row in summary:
+        name = "all (scores: mean over modalities)" if row["modality"] == "all" else row["modality"]
+        run = [row["configuration"]] if several else []
+        rows.append([name, *run, str(row["cases"]), *_closing_columns(row, several)])
+    return rows
+
+
+def _closing_titles(several: bool) -> list[str]:
+    return ["total", *(["ratio"] if several else []), "cores", "peak", *SCORES]
+
+
+def _closing_columns(row: dict[str, Any], several: bool) -> list[str]:
+    ratio = [_number(row["ratio"], 2)] if several else []
+    cores = _number(row["cpu_s"] / row["total_s"], 2) if row["total_s"] else ""
+    scores = (_number(row[key], 3) for key in SCORES)
+    return [f"{row['total_s']:.2f}", *ratio, cores, f"{row['peak_mib']:.0f}", *scores]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None or value != value else f"{value:.{digits}f}"
