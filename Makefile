@@ -21,8 +21,11 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 FIND_ENGINE = { docker info >/dev/null 2>&1 || { [ -x $(ENGINE) ] && eval "$$($(ENGINE) up)" && docker info >/dev/null 2>&1; }; }
 PIP_BUILD_ARGS = --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST
 
+# Of tests side by side: threads that wait for a busy core turn idle and hold up the others.
+ALONE = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-train test-edge test-export golden-test systems-test lint cases default-model docs tables picture image image-test lock clean
+.PHONY: help bench test test-train test-edge test-export golden-test fuzz systems-test lint cases default-model docs tables picture image image-test lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,13 +37,16 @@ test: lint  ## lint, then every test that needs no Docker engine, in three proce
 	$(MAKE) --jobs 3 --output-sync test-train test-edge test-export
 
 test-train test-export: test-%: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not image and not golden" tests/$*
+	$(ALONE) $(BIN)/python -m pytest -m "not image and not golden" tests/$*
 
 test-edge: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not image and not golden" --ignore tests/train --ignore tests/export
+	$(ALONE) $(BIN)/python -m pytest -m "not image and not golden" --ignore tests/train --ignore tests/export
 
 golden-test: $(VENV)/.installed-dev  ## hold the baseline method to all masks of ../shared/golden-real (10 CPU minutes)
 	$(BIN)/python -m pytest -m golden -rs tests/test_golden_real.py
+
+fuzz: $(VENV)/.installed-dev  ## read 2,000 mutated files of each kind (minutes)
+	for kind in nifti dicom picture npz boxes itk; do PYTHONPATH=. $(BIN)/python tests/fuzz.py $$kind 2000 || exit 1; done
 
 systems-test: $(VENV)/.installed-dev  ## train, export and run the four systems on ../shared (25 CPU minutes)
 	$(BIN)/python -m pytest -s tests/train/systems.py
@@ -58,11 +64,12 @@ cases: $(VENV)/.installed  ## make the case files of cases/ again
 default-model: $(VENV)/.installed-dev  ## train an adapter of BASE on DATA, and export what validates best
 	$(BIN)/samedge train litemedsam-lora validate_at_start=true $(TRAIN) --base $(BASE) $(if $(wildcard $(ADAPTER)),--adapter $(ADAPTER)) \
 		--data $(DATA)/train --val $(DATA)/val --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
-	$(BIN)/samedge export $(BASE) $(MODEL) --adapter $(RUN)/adapter --views 56,112,224 --weights f16 \
-		--calibration $(DATA)/train --holdout $(DATA)/val --holdout-cases 100 \
+	$(BIN)/samedge export $(BASE) $(MODEL) --adapter $(RUN)/adapter --views 56,112,224 --walks --weights f16 \
+		--calibration $(DATA)/train --holdout $(DATA)/val --holdout-cases 100 --methods-on $(DATA)/val \
 		--licence "research use only; see README.md" --training-data "public images listed in README.md"
-	$(BIN)/python -c "from pathlib import Path; from train.networks.lora import halve_adapter; \
+	$(BIN)/python -c "from pathlib import Path; from train.networks.adapter import halve_adapter; \
 		halve_adapter(Path('$(RUN)/adapter'), Path('$(ADAPTER)'))"
+	$(BIN)/python -m tests.golden.make
 	mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S)
 
 docs: tables  ## build the pages of docs/ into site/

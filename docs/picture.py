@@ -9,7 +9,7 @@ import numpy as np
 
 from edge import Segmenter
 from edge.engines.model_folder import DEFAULT_MODEL
-from edge.predict import predict_cases
+from edge.predict import Job, predict_cases
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = ("2DBox_CT", "2DBox_Fundus", "2DBox_Microscopy", "2DBox_X-Ray")
@@ -22,7 +22,9 @@ def main() -> None:
     paths = [ROOT / "cases" / f"{name}_phantom.npz" for name in SHOWN]
     with tempfile.TemporaryDirectory() as folder:
         failed = [
-            done.error for done in predict_cases(paths, Path(folder), lambda: segmenter, overlay=True) if done.error
+            done.error
+            for done in predict_cases(paths, Path(folder), lambda: segmenter, job=Job(overlay=True))
+            if done.error
         ]
         if failed:
             sys.exit(f"error: {failed[0]}")

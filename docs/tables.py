@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
@@ -22,7 +22,8 @@ ROOT = DOCS.parent
 RESULTS = DOCS / "results"
 BLOCK = re.compile(r"(<!-- table: ([\w -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TITLES = {"val": "samedge", "public": "public LiteMedSAM", "ellipse": "inscribed ellipse"}  # JSON file -> its column
-PUBLIC_PROGRAM = "official-cost"  # the configuration of `samedge bench` that is the public program's way of working
+BOUNDS_3D = {"ellipse": "ellipsoid", "oracle": "true box on each slice"}  # JSON file -> its column among volumes
+PUBLIC_PROGRAM = "public-program"  # the configuration of `samedge bench` that is the public program's way of working
 SCORES = ("dsc", "nsd")
 WIDTH = 120
 AS_IT_IS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
@@ -61,7 +62,16 @@ def read_reports(folder: Path = RESULTS) -> Reports:
     scored = {name: {case["name"] for case in reports[name]["cases"]} for name in TITLES if name in reports}
     if len(set(map(frozenset, scored.values()))) > 1:
         raise ResultError(f"{', '.join(scored)}: scores of different cases; evaluate the same folder for each")
+    _check_volumes(reports)
     return reports
+
+
+def _check_volumes(reports: Reports) -> None:
+    """Every volume that was benchmarked is in each file it is compared with."""
+    wanted = {case["name"] for case in reports["volumes"]["cases"]} if "volumes" in reports else set()
+    for name in BOUNDS_3D:
+        if name in reports and (absent := wanted - {case["name"] for case in reports[name]["cases"]}):
+            raise ResultError(f"{name}.json lacks {min(absent)} of volumes.json; measure the same folder for both")
 
 
 def pages() -> list[Path]:
@@ -160,12 +170,40 @@ def validation(reports: Reports) -> list[str]:
     return [*_markdown(rows), "", "; ".join(told) + "."]
 
 
+def volumes(reports: Reports) -> list[str]:
+    """Every data set of volumes: DSC of each way through a volume, of the ellipsoid and of the true boxes."""
+    from edge.data.case import dataset_of
+
+    report = reports["volumes"]
+    titles = _configurations(report)
+    ways = {
+        _distinct_words(title, titles): {c["name"]: c["dsc"] for c in report["cases"] if c["configuration"] == title}
+        for title in titles
+    }
+    for name, title in BOUNDS_3D.items():
+        if name in reports:
+            ways[title] = {case["name"]: case["dsc"] for case in reports[name]["cases"]}
+    groups: dict[str, dict[tuple[str, str], list[str]]] = {"sets": {}, "modalities": {}, "all": {}}
+    for name, modality in sorted({case["name"]: case["modality"] for case in report["cases"]}.items()):
+        groups["sets"].setdefault((modality, dataset_of(name)), []).append(name)
+        groups["modalities"].setdefault((modality, "all"), []).append(name)
+        groups["all"].setdefault(("all", ""), []).append(name)
+    rows = [["modality", "data set", "volumes", *(f"DSC, {title}" for title in ways)]]
+    for (modality, dataset), names in [group for kind in groups.values() for group in sorted(kind.items())]:
+        means = [_number(_mean(found.get(name) for name in names)) for found in ways.values()]
+        rows.append([modality, dataset, str(len(names)), *means])
+    told = f"Means over volumes; {_measured_on(report, 'volumes')}"
+    files = [f"{BOUNDS_3D[name]}: {_source(reports[name], name)}" for name in BOUNDS_3D if name in reports]
+    return [*_markdown(rows), "", "; ".join([told, *files]) + "."]
+
+
 TABLES = {
     "summary": Table("bench", summary),
     "bench": Table("bench", partial(times, name="bench")),
     "process": Table("process", partial(times, name="process")),
     "stages": Table("bench", stages),
     "validation": Table("val", validation),
+    "volumes": Table("volumes", volumes),
 }
 
 
@@ -195,6 +233,12 @@ def _configurations(report: Report) -> list[str]:
     return list(dict.fromkeys(case["configuration"] for case in report["cases"]))
 
 
+def _distinct_words(title: str, titles: Sequence[str]) -> str:
+    """What tells a configuration from the others: `tracked` of `openvino auto tracked`."""
+    shared = set.intersection(*(set(other.split()) for other in titles))
+    return " ".join(word for word in title.split() if word not in shared) or title
+
+
 def _kind(report: Report) -> str:
     return "a fresh process for each case" if report["per_process"] else "model loaded, read to saved"
 
@@ -202,6 +246,11 @@ def _kind(report: Report) -> str:
 def _measured_on(report: Report, name: str) -> str:
     engine = report["engines"][0] if report["engines"] else None
     return f"{_machine(report['machine'])}, {_engine(engine)}; [{name}.json](RESULTS/{name}.json)"
+
+
+def _source(report: Report, name: str) -> str:
+    engines = [f"{_engine(engine)}, " for engine in report.get("engines", ())]
+    return f"{''.join(engines)}[{name}.json](RESULTS/{name}.json)"
 
 
 def _scored(report: Report, name: str) -> str:
@@ -234,6 +283,12 @@ def _cases(report: Report, means: Report) -> int:
 def _median(values: Iterable[float]) -> str:
     found = list(values)
     return _number(median(found), 2) if found else ""
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of the values that are known; None: there are none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _number(value: float | None, digits: int = 3) -> str:

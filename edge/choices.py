@@ -2,11 +2,12 @@
 
 BACKENDS = ("openvino", "onnxruntime")
 PRECISIONS = ("auto", "f32", "bf16", "int8")
+TRACKED, PROPAGATED, BASELINE = "tracked", "propagated", "baseline"
 METHODS = {  # how a case is segmented
-    "auto": "what is best for the model",
-    "tracked": "a 3D box is tracked through its slices by optical flow, beforehand",
-    "propagated": "the mask on one slice prompts the next",
-    "baseline": "the masks of the public LiteMedSAM program, its quirks included",
+    "auto": "what validated best for the model and the modality",
+    TRACKED: "a 3D box is tracked through its slices by optical flow, beforehand",
+    PROPAGATED: "the mask on one slice prompts the next",
+    BASELINE: "the masks of the public LiteMedSAM program, its quirks included",
 }
 FIXED = "fixed"  # a method for tests: a 3D box as it is on every slice of its range
 BOX_MARGIN_PX = 2.5  # of the image between each side of a box and its object, as expected: the challenge's are 0 to 5

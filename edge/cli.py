@@ -14,8 +14,10 @@ import typer
 
 from edge.commands import cases
 from edge.commands.bench import bench
+from edge.commands.doctor import doctor
 from edge.commands.evaluate import evaluate
 from edge.commands.group import Commands
+from edge.commands.inspect import inspect
 from edge.commands.predict import predict
 
 app = typer.Typer(
@@ -29,6 +31,8 @@ app = typer.Typer(
 app.command()(predict)
 app.command()(bench)
 app.command()(evaluate)
+app.command()(inspect)
+app.command()(doctor)
 app.add_typer(cases.app, name="cases")
 
 

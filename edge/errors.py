@@ -28,3 +28,9 @@ class ModelError(SamedgeError):
 
 class RunError(SamedgeError):
     """The run itself cannot go on."""
+
+
+def in_one_line(error: BaseException, limit: int = 160) -> str:
+    """What another library says, as a part of a message: its first line, or its kind where it says nothing."""
+    lines = str(error).split("\n")
+    return next((line.strip()[:limit] for line in lines if line.strip()), type(error).__name__)

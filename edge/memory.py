@@ -12,31 +12,35 @@ from pathlib import Path
 import numpy as np
 
 from edge.data.case import Case
+from edge.engines.model_folder import ModelDescription
 from edge.masks.merge import label_dtype
+from edge.methods import chosen_method, ladder_for
 from edge.pipeline import Options
 from edge.system.cgroup import ROOT, own_groups
+from edge.views.ladder import ViewLadder
+from edge.views.view import FRAME_PX
 
 MIB = 2**20
 LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")  # version 2, version 1
 USABLE = 0.9  # of the limit: page cache being written and the allocator's slack need the rest
-BLOCK_MIB = 40  # of one box being decoded; 37 measured with OpenVINO in f32
-ENCODER_MIB = 280  # of one slice being encoded; 265 measured likewise
-MODEL_PX = 256  # longest side of the model frame
+BLOCK_MIB = 40  # of one box being decoded in FRAME_PX; 37 measured with OpenVINO in f32
+ENCODER_MIB = 280  # of one picture of FRAME_PX being encoded; 265 measured likewise
+GRAPHS_MIB = 110  # of the graphs of one size, loaded when they are first needed; 80 to 160 measured with OpenVINO
 
 
 @dataclass(frozen=True)
 class MemoryGuard:
-    """What the limit is, and what the loaded model takes of it before the first case."""
+    """What the limit is, and what this process takes of it before the first case."""
 
     limit_mib: float | None  # None: no limit below the machine's memory
-    loaded_mib: float  # resident size with the model loaded, before anything was segmented
+    loaded_mib: float  # resident size before anything was segmented, and no graph loaded
 
     @classmethod
     def of_this_process(cls) -> "MemoryGuard":
-        """The guard of this process, to be asked for once its model is loaded."""
+        """The guard of this process, to be asked for once its engine is made."""
         return cls(memory_limit_mib(), resident_mib())
 
-    def fit(self, options: Options, case: Case) -> Options:
+    def fit(self, options: Options, case: Case, description: ModelDescription) -> Options:
         """The options, with smaller blocks and fewer kept embeddings where `case` needs it; never larger ones.
 
         Half of what is left goes to the block at most, the rest to embeddings. Where nothing is left, one box at a time
@@ -44,10 +48,21 @@ class MemoryGuard:
         """
         if self.limit_mib is None:
             return options
-        free = USABLE * self.limit_mib - self.loaded_mib - ENCODER_MIB * options.batch - _case_mib(case)
-        block = min(options.block, max(1, int(free / 2 / BLOCK_MIB)))
-        budget = min(options.embedding_budget_mib, max(0, int(free - block * BLOCK_MIB)))
+        ladder = ladder_for(chosen_method(case, description, options.method), description)
+        sizes = ladder.sizes if ladder else (description.input_size,)
+        encoder_mib, block_mib = ENCODER_MIB * _of_frame(sizes[-1]), BLOCK_MIB * _of_frame(sizes[0])
+        taken = (
+            self.loaded_mib + GRAPHS_MIB * len(sizes) + encoder_mib + _case_mib(case, ladder, description.input_size)
+        )
+        free = USABLE * self.limit_mib - taken
+        block = min(options.block, max(1, int(free / 2 / block_mib)))
+        budget = min(options.embedding_budget_mib, max(0, int(free - block * block_mib)))
         return replace(options, block=block, embedding_budget_mib=budget)
+
+
+def _of_frame(size: int) -> float:
+    """What a view of `size` px takes of a letterbox's memory."""
+    return (size / FRAME_PX) ** 2
 
 
 def memory_limit_mib(root: Path = ROOT) -> float | None:
@@ -79,12 +94,18 @@ def _limit(path: Path) -> int | None:
     return int(text) if text.isdigit() else None  # "max" in version 2
 
 
-def _case_mib(case: Case) -> float:
-    """What a case takes while it is segmented: image, labels, and logits that wait for their slice's other boxes."""
+def _case_mib(case: Case, ladder: ViewLadder | None, frame_px: int) -> float:
+    """What a case takes while it is segmented: image, labels, and logits that wait for their slice's other boxes.
+
+    Args:
+        ladder: views that the logits are of; None: letterboxes of `frame_px`.
+    """
     labels = int(np.prod(case.shape)) * np.dtype(label_dtype(len(case.boxes))).itemsize
     waiting = 0.0
     if case.is_volume:
-        scale = MODEL_PX / max(case.shape[1:])
         width, height, depth = ((case.boxes[:, axis + 3] - case.boxes[:, axis] + 1) for axis in range(3))
-        waiting = float((width * height * scale**2 * depth).sum()) * np.dtype(np.float32).itemsize
+        scales = np.full(len(case.boxes), frame_px / max(case.shape[1:]))
+        if ladder:
+            scales = np.array([ladder.view_around(box).scale for box in case.boxes[:, [0, 1, 3, 4]]])
+        waiting = float((width * height * scales**2 * depth).sum()) * np.dtype(np.float32).itemsize
     return (case.image.nbytes + labels + waiting) / MIB

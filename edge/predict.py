@@ -9,15 +9,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.data.case import Case, read_case
+from edge.data.case import Case
 from edge.data.folders import label_of, labelled
-from edge.data.npz import write_npz
+from edge.data.formats.registry import find_inputs, kind_of, read_input
+from edge.data.names import case_name, ending_of
+from edge.data.outputs import SIDECAR, check_formats, formats_of, output_files, write_labels
 from edge.data.partial import remove_partial_files
-from edge.data.picture import find_inputs, is_picture, read_picture, with_boxes
-from edge.errors import CaseError, RunError, SamedgeError
+from edge.data.prompting import Prompting, prompted
+from edge.data.scan import Reading
+from edge.errors import CaseError, ModelError, RunError, SamedgeError
 from edge.notes import Note
 
 if TYPE_CHECKING:
+    from edge.pipeline import Segmentation
     from edge.segmenter import Segmenter
 
 
@@ -37,17 +41,38 @@ class Prediction:
     notes: tuple[Note, ...] = ()  # what was assumed
 
 
-def plan(inputs: Path, outputs: Path, *, overwrite: bool, recursive: bool = False) -> tuple[list[Path], list[Path]]:
-    """Case files and pictures to do, and those whose output is there already; makes the output folder.
+@dataclass(frozen=True)
+class Job:
+    """How cases are read, prompted and written."""
+
+    reading: Reading = field(default_factory=Reading)
+    prompting: Prompting = field(default_factory=Prompting)
+    formats: tuple[str, ...] | None = None  # of `edge.data.outputs.ENDINGS`; None: what came in
+    sidecar: bool | None = None  # whether to write <name>.json; None: of what states a place in the patient
+    overlay: bool = False  # whether to write <name>.png, too
+
+
+def plan(
+    inputs: Path,
+    outputs: Path,
+    *,
+    overwrite: bool,
+    recursive: bool = False,
+    formats: tuple[str, ...] | None = None,
+    shard: tuple[int, int] = (1, 1),
+) -> tuple[list[Path], list[Path]]:
+    """Cases to do, and those whose outputs are there already; makes the output folder.
 
     Args:
         recursive: those of the folders within `inputs`, too, except in `outputs`.
+        formats: of the outputs; None: what came in.
+        shard: the i-th of n parts, i from 1: every n-th case in name order, done or not, so that parts stay the same.
 
     Raises:
         CaseError: no cases.
         RunError: the output folder cannot be made or written, or lies where the inputs are.
     """
-    paths = find_inputs(inputs, recursive=recursive, leave_out=outputs)
+    paths = find_inputs(inputs, recursive=recursive, leave_out=outputs)[shard[0] - 1 :: shard[1]]
     folder = inputs if inputs.is_dir() else inputs.parent
     if outputs.resolve() == folder.resolve():
         raise RunError(f"{outputs}: outputs would overwrite the inputs; choose another folder")
@@ -60,7 +85,8 @@ def plan(inputs: Path, outputs: Path, *, overwrite: bool, recursive: bool = Fals
     done: list[Path] = []
     twins = _twins(paths)
     for path in paths:
-        is_done = (_output_folder(path, folder, outputs) / f"{path.stem}.npz").is_file() and path not in twins
+        files = output_files(path, _output_folder(path, folder, outputs), formats)
+        is_done = all(file.is_file() for file in files) and path not in twins
         (done if is_done and not overwrite else pending).append(path)
     return pending, done
 
@@ -71,19 +97,16 @@ def predict_cases(
     load: "Callable[[], Segmenter]",
     *,
     root: Path | None = None,
-    overlay: bool = False,
-    box_format: str | None = None,
+    job: Job | None = None,
 ) -> Iterator[Prediction]:
-    """Segment case files one after the other, writing `<outputs>/<name>.npz` with key `segs`.
-
-    A picture's labels are also written as `<name>_labels.png`.
+    """Segment cases one after the other, writing the labels of each in the formats of `job`.
 
     Args:
         load: makes the segmenter; called once where there is a path, in a thread of its own while the first is read.
         root: the folder whose subfolders are made again in `outputs`; None: all outputs lie in it side by side.
-        overlay: also write `<name>.png`.
-        box_format: of the pictures' CSV files; see `edge.data.picture.read_boxes`.
+        job: what is not as usual.
     """
+    job = job or Job()
     if not paths:
         return
     twins = _twins(paths)
@@ -93,9 +116,11 @@ def predict_cases(
             start, folder = time.perf_counter(), _output_folder(path, root or path.parent, outputs)
             name = label_of(path, root or path.parent)
             try:
-                case = read_picture(path) if is_picture(path) else read_case(path)
+                case = read_input(path, job.reading)
                 if twin := twins.get(path):
-                    raise CaseError(f"{path.stem}: {path.name} and {twin.name} would write the same output; rename one")
+                    raise CaseError(
+                        f"{case_name(path)}: {path.name} and {twin.name} would write the same output; rename one"
+                    )
             except Exception as error:
                 yield _failed(name, path, error)
                 continue
@@ -103,7 +128,9 @@ def predict_cases(
             loaded = segmenter.result()
             waited_s = time.perf_counter() - read
             try:
-                predicted = _predict_case(case, path, folder, loaded, read - start, overlay, box_format)
+                predicted = _predict_case(case, path, folder, loaded, read - start, job)
+            except ModelError:  # graphs are loaded when they are first needed; the next case would fail alike
+                raise
             except Exception as error:
                 predicted = _failed(name, path, error)
             yield replace(predicted, name=name, waited_s=waited_s)
@@ -120,35 +147,38 @@ def _output_folder(path: Path, root: Path, outputs: Path) -> Path:
     return outputs / path.parent.relative_to(root) if root in path.parents else outputs
 
 
-def _predict_case(
-    case: Case,
-    path: Path,
-    folder: Path,
-    segmenter: "Segmenter",
-    read_s: float,
-    overlay: bool,
-    box_format: str | None,
-) -> Prediction:
+def _predict_case(case: Case, path: Path, folder: Path, segmenter: "Segmenter", read_s: float, job: Job) -> Prediction:
     start = time.perf_counter()
-    if is_picture(path) and segmenter.engine.description.prompt == "box":
-        case = with_boxes(case, path, box_format)
+    formats = formats_of(path, job.formats)
+    check_formats(case, path, formats)
+    has_boxes = kind_of(path) == "npz" and not job.prompting.is_given
+    if not has_boxes and segmenter.engine.description.prompt == "box":
+        case = prompted(case, path, job.prompting)
     result = segmenter.segment(replace(case, notes=()))  # they are told by whoever is given the prediction
     saving = time.perf_counter()
     _make_folder(folder)
-    if is_picture(path):
-        from edge.reports.overlay import write_labels
-
-        write_labels(folder / f"{case.name}_labels.png", result.labels)
-    write_npz(folder / f"{case.name}.npz", {"segs": result.labels})
+    files = write_labels(case, result.labels, path, folder, formats)
+    if job.sidecar or (job.sidecar is None and case.geometry is not None):
+        _write_sidecar(case, result, path, files, segmenter, saving - start)
     end = time.perf_counter()
-    if overlay:
-        from edge.reports.overlay import write_overlay
+    if job.overlay:
+        from edge.masks.overlay import write_overlay
 
         write_overlay(folder / f"{case.name}.png", case, result.labels)
     stages = {"read": read_s, **result.stage_s, "save": end - saving}
     total_s = read_s + end - start
     what = result.labels.shape, result.boxes, result.slices
     return Prediction(case.name, "done", None, *what, stages, total_s, notes=case.notes)
+
+
+def _write_sidecar(
+    case: Case, result: "Segmentation", path: Path, files: list[Path], segmenter: "Segmenter", seconds: float
+) -> None:
+    from edge.data.sidecar import describe, write_sidecar
+    from edge.engines.runtime import describe_engine
+
+    content = describe(case, result.labels, path, files, describe_engine(segmenter.engine), seconds)
+    write_sidecar(files[0].parent / f"{case_name(path)}{SIDECAR}", content)
 
 
 def _failed(name: str, path: Path, error: Exception) -> Prediction:
@@ -165,12 +195,17 @@ def _failed(name: str, path: Path, error: Exception) -> Prediction:
 def _twins(paths: Sequence[Path]) -> dict[Path, Path]:
     """Of a file whose output another file of its folder may write instead of it, that one.
 
-    a.npz comes before a.NPZ, both before a.png, and that before a.jpg.
+    a.npz comes before a.NPZ, both before a.nii.gz and a.png, and that before a.jpg.
     """
-    wanted = {path for path in paths if path.suffix != ".npz"}
-    first: dict[Path, Path] = {}
+    wanted = {path for path in paths if path.suffix != ".npz" and path.is_file()}
+    first: dict[tuple[Path, str], Path] = {}
     for folder in {path.parent for path in wanted}:
         with suppress(CaseError):  # a folder that must not be listed
-            for path in sorted(find_inputs(folder), key=lambda path: (path.suffix.lower() == ".npz", path)):
-                first[path.with_suffix("")] = path
-    return {path: twin for path in wanted if (twin := first.get(path.with_suffix(""), path)) != path}
+            for path in sorted(find_inputs(folder), key=_claim):
+                first[path.parent, case_name(path)] = path
+    return {path: twin for path in wanted if (twin := first.get((path.parent, case_name(path)), path)) != path}
+
+
+def _claim(path: Path) -> tuple[bool, bool, Path]:
+    """Later: with more right to the output of its name."""
+    return ending_of(path) == ".npz", kind_of(path) != "picture", path

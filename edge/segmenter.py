@@ -21,11 +21,10 @@ class Segmenter:
     segmenter = Segmenter()
     labels = segmenter.segment_arrays(image, boxes)
 
-    Any number of threads may share one: each gets the labels it would get alone. With OpenVINO they take turns at its
-    graphs, with ONNX Runtime they run side by side. On a busy 2-core Xeon (AVX-512, VNNI) 1, 2 and 4 callers did 4.2,
-    4.5 and 4.3 pictures per second with OpenVINO in INT8 and 1.4, 1.7 and 1.9 with ONNX Runtime in f32. Two that had
-    one each, `threads=1`, did 5.9 and 2.5: faster together, in twice the memory, each slower alone. `python -m
-    export.callers CASES` measures it. The memory limit is reckoned for one case at a time.
+    Any number of threads may share one: each gets the labels it would get alone. With OpenVINO two callers run side by
+    side, on half of the threads each, and more take turns; the graphs for that are loaded when callers first meet, so
+    a caller that is alone pays nothing for them. With ONNX Runtime all run side by side. `python -m
+    export.checks.callers CASES` measures 1, 2 and 4 callers. The memory limit is reckoned for one case at a time.
 
     Not to be sent to another process: make one in each. A process forked after one was made can have none (RunError);
     `multiprocessing`'s `spawn` and `forkserver` are right.
@@ -71,7 +70,7 @@ class Segmenter:
         return self._segment(case).labels
 
     def _segment(self, case: Case) -> Segmentation:
-        return segment(case, self.engine, self.guard.fit(self.options, case))
+        return segment(case, self.engine, self.guard.fit(self.options, case, self.engine.description))
 
 
 def _warn(case: Case) -> None:

@@ -8,8 +8,8 @@ import typer
 
 if TYPE_CHECKING:
     from edge.engines.model_folder import ModelDescription
-    from edge.views.view import ViewLadder
-    from export.parity import Parity
+    from edge.views.ladder import ViewLadder
+    from export.checks.parity import Parity
 
 app = typer.Typer(add_completion=False)
 
@@ -21,9 +21,15 @@ def export(
     adapter: Annotated[
         Path | None, typer.Option(help="LoRA adapter trained on CHECKPOINT (RUN/adapter), to merge into it.")
     ] = None,
+    adapter_scale: Annotated[
+        float, typer.Option(min=0, help="How much of the adapter counts: 0 CHECKPOINT alone, 1 all that was trained.")
+    ] = 1.0,
     views: Annotated[
         str, typer.Option(help="Sizes of the views that CHECKPOINT was trained on, px, such as 56,112,224.")
     ] = "",
+    walks: Annotated[
+        bool, typer.Option("--walks", help="Volumes: CHECKPOINT was trained on walks, as litemedsam-lora is.")
+    ] = False,
     box_share: Annotated[
         float, typer.Option(help="Views: part of the side that the longer side of a box fills.")
     ] = 0.72,
@@ -49,6 +55,9 @@ def export(
     holdout_cases: Annotated[
         int, typer.Option(min=1, help="Held-out cases per modality to measure on, a slice each.")
     ] = 5,
+    methods_on: Annotated[
+        Path | None, typer.Option(help="Labelled volumes to choose each modality's method on; all are tracked if not.")
+    ] = None,
     max_dsc_drop: Annotated[float, typer.Option(help="DSC points INT8 may lose, mean over modalities.")] = 0.5,
     max_error: Annotated[
         float | None, typer.Option(help="Largest difference from torch over largest value; 0.001, or 0.01 for f16.")
@@ -62,8 +71,8 @@ def export(
     from edge.errors import RunError
 
     try:
-        from export.int8 import Int8Options
-        from export.model import BOUNDS, ExportOptions, export_model
+        from export.int8.add import Int8Options
+        from export.model_files.model import BOUNDS, ExportOptions, export_model
     except ImportError as error:
         raise RunError(f"samedge export needs {error.name}: pip install 'samedge[export]'") from None
 
@@ -74,7 +83,9 @@ def export(
     if calibration is not None:
         quantized = Int8Options(calibration, calibration_slices, max_dsc_drop, holdout, holdout_cases, backends)
     ladder = _ladder(views, box_share, least_scale) if views else None
-    options = ExportOptions(name, weights, licence, training_data, bounds, adapter, ladder, quantized)
+    options = ExportOptions(
+        name, weights, licence, training_data, bounds, adapter, adapter_scale, ladder, walks, quantized, methods_on
+    )
     parity = export_model(checkpoint, out, options, lambda step: None if quiet else typer.echo(f"{step} ...", err=True))
     if quiet:
         return
@@ -83,7 +94,7 @@ def export(
 
 
 def _ladder(views: str, box_share: float, least_scale: float) -> "ViewLadder":
-    from edge.views.view import ViewLadder
+    from edge.views.ladder import ViewLadder
 
     try:
         sizes = tuple(sorted(int(size) for size in views.split(",")))

@@ -9,26 +9,29 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from typer.main import get_command
 
 from edge.cli import app
 from edge.engines.model_folder import DEFAULT_MODEL, model_hash, read_description
+from edge.scoring.score import score_case
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 MEASURED = re.compile(r"\b0\.\d{2,4}\b|\b\d+(\.\d+)? (ms|seconds)\b|\b\d+\.\d+ (s|MiB|points|%)")
 
 
-def _tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
-    module = sys.modules["tables"] = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-tables = _tables()
+tables, oracle = _script("tables"), _script("oracle")
 PAGES = tables.pages()
 named = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 written = pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
@@ -53,7 +56,11 @@ def test_numbers_are_of_the_model_that_ships() -> None:
     """By its hash, in every file that a model's numbers come from."""
     reports = tables.read_reports()
     engines = [
-        *(engine for name in {"bench", "process"} & set(reports) for engine in reports[name]["engines"]),
+        *(
+            engine
+            for name in {"bench", "process", "volumes", "oracle"} & set(reports)
+            for engine in reports[name]["engines"]
+        ),
         *(reports[name]["prediction"]["engine"] for name in {"val"} & set(reports)),
     ]
     shipped = model_hash(read_description(DEFAULT_MODEL))
@@ -96,6 +103,79 @@ def test_three_programs_stand_side_by_side() -> None:
     assert "`abababababab`" in lines[-1] and "inscribed ellipse: [ellipse.json]" in lines[-1]
 
 
+def volumes_report(dsc: dict[str, dict[str, float | None]]) -> dict[str, Any]:
+    """Of `samedge bench`: configuration -> case -> DSC."""
+    cases = [
+        {"name": name, "modality": name.split("_")[1], "configuration": title, "dsc": value, "error": None}
+        for title, scores in dsc.items()
+        for name, value in scores.items()
+    ]
+    return {"machine": {"cpu": "toy", "cores": 2, "flags": []}, "engines": [], "cases": cases}
+
+
+def test_ways_through_volumes_stand_side_by_side() -> None:
+    """By data set, modality and all, means over volumes; a file that is not there has no column."""
+    names = ["3DBox_CT_Spleen_1", "3DBox_MR_ACDC_1", "3DBox_MR_ACDC_2", "3DBox_MR_LA_1"]
+    tracked, walked = [0.5, 0.6, 0.8, 0.4], [0.7, 0.6, None, 0.9]
+    report = volumes_report(
+        {
+            "openvino auto tracked": dict(zip(names, tracked, strict=True)),
+            "openvino auto propagated": dict(zip(names, walked, strict=True)),
+        }
+    )
+    others = {"2DBox_CT_Lung_1": 1.0, **dict.fromkeys(names, 0.25)}
+    lines = tables.volumes({"volumes": report, "ellipse": volumes_report({"": others})})
+    assert lines[:1] + lines[2:8] == [
+        "| modality | data set | volumes | DSC, tracked | DSC, propagated | DSC, ellipsoid |",
+        "| CT | Spleen | 1 | 0.500 | 0.700 | 0.250 |",
+        "| MR | ACDC | 2 | 0.700 | 0.600 | 0.250 |",
+        "| MR | LA | 1 | 0.400 | 0.900 | 0.250 |",
+        "| CT | all | 1 | 0.500 | 0.700 | 0.250 |",
+        "| MR | all | 3 | 0.600 | 0.750 | 0.250 |",
+        "| all |  | 4 | 0.575 | 0.733 | 0.250 |",
+    ]
+    assert "[volumes.json]" in lines[-1] and "ellipsoid: [ellipse.json]" in lines[-1] and "oracle" not in lines[-1]
+    assert "true box" in tables.volumes({"volumes": report, "oracle": volumes_report({"": others})})[0]
+
+
+def test_the_oracle_segments_each_slice_in_its_true_box(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model fills boxes: what is found is each object's extent on its slice and 0 to 5 px more on every side."""
+    truth = np.zeros((3, 256, 256), np.uint8)
+    truth[0, 100:120, 60:90] = 1
+    truth[2, 150:160, 60:70] = 1
+    truth[2, 0:20, 200:256] = 2  # at the border
+    boxes = [[60, 100, 0, 90, 160, 2], [200, 0, 2, 255, 19, 2]]
+    volume = np.random.default_rng(0).integers(0, 256, truth.shape, dtype=np.uint8)
+    np.savez(tmp_path / "3DBox_MR_A_1.npz", imgs=volume, boxes=boxes, gts=truth)
+    np.savez(tmp_path / "2DBox_MR_A_1.npz", imgs=volume[0], boxes=[[60, 100, 89, 119]], gts=truth[0])
+    found = []
+    segment_slices = oracle.segment_slices
+    monkeypatch.setattr(oracle, "segment_slices", lambda *given: found.append(segment_slices(*given)) or found[-1])
+    for out in ("one.json", "two.json"):
+        monkeypatch.setattr(sys, "argv", ["oracle.py", str(tmp_path), str(tmp_path / out), str(tiny_model)])
+        oracle.main()
+    one, two = (json.loads((tmp_path / out).read_text()) for out in ("one.json", "two.json"))
+    (case,) = one["cases"]
+    assert one["cases"] == two["cases"] and (case["name"], case["modality"]) == ("3DBox_MR_A_1", "MR")
+    assert case["dsc"] == pytest.approx(score_case("3DBox_MR_A_1", truth, found[0]).dsc) and 0.6 < case["dsc"] < 1
+    assert one["engines"][0]["model"]["name"] == "box filler" and "cpu" in one["machine"]
+    assert not found[0][1].any() and found[0].shape == truth.shape
+    looseness = []
+    for z, label in ((0, 1), (2, 1), (2, 2)):
+        (top, bottom, left, right), inner = extent(found[0][z] == label), extent(truth[z] == label)
+        assert (found[0][z, top : bottom + 1, left : right + 1] == label).all()
+        looseness += [inner[0] - top, bottom - inner[1], inner[2] - left, right - inner[3]]
+    assert min(looseness) >= 0 and max(looseness) <= 5 and len(set(looseness)) > 2
+
+
+def extent(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right."""
+    rows, columns = np.nonzero(mask)
+    return int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())
+
+
 SCORED = {"machine": {}, "prediction": {"engine": {"threads": 1}}, "cases": [{"name": "2DBox_CT_1", "error": None}]}
 
 
@@ -106,6 +186,7 @@ SCORED = {"machine": {}, "prediction": {"engine": {"threads": 1}}, "cases": [{"n
         ({"val": {"machine": {}, "prediction": None, "cases": []}}, "val.json names no model"),
         ({"bench": {"machine": {}, "cases": [{"name": "2DBox_CT_1", "error": "torn"}]}}, "failed, such as 2DBox_CT_1"),
         ({"val": SCORED, "ellipse": {"machine": {}, "cases": []}}, "val, ellipse: scores of different cases"),
+        ({"volumes": SCORED, "oracle": {"machine": {}, "cases": []}}, "oracle.json lacks 2DBox_CT_1 of volumes.json"),
     ],
 )
 def test_files_that_cannot_stand_side_by_side_are_refused(
@@ -170,7 +251,7 @@ def test_commands_in_the_text_exist_with_their_options(page: Path) -> None:
         rest = words[1:]
         while rest and hasattr(command, "get_command") and (found := command.get_command(None, rest[0])):
             command, rest = found, rest[1:]
-        known = {option for one in command.params for option in one.opts} | {"--help"}
+        known = {option for one in command.params for option in [*one.opts, *one.secondary_opts]} | {"--help"}
         assert [word for word in rest if word.startswith("--") and word.split("=")[0] not in known] == [], words
         assert rest == [] or not hasattr(command, "get_command") or rest[0].isupper() or rest[0][0] == "-", words
 
@@ -182,7 +263,7 @@ def test_options_in_the_text_exist(page: Path) -> None:
     waiting: list[Any] = [get_command(app)]
     while waiting:
         command = waiting.pop()
-        known |= {option for one in command.params for option in one.opts}
+        known |= {option for one in command.params for option in [*one.opts, *one.secondary_opts]}
         if hasattr(command, "list_commands"):
             waiting += [command.get_command(None, name) for name in command.list_commands(None)]
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)

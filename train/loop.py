@@ -17,17 +17,17 @@ from torch.utils.data import DataLoader
 
 from edge.errors import RunError
 from edge.system.cores import available_cores
-from train.average import Average
 from train.data.sampler import Batches
-from train.display import silent
 from train.networks.build import Network
 from train.networks.parts import parameter_groups, set_training_mode
+from train.optimisation.average import Average
+from train.optimisation.schedule import Schedule
 from train.recipe import Recipe
-from train.records import Records
-from train.schedule import Schedule
-from train.state import Progress, State
+from train.records.display import silent
+from train.records.records import Records
+from train.records.state import Progress, State
 from train.tasks.task import Task
-from train.validate import Validation
+from train.validation import Validation
 
 SHOW_S = 1  # between two reports
 RATE_S = 30  # the rate that is shown is that of the last so many seconds
@@ -88,8 +88,9 @@ def fit(
     while not _is_over(progress, recipe, total):
         epoch, first = divmod(progress.step, per_epoch)
         for batch in _loader(task, recipe, epoch, first, fabric):
+            lr = state.schedule.lr
             loss = _step(fabric, loss_of, state, batch.to(fabric.device), recipe)
-            done, lr = progress.step == total, state.schedule.lr
+            done = progress.step == total
             if records:
                 records.loss(progress.step, loss, lr)
             if done or progress.step % (recipe.validate_every or per_epoch) == 0:
@@ -114,7 +115,6 @@ def _is_over(progress: Progress, recipe: Recipe, steps: int) -> bool:
 def _step(fabric: Fabric, loss_of: nn.Module, state: State, batch: Any, recipe: Recipe) -> float:
     """One optimiser step; returns the loss, averaged over the processes."""
     step = state.progress.step
-    state.schedule.set(step)
     torch.manual_seed(hash((recipe.seed, step, fabric.global_rank)))  # dropout: the same after a resume
     loss = loss_of(batch)
     fabric.backward(loss)
@@ -127,6 +127,7 @@ def _step(fabric: Fabric, loss_of: nn.Module, state: State, batch: Any, recipe: 
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.average.update()
+    state.schedule.step()
     state.progress.step += 1
     shown = torch.as_tensor(fabric.all_reduce(loss.detach())).item()
     if not math.isfinite(shown):
@@ -183,7 +184,7 @@ def _use_one_thread(_worker: int) -> None:
 
 
 def _validate(fabric: Fabric, state: State, task: Task, records: Records | None, keep: Keep) -> float:
-    """The score of the averaged weights, found by the first process and told to all; the best are kept."""
+    """The score of the averaged weights, found by the first process and sent to all; the best are kept."""
     score, progress = 0.0, state.progress
     if records:
         state.average.swap()

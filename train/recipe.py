@@ -1,112 +1,137 @@
 """Recipes: every number of a training run in one TOML file, overridden by `key=value`, checked by name and type."""
 
 import difflib
+import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from edge.errors import RunError
 from train.data.sampler import BALANCED_SHARES, POLICIES, Layout
-from train.losses import LOSSES
 from train.networks.build import NETWORKS
-from train.networks.sam import PATCH_PX
+from train.optimisation.losses import LOSSES
+from train.sam_systems.network import PATCH_PX
 
 FOLDER = Path(__file__).parent / "recipes"
-TRAINABLE = ("lora", "lora+decoder", "decoder", "all")
-SCHEDULES = ("constant", "cosine", "plateau", "step", "restarts")
-OPTIMIZERS = ("adamw", "adam")
-TASKS = ("views", "maps", "sequences")
-HEADS = ("decoder", "conv")
-PROMPTS = ("none", "point", "box", "hybrid")
 TARGETS = ("combine_all", "multi_all")  # or a class's number
-NORMALISATIONS = ("sam", "medsam", "z-score")
-SLICES = ("max", "every-second", "random", "all")
+
+
+def _one_of(words: Sequence[str]) -> AfterValidator:
+    def check(word: str) -> str:
+        if word not in words:
+            raise ValueError(f"input should be one of {', '.join(words)}")
+        return word
+
+    return AfterValidator(check)
+
+
+def _text(value: Any) -> Any:
+    return str(value) if type(value) is int else value  # target=3 on a command line
+
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Head = Literal["decoder", "conv"]
+Task = Literal["views", "maps", "sequences"]
+Target = Annotated[str, BeforeValidator(_text)]
+Normalisation = Literal["sam", "medsam", "z-score"]
+Slices = Literal["max", "every-second", "random", "all"]
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A training run; the file of the same name in `train/recipes` says what it is for."""
 
+    __pydantic_config__ = ConfigDict(strict=True)
+
     # network
-    network: str = "litemedsam"  # one of networks.NETWORKS
+    network: Annotated[str, _one_of(NETWORKS)] = "litemedsam"
     image_size: int = 1024  # SAM networks: side of the input, px
     encoder_blocks: int = 0  # SAM's ViTs: 0 for all of them, fewer only for trials
-    head: str = "decoder"  # SAM networks; "conv": a 1x1 convolution on the embedding instead, no prompts
-    channels: int = 1  # of the answer; more than one: multi-mask outputs, background first
+    head: Head = "decoder"  # SAM networks; "conv": a 1x1 convolution on the embedding instead, no prompts
+    channels: Count = 1  # of the answer; more than one: multi-mask outputs, background first
     # what trains
-    trainable: str = "lora"  # one of TRAINABLE
-    lora_rank: int = 4
+    trainable: Literal["lora", "lora+decoder", "decoder", "all"] = "lora"
+    lora_rank: Count = 4
     lora_alpha: int = 4
-    lora_dropout: float = 0.0
+    lora_dropout: Share = 0.0
     lora_targets: tuple[str, ...] = ("qkv", "proj", "fc1", "fc2")  # q, k, v: thirds of a ViT's fused qkv
     lora_blocks: tuple[int, ...] = ()  # of the encoder; empty: all
     lora_decoder_targets: tuple[str, ...] = ()  # of the mask decoder's attentions, such as q_proj
     train_beside: tuple[str, ...] = ()  # parts that train in full beside the adapters: beginnings of parameter names
     # data
-    task: str = "views"  # views: cases with box prompts; maps: images and label maps; sequences: MR subjects (NIfTI)
-    target: str = "combine_all"  # of maps: any label, multi_all: each label a channel, or one label's number
-    normalisation: str = "medsam"  # SAM networks: sam (mean and deviation of its colours), medsam ([0, 1]), z-score
-    slices: str = "max"  # of a subject: max (largest tumour area), every-second, random, all
+    task: Task = "views"  # views: cases with box prompts; maps: images and label maps; sequences: MR subjects (NIfTI)
+    target: Target = "combine_all"  # of maps: any label, multi_all: each label a channel, or one label's number
+    normalisation: Normalisation = (
+        "medsam"  # SAM networks: sam (mean and deviation of its colours), medsam ([0, 1]), z-score
+    )
+    slices: Slices = "max"  # of a subject: max (largest tumour area), every-second, random, all
     split_instances: bool = False  # validation: cut touching instances by a watershed
     stratify: bool = False  # folds: the same share of every organ in each
     leave_out: tuple[str, ...] = ()  # data sets, the third word of a case's name
     only: tuple[str, ...] = ()  # data sets; empty: all
     # sampling
-    sampling: str = "balanced"  # one of sampler.POLICIES
+    sampling: Annotated[str, _one_of(POLICIES)] = "balanced"
     shares: dict[str, float] = field(default_factory=lambda: dict(BALANCED_SHARES))
     epoch_samples: int = 100_000  # 0 (maps and sequences): each training image once
     # samples
     views: dict[str, int] = field(default_factory=dict)  # of task views: px of a view -> samples of a step
     walks: dict[str, int] = field(default_factory=dict)  # of task views: px -> samples of two steps through a volume
     flip: float = 0.5  # probability, horizontally and vertically each
-    intensity: float = 0.0  # of views: probability of each change of gamma, contrast, brightness, colour, noise
-    boxes_per_image: int = 4  # of maps: objects prompted together
+    intensity: Share = 0.0  # of views: probability of each change of gamma, contrast, brightness, colour, noise
+    boxes_per_image: Count = 4  # of maps: objects prompted together
     jitter_px: float = 10.0  # of maps and sequences: each side of a box moves outwards by up to this, in the input
-    prompt: str = "none"  # of maps and sequences: none, point, box, hybrid (both)
-    mask_px: int = 256  # of maps and sequences: side of the map that is compared
+    prompt: Literal["none", "point", "box", "hybrid"] = "none"  # of maps and sequences: none, point, box, hybrid (both)
+    mask_px: Count = 256  # of maps and sequences: side of the map that is compared
     equalise: float = 0.0  # of maps, probability
     colour_jitter: float = 0.0  # of maps: largest change of brightness, contrast, saturation
-    resized_crop: float = 0.0  # of maps: smallest share of the area that is kept; 0: no cropping
+    resized_crop: Share = 0.0  # of maps: smallest share of the area that is kept; 0: no cropping
     rotation_rad: float = 0.0  # of maps, largest, either way
     noise: float = 0.0  # of maps, probability
     # loss
-    loss: str = "dice+focal"  # one of losses.LOSSES
+    loss: Annotated[str, _one_of(LOSSES)] = "dice+focal"
     loss_weights: dict[str, float] = field(default_factory=dict)  # of its terms; a term that is not named: 1
     iou_weight: float = 0.0  # of the IoU head's squared error
     # optimiser
-    optimizer: str = "adamw"  # one of OPTIMIZERS
-    batch: int = 16  # samples per process and step; of task views the sum of `views` and `walks`
-    epochs: int = 20
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    batch: Count = 16  # samples per process and step; of task views the sum of `views` and `walks`
+    epochs: Count = 20
     max_steps: int = 0  # 0: as many as the epochs have
-    lr: float = 5e-5
-    decoder_lr_share: float = 1.0  # the decoder's and prompt encoder's part of `lr`
+    lr: Positive = 5e-5
+    decoder_lr_share: Positive = 1.0  # the decoder's and prompt encoder's part of `lr`
     weight_decay: float = 0.01
     warmup_steps: int = 0
-    schedule: str = "plateau"  # one of SCHEDULES
+    schedule: Literal["constant", "cosine", "plateau", "step", "restarts"] = "plateau"
     plateau_factor: float = 0.9
     plateau_patience: int = 5
-    step_epochs: int = 10  # schedule step: the rate is multiplied by step_factor after each so many epochs
-    step_factor: float = 0.5
-    restart_epochs: int = 10  # schedule restarts: epochs of the first cosine
-    restart_growth: int = 2  # each next cosine is so many times as long
+    step_epochs: Count = 10  # schedule step: the rate is multiplied by step_factor after each so many epochs
+    step_factor: Positive = 0.5
+    restart_epochs: Count = 10  # schedule restarts: epochs of the first cosine
+    restart_growth: Count = 2  # each next cosine is so many times as long
     clip_value: float = 0.0  # of each gradient; 0: no clipping
     clip_norm: float = 0.0  # of all gradients together; 0: no clipping
-    ema: float = 0.0  # decay per step of the averaged weights that are validated and kept; 0: none
+    ema: Share = 0.0  # decay per step of the averaged weights that are validated and kept; 0: none
     # run
     seed: int = 0
     precision: str = "bf16-mixed"  # or 32-true
     compile: bool = False  # torch.compile: 3.5 times faster on a CPU with BF16, after minutes of compiling
     workers: int = 0  # processes that prepare samples, no more than usable cores; 0: within the training process
-    save_every: int = 500  # steps; a killed run resumes from there
+    save_every: Count = 500  # steps; a killed run resumes from there
     validate_every: int = 0  # steps; 0: once an epoch
     validate_at_start: bool = False  # too, so that curves begin where training did
     validation_cases: int = 33  # evenly over modalities or subjects; 0: no validation
     validation_slices: int = 5  # of a volume, around its middle
-    hold_out: float = 0.05  # of the cases, when no validation folder is given
+    hold_out: Share = 0.05  # of the cases, when no validation folder is given
     early_stop: int = 0  # validations without improvement before the run ends; 0: never
     wandb: str = ""  # project at Weights & Biases that gets the records too; empty: none
+
+
+CHECK = TypeAdapter(Recipe)
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -151,16 +176,17 @@ def parse_value(text: str) -> Any:
 
 
 def _checked(values: dict[str, Any], name: str) -> Recipe:
-    known = {each.name: each for each in fields(Recipe)}
-    defaults = asdict(Recipe())
-    checked = {}
-    for key, value in values.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1, cutoff=0)[0]
-            raise RunError(f"{name}: unknown key {key!r}; the nearest is {near!r}")
-        checked[key] = _typed(name, key, value, defaults[key], known[key].type)
-    recipe = Recipe(**checked)
-    _check_ranges(name, recipe)
+    known = [each.name for each in fields(Recipe)]
+    if unknown := [key for key in values if key not in known]:
+        near = difflib.get_close_matches(unknown[0], known, 1, cutoff=0)[0]
+        raise RunError(f"{name}: unknown key {unknown[0]!r}; the nearest is {near!r}")
+    try:
+        recipe = CHECK.validate_json(json.dumps(values, default=str))  # whose lists are taken for tuples
+    except ValidationError as error:
+        raise RunError(f"{name}: {_first_problem(error)}") from None
+    if extra := sorted(set(recipe.loss_weights) - set(recipe.loss.split("+"))):
+        raise RunError(f"{name}: loss_weights names {', '.join(extra)}, which {recipe.loss} does not have")
+    _check_sam(name, recipe)
     if recipe.task != "views":
         return recipe
     if "batch" in values:
@@ -168,45 +194,11 @@ def _checked(values: dict[str, Any], name: str) -> Recipe:
     return replace(recipe, batch=len(Layout.of(recipe.views, recipe.walks).places))
 
 
-def _typed(name: str, key: str, value: Any, default: Any, declared: Any) -> Any:
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    item = get_args(declared)[0] if isinstance(default, tuple) else str
-    if isinstance(default, tuple) and isinstance(value, list) and all(type(each) is item for each in value):
-        return tuple(value)
-    if isinstance(default, str) and type(value) is int:
-        return str(value)  # target=3 on a command line
-    if type(value) is not type(default):
-        lists = "list of strings" if item is str else "list of whole numbers"
-        expected = {"tuple": lists, "dict": "table"}.get(type(default).__name__, type(default).__name__)
-        raise RunError(f"{name}: {key} must be of type {expected}, got {value!r}")
-    return value
-
-
-def _check_ranges(name: str, recipe: Recipe) -> None:
-    choices: dict[str, tuple[str, ...]] = {
-        "network": NETWORKS, "task": TASKS, "head": HEADS, "prompt": PROMPTS, "normalisation": NORMALISATIONS,
-        "slices": SLICES, "trainable": TRAINABLE, "sampling": POLICIES, "loss": LOSSES, "schedule": SCHEDULES,
-        "optimizer": OPTIMIZERS,
-    }  # fmt: skip
-    for key, allowed in choices.items():
-        if getattr(recipe, key) not in allowed:
-            raise RunError(f"{name}: {key} must be one of {', '.join(allowed)}, got {getattr(recipe, key)!r}")
-    for key in (
-        "batch", "boxes_per_image", "epochs", "lora_rank", "save_every", "channels", "mask_px",
-        "step_epochs", "restart_epochs", "restart_growth",
-    ):  # fmt: skip
-        if getattr(recipe, key) < 1:
-            raise RunError(f"{name}: {key} must be at least 1, got {getattr(recipe, key)}")
-    for key in ("intensity", "hold_out", "ema", "lora_dropout", "resized_crop"):
-        if not 0 <= getattr(recipe, key) < 1:
-            raise RunError(f"{name}: {key} must be at least 0 and below 1, got {getattr(recipe, key)}")
-    for key in ("lr", "decoder_lr_share", "step_factor"):
-        if getattr(recipe, key) <= 0:
-            raise RunError(f"{name}: {key} must be above 0, got {getattr(recipe, key)}")
-    if unknown := sorted(set(recipe.loss_weights) - set(recipe.loss.split("+"))):
-        raise RunError(f"{name}: loss_weights names {', '.join(unknown)}, which {recipe.loss} does not have")
-    _check_sam(name, recipe)
+def _first_problem(error: ValidationError) -> str:
+    """Key, what was expected, what came."""
+    first = error.errors(include_url=False)[0]
+    expected = first["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, first['loc']))}: {expected[0].lower()}{expected[1:]}, got {first['input']!r}"
 
 
 def _check_sam(name: str, recipe: Recipe) -> None:

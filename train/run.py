@@ -12,28 +12,28 @@ import torch
 from lightning.fabric import Fabric
 
 from edge.data.npz import write_whole
-from edge.data.table import format_table
+from edge.data.table import format_table, number_or_blank
 from edge.errors import RunError
 from edge.system.home import home, lend_home
 from edge.system.machine import describe_machine
 from train.data.folds import Fold
-from train.display import Advance, Say, lines, silent
 from train.loop import StepReport, fit
 from train.networks import weights
+from train.networks.adapter import load_adapter, save_adapter, state_hash
 from train.networks.build import Network, build_network, load_base, public_state
 from train.networks.checkpoint import read_checkpoint, save_atomically
 from train.networks.convolutions import keep_clear_of_cudnn
 from train.networks.litemedsam import LiteMedSAM
-from train.networks.lora import load_adapter, save_adapter, state_hash
 from train.networks.parts import choose_trainable, compile_blocks, lora_options, start_evenly, trained_beside_adapters
-from train.networks.sam import SamOptions
 from train.plan import Plan, make_plan, timed
 from train.recipe import Recipe, load_recipe, to_toml
-from train.records import check_wandb
-from train.state import LAST
+from train.records.display import Advance, Say, lines, silent
+from train.records.records import check_wandb
+from train.records.state import LAST
+from train.sam_systems.network import SamOptions
 from train.tasks.build import make_task
 from train.threads import keep_to_available_cores
-from train.validate import Validation
+from train.validation import Validation
 
 RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES = (
     "recipe.toml", "run.json", "best.pth", "adapter", "base.pth", "best_cases.csv",
@@ -86,7 +86,7 @@ def train(
         cache: where prepared data lies; None: below SAMEDGE_HOME.
         fold: which images or subjects train and which validate; None: by `validation` or `hold_out`.
         say: takes each line to be shown.
-        advance: is told how far each work is; None: `say` is, now and then.
+        advance: takes how far each work is; None: `say` is, now and then.
 
     Raises:
         RunError: the recipe, an override, the output folder or the machine stands in the way.
@@ -222,7 +222,7 @@ def write_cases(path: Path, validation: Validation) -> None:
     lines = [["case", "group", *names]]
     for row in validation.rows:
         values = [row.scores.get(name, float("nan")) for name in names]
-        lines.append([row.name, row.group, *("" if value != value else f"{value:.4f}" for value in values)])
+        lines.append([row.name, row.group, *(number_or_blank(value, 4) for value in values)])
     write_whole(path, format_table(lines))
 
 

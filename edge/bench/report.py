@@ -5,29 +5,36 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge.bench.run import SCORES, Measurement, summarize
+from edge.bench.run import NOISE, Measurement
+from edge.bench.summary import SCORES, summarize
 from edge.data.npz import write_whole
-from edge.data.table import format_table
+from edge.data.table import format_table, number_or_blank
 from edge.errors import RunError
 from edge.notes import Note
 from edge.reports.report import count, now, print_rows
-from edge.system.machine import describe_machine
+from edge.system.machine import ARM, describe_machine
 
 TIMED = ("read", "preprocess", "encode", "decode", "restore+merge", "save")
 START = ("start", "load")  # before TIMED, of a process of its own: interpreter, imports and exit; the model
 
 
 def bench_report(
-    measurements: list[Measurement], engines: list[dict[str, Any]], *, per_process: bool
+    measurements: list[Measurement], engines: list[dict[str, Any]], *, per_process: bool, by: str = "modality"
 ) -> dict[str, Any]:
-    """Everything `samedge bench` measured, and on what; `engines` from `edge.reports.report.describe_engine`."""
+    """Everything `samedge bench` measured, and on what.
+
+    Args:
+        engines: from `edge.reports.report.describe_engine`.
+        by: the summary's groups, modality or dataset.
+    """
     return {
         "created": now(),
         "machine": describe_machine(),
         "engines": engines,
         "per_process": per_process,
         "cases": [asdict(measurement) for measurement in measurements],
-        "summary": summarize(measurements),
+        "by": by,
+        "summary": summarize(measurements, by),
     }
 
 
@@ -61,6 +68,8 @@ def print_bench(report: dict[str, Any]) -> None:
     print(
         f"CPU {machine['cpu']}, {machine['cores']} cores, {' '.join(machine['flags']) or 'no vector extensions known'}"
     )
+    if machine.get("architecture") in ARM:
+        print("ARM: --precision auto never takes INT8, which OpenVINO computes wrongly here")
     for engine in report["engines"]:
         model = engine["model"]
         print(
@@ -74,7 +83,9 @@ def print_bench(report: dict[str, Any]) -> None:
         print(f"ratio: total over that of {report['cases'][0]['configuration']}")
     print_rows(_case_rows(report["cases"], several=several, per_process=report["per_process"]))
     print()
-    print_rows(_summary_rows(report["summary"], several=several))
+    print_rows(_summary_rows(report["summary"], report["by"], several=several))
+    for line in _lost_lines(report["summary"], report["by"]):
+        print(line)
 
 
 def write_bench_csv(path: Path, measurements: list[Measurement]) -> None:
@@ -87,9 +98,9 @@ def write_bench_csv(path: Path, measurements: list[Measurement]) -> None:
     rows: list[list[object]] = [[*header, *START, *TIMED, "total", "cpu", "ratio", "peak_mib", *SCORES, "error"]]
     for m in measurements:
         stages = [f"{m.stage_s[stage]:.4f}" if stage in m.stage_s else "" for stage in (*START, *TIMED)]
-        scores = [_number(getattr(m, key), 4) for key in SCORES]
+        scores = [number_or_blank(getattr(m, key), 4) for key in SCORES]
         what = [m.name, m.modality, m.configuration, "x".join(map(str, m.shape)), m.boxes, m.slices]
-        times = [*stages, f"{m.total_s:.4f}", f"{m.cpu_s:.4f}", _number(m.ratio, 3)]
+        times = [*stages, f"{m.total_s:.4f}", f"{m.cpu_s:.4f}", number_or_blank(m.ratio, 3)]
         rows.append([*what, *times, f"{m.peak_mib:.1f}", *scores, m.error or ""])
     write_whole(path, format_table(rows))
 
@@ -104,18 +115,30 @@ def _case_rows(cases: list[dict[str, Any]], *, several: bool, per_process: bool)
             rows.append([*row, "failed", *[""] * (len(rows[0]) - len(row) - 1)])
             continue
         row += [str(case["boxes"]), str(case["slices"] or "")]
-        times = [_number(case["stage_s"].get(stage), 3) for stage in stages]
+        times = [number_or_blank(case["stage_s"].get(stage), 3) for stage in stages]
         rows.append([*row, *times, *_closing_columns(case, several)])
     return rows
 
 
-def _summary_rows(summary: list[dict[str, Any]], *, several: bool) -> list[list[str]]:
-    rows = [["modality", *(["run"] if several else []), "cases", *_closing_titles(several)]]
+def _summary_rows(summary: list[dict[str, Any]], by: str, *, several: bool) -> list[list[str]]:
+    title = {"dataset": "data set"}.get(by, by)
+    rows = [[title, *(["run"] if several else []), "cases", *_closing_titles(several)]]
     for row in summary:
-        name = "all (scores: mean over modalities)" if row["modality"] == "all" else row["modality"]
+        name = "all (scores: mean over modalities)" if row[by] == "all" else row[by]
         run = [row["configuration"]] if several else []
         rows.append([name, *run, str(row["cases"]), *_closing_columns(row, several)])
     return rows
+
+
+def _lost_lines(summary: list[dict[str, Any]], by: str) -> list[str]:
+    """What moved boxes cost, of each configuration that was also measured with the boxes as given."""
+    dsc = {row["configuration"]: row["dsc"] for row in summary if row[by] == "all" and row["dsc"] is not None}
+    given = {title: dsc.get(title.partition(f" {NOISE} ")[0]) for title in dsc if f" {NOISE} " in title}
+    return [
+        f"{title}: {100 * (before - dsc[title]):.1f} points of DSC lost, mean over modalities"
+        for title, before in given.items()
+        if before is not None
+    ]
 
 
 def _closing_titles(several: bool) -> list[str]:
@@ -123,11 +146,7 @@ def _closing_titles(several: bool) -> list[str]:
 
 
 def _closing_columns(row: dict[str, Any], several: bool) -> list[str]:
-    ratio = [_number(row["ratio"], 2)] if several else []
-    cores = _number(row["cpu_s"] / row["total_s"], 2) if row["total_s"] else ""
-    scores = (_number(row[key], 3) for key in SCORES)
+    ratio = [number_or_blank(row["ratio"], 2)] if several else []
+    cores = number_or_blank(row["cpu_s"] / row["total_s"], 2) if row["total_s"] else ""
+    scores = (number_or_blank(row[key], 3) for key in SCORES)
     return [f"{row['total_s']:.2f}", *ratio, cores, f"{row['peak_mib']:.0f}", *scores]
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None or value != value else f"{value:.{digits}f}"

@@ -1,5 +1,6 @@
 """How long each stage of each case takes, in how much memory, and how good the masks are."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,22 +10,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
-from pathlib import Path
-from statistics import fmean
+from pathlib import Path, PurePath
 from typing import Any
 
+from edge.bench.noise import moved_boxes
 from edge.choices import BOX_MARGIN_PX
-from edge.data.case import modality_of, read_case, read_labels
+from edge.data.case import dataset_of, modality_of, read_labels
 from edge.data.folders import label_of, labelled
+from edge.data.formats.registry import read_with_truth
+from edge.data.labels import number_by_box
+from edge.data.names import case_name
 from edge.engines.model_folder import file_hash
 from edge.errors import CaseError, RunError
 from edge.notes import Note
-from edge.predict import predict_cases
+from edge.predict import Job, predict_cases
 from edge.scoring.score import score_case
 from edge.segmenter import Segmenter
 from edge.system.machine import peak_memory_mib, reset_peak_memory
 
-SCORES = ("dsc", "nsd_official", "nsd")
+JOB = Job(formats=("npz",), sidecar=False)  # what is timed is written alike, whatever came in
+NOISE = "noise"  # in a title, before the percentage
+FORM = ("--format=npz", "--no-sidecar")
 BASELINES_GROUP = "samedge.baselines"  # entry points: (case, folder for its result, Configuration) -> command line
 
 
@@ -40,14 +46,16 @@ class Configuration:
     box_margin: float = BOX_MARGIN_PX
     baseline: str | None = None  # another program instead, by its entry point in BASELINES_GROUP
     checkpoint: Path | None = None  # what a baseline runs with; None: its own default
+    box_noise: float = 0.0  # % of a box's extent by which its sides are moved, see `edge.bench.noise`
 
     @property
     def title(self) -> str:
+        noise = [NOISE, f"{self.box_noise:g} %"] if self.box_noise else []
         if self.baseline:
-            return self.baseline
+            return " ".join([self.baseline, *noise])
         unusual = [] if self.method == "auto" else [self.method]
         unusual += [] if self.box_margin == BOX_MARGIN_PX else [f"margin {self.box_margin:g}"]
-        return " ".join([self.backend, self.precision, *unusual])
+        return " ".join([self.backend, self.precision, *unusual, *noise])
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,11 @@ class Measurement:
     case_sha256: str = ""  # of the case file, by which a later run knows that nothing has changed
 
     @property
+    def dataset(self) -> str:
+        """By its name; the modality that the name says, where it says no data set."""
+        return dataset_of(PurePath(self.name).name)
+
+    @property
     def key(self) -> tuple[str, str]:
         """What tells measurements apart: which file, under which configuration."""
         return self.case_sha256, self.configuration
@@ -93,16 +106,21 @@ def measure_all(
     """
     known = {measurement.key: measurement for measurement in before}
     for path in paths:
-        sha256, name = file_hash(path), label_of(path, root or path.parent)
+        sha256, name = _hash(path), label_of(path, root or path.parent)
         for configuration, segmenter in segmenters.items():
             if (sha256, configuration.title) in known:
                 measured = known[sha256, configuration.title]
-            elif segmenter is None:
-                measured = measure_process(path, configuration)
             else:
-                measured = measure_here(path, configuration, segmenter)
+                measured = _measure(path, configuration, segmenter)
             error = measured.error and labelled(measured.error, path, name)
             yield replace(measured, name=name, error=error, case_sha256=sha256)
+
+
+def _measure(path: Path, configuration: Configuration, segmenter: Segmenter | None) -> Measurement:
+    with moved_boxes(path, configuration.box_noise) as given:
+        if segmenter is None:
+            return measure_process(given, configuration)
+        return measure_here(given, configuration, segmenter)
 
 
 def measure_here(path: Path, configuration: Configuration, segmenter: Segmenter) -> Measurement:
@@ -110,7 +128,7 @@ def measure_here(path: Path, configuration: Configuration, segmenter: Segmenter)
     with tempfile.TemporaryDirectory() as outputs:
         reset_peak_memory()
         cpu_s = time.process_time()
-        (prediction,) = predict_cases([path], Path(outputs), lambda: segmenter)
+        (prediction,) = predict_cases([path], Path(outputs), lambda: segmenter, job=JOB)
         measured = Measurement(
             prediction.name, modality_of(prediction.name), configuration.title, prediction.error, prediction.shape,
             prediction.boxes, prediction.slices, prediction.stage_s, prediction.total_s, time.process_time() - cpu_s,
@@ -121,7 +139,7 @@ def measure_here(path: Path, configuration: Configuration, segmenter: Segmenter)
 
 def measure_process(path: Path, configuration: Configuration) -> Measurement:
     """One case as the challenge runs it: a fresh process, start-up, imports and model load included."""
-    name = path.stem
+    name = case_name(path)
     with tempfile.TemporaryDirectory() as folder:
         outputs, report = Path(folder) / "outputs", Path(folder) / "report.json"
         outputs.mkdir()
@@ -152,38 +170,24 @@ def baselines() -> dict[str, Callable[[Path, Path, Configuration], list[str]]]:
     return {entry.name: _loaded_late(entry) for entry in metadata.entry_points(group=BASELINES_GROUP)}
 
 
-def with_ratios(measurements: list[Measurement]) -> list[Measurement]:
-    """Each measurement with its total over that of the first configuration on the same case, where both succeeded."""
-    title = measurements[0].configuration if measurements else None
-    first = {m.name: m.total_s for m in measurements if m.configuration == title and not m.error}
-    return [m if m.error or m.name not in first else replace(m, ratio=m.total_s / first[m.name]) for m in measurements]
-
-
-def summarize(measurements: list[Measurement]) -> list[dict[str, Any]]:
-    """Per configuration: a row per modality, then one over all; seconds are sums, scores means over cases.
-
-    The last row's scores are the unweighted mean over modalities, as the challenge publishes them.
-    """
-    rows = []
-    for title in dict.fromkeys(m.configuration for m in measurements):
-        done = [m for m in measurements if m.configuration == title and not m.error]
-        per_modality = []
-        for modality in sorted({m.modality for m in done}):
-            chosen = [m for m in done if m.modality == modality]
-            scores = {key: _mean([getattr(m, key) for m in chosen]) for key in SCORES}
-            per_modality.append(_row(title, modality, chosen, scores))
-        overall = {key: _mean([row[key] for row in per_modality]) for key in SCORES}
-        rows += [*per_modality, _row(title, "all", done, overall)]
-    return rows
-
-
 def _command(path: Path, outputs: Path, report: Path, configuration: Configuration) -> list[str]:
     if configuration.baseline:
         return baselines()[configuration.baseline](path, outputs, configuration)
     keys = ("model", "backend", "precision", "threads", "method", "box_margin")
     given = {key: getattr(configuration, key) for key in keys}
     options = [f"--{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]
-    return [sys.executable, "-m", "edge", "predict", str(path), str(outputs), "-q", f"--report={report}", *options]
+    return [
+        sys.executable,
+        "-m",
+        "edge",
+        "predict",
+        str(path),
+        str(outputs),
+        "-q",
+        f"--report={report}",
+        *FORM,
+        *options,
+    ]
 
 
 def _loaded_late(entry: metadata.EntryPoint) -> Callable[[Path, Path, Configuration], list[str]]:
@@ -207,45 +211,33 @@ def _with_stages(measured: Measurement, report: dict[str, Any]) -> Measurement:
     return replace(
         measured,
         stage_s={"start": start_s, "load": case["waited_s"], **case["stage_s"]},
+        boxes=case["boxes"],
         slices=case["slices"],
         notes=tuple(Note(**note) for note in case["notes"]),
         peak_mib=report["peak_mib"],  # the kernel's books for a child begin with the memory of its parent
     )
 
 
-def _row(title: str, modality: str, chosen: list[Measurement], scores: dict[str, float | None]) -> dict[str, Any]:
-    total_s = sum(m.total_s for m in chosen)
-    peak_mib = max((m.peak_mib for m in chosen), default=0.0)
-    compared = [m for m in chosen if m.ratio]
-    first_s = sum(m.total_s / m.ratio for m in compared if m.ratio)
-    return {
-        "configuration": title,
-        "modality": modality,
-        "cases": len(chosen),
-        "total_s": total_s,
-        "cpu_s": sum(m.cpu_s for m in chosen),
-        "ratio": sum(m.total_s for m in compared) / first_s if first_s else None,
-        "peak_mib": peak_mib,
-        **scores,
-    }
-
-
-def _mean(values: list[float | None]) -> float | None:
-    """Mean of the values that are numbers; None where there are none."""
-    numbers = [value for value in values if value is not None and value == value]
-    return fmean(numbers) if numbers else None
+def _hash(path: Path) -> str:
+    """SHA-256 of a case's file; of a folder, of its files in name order."""
+    if not path.is_dir():
+        return file_hash(path)
+    hashes = [file_hash(file) for file in sorted(path.iterdir()) if file.is_file()]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _scored(measured: Measurement, path: Path, outputs: Path) -> Measurement:
     """The measurement with its scores, where the case file holds a truth."""
     try:
-        case = read_case(path, with_truth=True)
+        case = read_with_truth(path)
     except CaseError as error:
         return replace(measured, error=str(error))
-    segs, _ = read_labels(outputs / f"{path.stem}.npz", "segs")
-    measured = replace(measured, shape=case.shape, boxes=len(case.boxes))
+    segs, _ = read_labels(outputs / f"{case_name(path)}.npz", "segs")
+    boxes = measured.boxes or len(case.boxes)
+    measured = replace(measured, modality=case.modality, shape=case.shape, boxes=boxes)
     if case.truth is None:
         return measured
-    scores = score_case(case.name, case.truth, segs, case.spacing_mm)
+    truth, _ = number_by_box(case.truth, boxes)
+    scores = score_case(case.name, truth, segs, case.spacing_mm)
     notes = (*measured.notes, Note(scores.note)) if scores.note else measured.notes
     return replace(measured, dsc=scores.dsc, nsd_official=scores.nsd_official, nsd=scores.nsd, notes=notes)

@@ -1,29 +1,19 @@
 """`samedge bench`: seconds, memory and scores, of one configuration or several."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from edge.choices import BACKENDS, BOX_MARGIN_PX, METHODS, PRECISIONS
+from edge.commands import options
 from edge.commands.group import fail
 from edge.commands.notes import Notes
-from edge.commands.options import (
-    BackendOption,
-    MarginOption,
-    MethodOption,
-    ModalityOption,
-    ModelOption,
-    PrecisionOption,
-    QuietOption,
-    RecursiveOption,
-    ThreadsOption,
-    load_segmenter,
-    warn_of_nested,
-)
 from edge.errors import RunError
 
 if TYPE_CHECKING:
@@ -32,55 +22,65 @@ if TYPE_CHECKING:
 
 
 def bench(
-    cases: Annotated[Path, typer.Argument(help="Folder of cases, or one .npz file.")],
-    model: ModelOption = None,
-    backend: BackendOption = "openvino",
-    precision: PrecisionOption = "auto",
-    threads: ThreadsOption = None,
-    method: MethodOption = "auto",
-    box_margin: MarginOption = BOX_MARGIN_PX,
+    cases: Annotated[Path, typer.Argument(help="Folder of cases of any kind with their boxes, or one.")],
+    model: options.ModelOption = None,
+    backend: options.BackendOption = "openvino",
+    precision: options.PrecisionOption = "auto",
+    threads: options.ThreadsOption = None,
+    method: options.MethodOption = "auto",
+    box_margin: options.MarginOption = BOX_MARGIN_PX,
     compare: Annotated[
         str | None,
         typer.Option(
-            help="In turn, such as openvino:f32,openvino:bf16:baseline,onnxruntime; official-cost: see below."
+            help="In turn, such as openvino:f32,openvino:bf16:baseline,onnxruntime; public-program: see below."
+        ),
+    ] = None,
+    box_noise: Annotated[
+        str | None,
+        typer.Option(
+            help="Also with every side of every box moved by up to this many % of its extent, such as 5,10,20."
         ),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="What official-cost runs with; random weights, as fast, if not given.")
+        Path | None, typer.Option(help="What public-program runs with; random weights, as fast, if not given.")
     ] = None,
-    modality: ModalityOption = None,
+    modality: options.ModalityOption = None,
     process: Annotated[bool, typer.Option(help="A fresh process per case, as the challenge does.")] = False,
-    recursive: RecursiveOption = False,
+    recursive: options.RecursiveOption = False,
     match: Annotated[str, typer.Option(help="Only cases whose name is like this, such as '2DBox_*'.")] = "*",
+    by: Annotated[Literal["modality", "dataset"], typer.Option(help="What the summary has a row for.")] = "modality",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all measurements here ('-': stdout).")] = None,
     resume: Annotated[bool, typer.Option(help="Take over what --json's file already holds, measure the rest.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per case here.")] = None,
-    quiet: QuietOption = False,
+    quiet: options.QuietOption = False,
 ) -> None:
     """Time every case stage by stage, with peak memory and, where the file holds the truth, DSC and NSD.
 
-    With --process, --compare also takes official-cost: the public baseline as it is, in PyTorch, the encoder again for
+    With --process, --compare also takes public-program: the public baseline as it is, in PyTorch, the encoder again for
     every box of every slice, box by box (needs the export extra).
     """
     from edge.bench.report import bench_report, measured_before, print_bench, write_bench_csv
-    from edge.bench.run import Configuration, Measurement, measure_all, with_ratios
-    from edge.data.case import find_cases
+    from edge.bench.run import Configuration, Measurement, measure_all
+    from edge.bench.summary import with_ratios
+    from edge.data.formats.registry import INPUTS, find_inputs
+    from edge.data.names import case_name
     from edge.engines.model_folder import DEFAULT_MODEL
+    from edge.engines.runtime import describe_engine
     from edge.reports.progress import track
-    from edge.reports.report import describe_engine, write_json
+    from edge.reports.report import write_json
 
     base = Configuration(model or DEFAULT_MODEL, backend, precision, threads, method, box_margin, checkpoint=checkpoint)
-    configurations = _compared(base, compare)
+    configurations = _with_noise(_compared(base, compare), box_noise)
     file = None if json_file == Path("-") else json_file
     if resume and file is None:
         raise RunError("--resume goes on with a file: add --json FILE")
-    paths = [path for path in find_cases(cases, recursive=recursive) if fnmatch(path.stem, match)]
+    paths = [path for path in find_inputs(cases, recursive=recursive) if fnmatch(case_name(path), match)]
     if not recursive and not quiet:
-        warn_of_nested(cases, (".npz",))
+        options.warn_of_nested(cases, INPUTS)
     if not paths:
         raise RunError(f"{cases}: no case's name is like {match!r}")
     loaded = _segmenters(configurations, process)
-    engines = [describe_engine(segmenter.engine) for segmenter in loaded.values() if segmenter]
+    engines = [describe_engine(one.engine) for one in dict.fromkeys(loaded.values()) if one]
     if process:  # their memory and threads are not to weigh on what is measured
         loaded = dict.fromkeys(loaded)
     before = measured_before(file, engines, per_process=process) if resume and file else []
@@ -92,9 +92,9 @@ def bench(
             measured = replace(measured, modality=modality)
         measurements = with_ratios([*measurements, measured])
         if file:  # each time, for --resume
-            write_json(file, bench_report(measurements, engines, per_process=process))
+            write_json(file, bench_report(measurements, engines, per_process=process, by=by))
     notes.close()
-    report = bench_report(measurements, engines, per_process=process)
+    report = bench_report(measurements, engines, per_process=process, by=by)
     if json_file == Path("-"):
         write_json(json_file, report)
     else:
@@ -105,16 +105,17 @@ def bench(
 
 
 def _segmenters(configurations: Sequence["Configuration"], process: bool) -> "dict[Configuration, Segmenter | None]":
-    """The loaded model of each configuration; None of one that is another program."""
+    """Each configuration's loaded model, one where only boxes differ; None of one that is another program."""
     for one in configurations:
         if one.baseline and not process:
             raise RunError(f"{one.baseline} is another program and runs in processes of its own: add --process")
 
+    @cache
     def load(one: "Configuration") -> "Segmenter":
         chosen = {"method": one.method, "box_margin_px": one.box_margin}
-        return load_segmenter(one.model, one.backend, one.precision, one.threads, **chosen)
+        return options.load_segmenter(one.model, one.backend, one.precision, one.threads, **chosen)
 
-    return {one: None if one.baseline else load(one) for one in configurations}
+    return {one: None if one.baseline else load(replace(one, box_noise=0.0)) for one in configurations}
 
 
 def _compared(base: "Configuration", compare: str | None) -> "list[Configuration]":
@@ -134,7 +135,18 @@ def _compared(base: "Configuration", compare: str | None) -> "list[Configuration
         words = item.strip().split(":")
         changes: dict[str, Any] = {field: word for word in words for field, values in known.items() if word in values}
         if len(changes) != len(words):
-            options = "; ".join(" or ".join(values) for values in known.values())
-            raise RunError(f"compare takes words joined by colons, at most one of each kind ({options}), got {item!r}")
+            kinds = "; ".join(" or ".join(values) for values in known.values())
+            raise RunError(f"compare takes words joined by colons, at most one of each kind ({kinds}), got {item!r}")
         configurations.append(replace(base, **changes))
     return list(dict.fromkeys(configurations))
+
+
+def _with_noise(configurations: "list[Configuration]", box_noise: str | None) -> "list[Configuration]":
+    """Each configuration with the boxes as given, then with those of each of `box_noise`'s percentages."""
+    try:
+        percentages = [float(word) for word in box_noise.split(",")] if box_noise else []
+    except ValueError:
+        percentages = [math.nan]
+    if not all(0 < percent <= 100 for percent in percentages):
+        raise RunError(f"box-noise takes percentages above 0 and up to 100, such as 5,10,20; got {box_noise!r}")
+    return [replace(one, box_noise=percent) for one in configurations for percent in dict.fromkeys([0.0, *percentages])]

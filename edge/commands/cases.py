@@ -5,10 +5,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from edge.commands.options import BoxFormatOption, RecursiveOption, warn_of_nested
+from edge.commands.group import fail
+from edge.commands.options import (
+    BoxesFromOption,
+    BoxesOption,
+    BoxFormatOption,
+    BoxUnitsOption,
+    ModalityOption,
+    PlaneOption,
+    RecursiveOption,
+    VolumeOption,
+    WindowOption,
+    warn_of_nested,
+)
 from edge.errors import RunError
 
-app = typer.Typer(no_args_is_help=True, help="Make and check case files.")
+app = typer.Typer(no_args_is_help=True, help="Make, check and convert case files.")
 
 
 @app.command("make")
@@ -48,14 +60,14 @@ def make(
 
 @app.command("check")
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Case files, pictures with boxes, or folders of them.")],
+    files: Annotated[list[Path], typer.Argument(help="Case files of any kind, or folders of them.")],
     box_format: BoxFormatOption = None,
     recursive: RecursiveOption = False,
 ) -> None:
     """Say what is wrong with case files, key by key."""
     from edge.data.check import check_case
     from edge.data.folders import label_of
-    from edge.data.picture import INPUTS, find_inputs
+    from edge.data.formats.registry import INPUTS, find_inputs
 
     broken = 0
     found = [(label_of(case, file), case) for file in files for case in find_inputs(file, recursive=recursive)]
@@ -69,3 +81,39 @@ def check(
         for finding in findings:
             print(f"  {finding.severity}: {finding.message}")
     raise typer.Exit(1 if broken else 0)
+
+
+@app.command("convert")
+def convert(
+    inputs: Annotated[Path, typer.Argument(help="Folder of cases of any kind, or one; with --like of label maps.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write to; made if missing.")],
+    to: Annotated[
+        Literal["npz", "nifti", "png", "dicom-seg", "rtstruct"], typer.Option(help="Images: npz or nifti; labels: any.")
+    ],
+    like: Annotated[
+        Path | None, typer.Option(help="Convert label maps, onto the voxels of this image, or of those in this folder.")
+    ] = None,
+    boxes: BoxesOption = None,
+    boxes_from: BoxesFromOption = None,
+    box_units: BoxUnitsOption = None,
+    box_format: BoxFormatOption = None,
+    modality: ModalityOption = None,
+    window: WindowOption = None,
+    volume: VolumeOption = None,
+    slices: PlaneOption = "auto",
+    recursive: RecursiveOption = False,
+) -> None:
+    """Write cases, with boxes and truths, or label maps in another format; one bad file never stops the others."""
+    from edge.data.convert import convert_all
+    from edge.data.prompting import Prompting
+    from edge.data.scan import Reading
+
+    reading = Reading(modality, window, volume, slices)
+    prompting = Prompting(None, boxes, boxes_from, box_units, box_format)
+    failures = []
+    for file, error in convert_all(inputs, out, to, reading, prompting, like=like, recursive=recursive):
+        if error:
+            failures.append(error)
+        else:
+            print(file, flush=True)
+    fail(failures)

@@ -11,8 +11,10 @@ from edge.commands.options import ModalityOption, RecursiveOption, warn_of_neste
 
 
 def evaluate(
-    segs: Annotated[Path, typer.Argument(help="Folder of predictions (.npz, key 'segs').")],
-    truths: Annotated[Path, typer.Argument(help="Folder of truths (.npz, key 'gts'), same names, or one file.")],
+    segs: Annotated[Path, typer.Argument(help="Folder of predictions: .npz with 'segs', NIfTI, NRRD, MHA, PNG.")],
+    truths: Annotated[
+        Path, typer.Argument(help="Folder of truths of the same names (or <name>_gt), .npz with 'gts'; or one.")
+    ],
     report: Annotated[
         Path | None,
         typer.Option(help="What samedge predict --report wrote of these predictions, to be told in --json."),
@@ -29,14 +31,14 @@ def evaluate(
     """Score predictions: DSC, nsd_official (as the public script) and nsd (contour in 2D, axes right in 3D)."""
     from edge.notes import Note
     from edge.reports.report import now, print_rows, read_run, write_json
+    from edge.scoring.evaluate import TRUTHS, to_json, write_csv
     from edge.scoring.evaluate import evaluate as run
-    from edge.scoring.evaluate import to_json, write_csv
     from edge.system.cores import available_cores
     from edge.system.machine import describe_machine
 
     prediction = read_run(report) if report else None  # what is wrong with it is better said before minutes of scoring
     if not recursive:
-        warn_of_nested(truths, (".npz",))
+        warn_of_nested(truths, TRUTHS)
     evaluation = run(
         segs,
         truths,

@@ -55,6 +55,31 @@ ModalityOption = Annotated[
     ] | None,
     typer.Option(help="Of every case; what its name says if not given."),
 ]  # fmt: skip
+BoxOption = Annotated[str | None, typer.Option(help="One box for every case: x0,y0,x1,y1 or x0,y0,x1,y1,z0,z1.")]
+BoxesOption = Annotated[Path | None, typer.Option(help="CSV or JSON file of boxes, with a column or key 'file'.")]
+BoxesFromOption = Annotated[
+    Path | None, typer.Option(help="Boxes around the labels of this label map, or of those in this folder.")
+]
+BoxUnitsOption = Annotated[
+    Literal["voxels", "LPS", "RAS"] | None,
+    typer.Option(help="Of boxes: voxels of the file, or mm in LPS (DICOM, ITK) or RAS (NIfTI); voxels if nobody says."),
+]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(help="soft, lung, brain, bone or LEVEL,WIDTH; CT soft and others by percentiles if not given."),
+]
+VolumeOption = Annotated[int | None, typer.Option(min=0, help="Which volume of a 4D file, from 0.")]
+PlaneOption = Annotated[
+    Literal["auto", "axial", "coronal", "sagittal"],
+    typer.Option(help="Slices of scans; auto: axial, or along an axis of much longer voxels."),
+]
+FormatOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format", help="npz, nifti, png, dicom-seg, rtstruct, several with commas; what came in if not given."
+    ),
+]
+ShardOption = Annotated[str | None, typer.Option(help="i/n: only the i-th of n parts of the cases, i from 1.")]
 RecursiveOption = Annotated[bool, typer.Option("-r", "--recursive", help="Also the folders within a folder.")]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
 
@@ -72,6 +97,14 @@ def warn_of_nested(
         nested = None
     if nested:
         print(f"warning: {folder}: its subfolders are passed over, such as that of {nested}; {cure}", file=sys.stderr)
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """The part and the number of parts of `i/n`; all is part 1 of 1."""
+    words = (text or "1/1").split("/")
+    if len(words) == 2 and all(word.isdecimal() for word in words) and 1 <= int(words[0]) <= int(words[1]):
+        return int(words[0]), int(words[1])
+    raise typer.BadParameter(f"--shard must be i/n with i from 1 to n, got {text}; sbatch --array=1-n counts so")
 
 
 def load_segmenter(model: Path | None, backend: str, precision: str, threads: int | None, **chosen: Any) -> "Segmenter":

@@ -8,21 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.choices import BOX_MARGIN_PX
+from edge.commands import options
 from edge.commands.group import fail
 from edge.commands.notes import Notes
-from edge.commands.options import (
-    BackendOption,
-    BoxFormatOption,
-    MarginOption,
-    MethodOption,
-    ModelOption,
-    PrecisionOption,
-    QuietOption,
-    RecursiveOption,
-    ThreadsOption,
-    load_segmenter,
-    warn_of_nested,
-)
 from edge.errors import RunError
 
 if TYPE_CHECKING:
@@ -30,42 +18,69 @@ if TYPE_CHECKING:
 
 
 def predict(
-    inputs: Annotated[Path, typer.Argument(help="Folder of .npz cases or pictures (boxes in <name>.csv), or a file.")],
-    outputs: Annotated[Path, typer.Argument(help="Folder for <case>.npz with key 'segs'; made if missing.")],
-    model: ModelOption = None,
-    backend: BackendOption = "openvino",
-    precision: PrecisionOption = "auto",
-    threads: ThreadsOption = None,
-    method: MethodOption = "auto",
-    box_margin: MarginOption = BOX_MARGIN_PX,
-    box_format: BoxFormatOption = None,
-    recursive: RecursiveOption = False,
+    inputs: Annotated[Path, typer.Argument(help="Folder of cases: .npz, pictures, NIfTI, DICOM, NRRD, MHA; or one.")],
+    outputs: Annotated[Path, typer.Argument(help="Folder for the label maps; made if missing.")],
+    model: options.ModelOption = None,
+    backend: options.BackendOption = "openvino",
+    precision: options.PrecisionOption = "auto",
+    threads: options.ThreadsOption = None,
+    method: options.MethodOption = "auto",
+    box_margin: options.MarginOption = BOX_MARGIN_PX,
+    box: options.BoxOption = None,
+    boxes: options.BoxesOption = None,
+    boxes_from: options.BoxesFromOption = None,
+    box_units: options.BoxUnitsOption = None,
+    box_format: options.BoxFormatOption = None,
+    modality: options.ModalityOption = None,
+    window: options.WindowOption = None,
+    volume: options.VolumeOption = None,
+    slices: options.PlaneOption = "auto",
+    output_format: options.FormatOption = None,
+    sidecar: Annotated[
+        bool | None, typer.Option(help="Write <case>.json; if not said, for NIfTI, DICOM, NRRD and MHA.")
+    ] = None,
+    recursive: options.RecursiveOption = False,
+    shard: options.ShardOption = None,
     overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
     overlay: Annotated[bool, typer.Option(help="Also write <case>.png with contours and boxes.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write a JSON report of the run here.")] = None,
-    quiet: QuietOption = False,
+    quiet: options.QuietOption = False,
 ) -> None:
     """Segment every case of a folder; one bad case never stops the others."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, not needed, would turn idle on a core for 0.2 s
 
     from edge.data.folders import label_of
-    from edge.data.picture import INPUTS
-    from edge.predict import plan, predict_cases
+    from edge.data.formats.registry import INPUTS
+    from edge.data.outputs import parse_formats
+    from edge.data.prompting import Prompting
+    from edge.data.scan import Reading
+    from edge.predict import Job, plan, predict_cases
     from edge.reports.progress import track
     from edge.reports.report import prediction_line, run_report, write_json
 
-    pending, done = plan(inputs, outputs, overwrite=overwrite, recursive=recursive)
+    formats = parse_formats(output_format)
+    job = Job(
+        Reading(modality, window, volume, slices),
+        Prompting(box, boxes, boxes_from, box_units, box_format),
+        formats,
+        sidecar,
+        overlay,
+    )
+    part = options.parse_shard(shard)
+    pending, done = plan(inputs, outputs, overwrite=overwrite, recursive=recursive, formats=formats, shard=part)
     root = inputs if inputs.is_dir() else inputs.parent
     if not recursive and not quiet:
-        warn_of_nested(inputs, INPUTS, leave_out=outputs)
+        options.warn_of_nested(inputs, INPUTS, leave_out=outputs)
     loaded: list[Segmenter] = []
 
     def load() -> "Segmenter":
-        loaded.append(load_segmenter(model, backend, precision, threads, method=method, box_margin_px=box_margin))
+        loaded.append(
+            options.load_segmenter(model, backend, precision, threads, method=method, box_margin_px=box_margin)
+        )
         return loaded[0]
 
     predictions, notes = [], Notes(quiet=quiet)
-    predicted = predict_cases(pending, outputs, load, root=root, overlay=overlay, box_format=box_format)
+    predicted = predict_cases(pending, outputs, load, root=root, job=job)
     for prediction in track(predicted, len(pending), quiet=quiet):
         predictions.append(prediction)
         notes.tell(prediction.name, prediction.notes)

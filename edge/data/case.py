@@ -10,6 +10,7 @@ import numpy.typing as npt
 from edge.data.box_records import as_rows
 from edge.data.boxes import check_boxes
 from edge.data.folders import Types, files_in, files_within
+from edge.data.geometry import Geometry
 from edge.data.labels import number_by_box
 from edge.data.npz import read_npz, write_npz
 from edge.errors import CaseError
@@ -28,6 +29,7 @@ SPELLINGS = {  # modality -> words that name it, anywhere in a case's name
 WORDS = {word: modality for modality, words in SPELLINGS.items() for word in words.split()}
 CHALLENGE_WORDS = {**WORDS, "ultra": "US", "mamm": "Mammography"}  # right after 2DBox_ or 3DBox_
 UNKNOWN = "Unknown"
+LISTED_TYPES = 4  # endings that a text names
 FEW_GREYS = 16  # between darkest and brightest; so few hide what was in the fractions
 NO_SPACING = "spacing must be 3 positive numbers (x, y, z) in mm and is left out; masks do not use it"
 
@@ -44,6 +46,9 @@ class Case:
     spacing_mm: Spacing | None = None  # (z, y, x); None: not stated
     truth: npt.NDArray | None = None  # labels, (H, W) or (D, H, W); None: not known or not asked for
     notes: tuple[Note, ...] = ()  # what was assumed; `Segmenter.segment` warns of it
+    geometry: Geometry | None = None  # of a scan: affine and orientation, the way back to its file; None: not known
+    stated_modality: str | None = None  # by a header or a user, one of MODALITIES; None: what the name says
+    label_names: tuple[str, ...] = ()  # of each box; empty: not known
 
     @property
     def is_volume(self) -> bool:
@@ -51,7 +56,7 @@ class Case:
 
     @property
     def modality(self) -> str:
-        return modality_of(self.name)
+        return self.stated_modality or modality_of(self.name)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,6 +76,12 @@ def modality_of(name: str) -> str:
         return CHALLENGE_WORDS[own[1]]
     named = {WORDS[word] for word in re.findall(r"[^\W\d_]+", plain) if word in WORDS}
     return named.pop() if len(named) == 1 else UNKNOWN
+
+
+def dataset_of(name: str) -> str:
+    """The data set in a case's name, its third word: `2DBox_CT_LungCT_310` is of LungCT; the modality where none is."""
+    words = name.split("_")
+    return words[2] if len(words) > 3 else modality_of(name)
 
 
 def find_cases(
@@ -99,7 +110,8 @@ def find_cases(
     if not found:
         nested = None if recursive else next(files_within(inputs, types, leave_out), None)
         where = f"; there is {nested}: give its folder, or --recursive where a command has it" if nested else ""
-        raise CaseError(f"{inputs}: no {' or '.join(types)} case in this folder{where}")
+        others = " or another" if len(types) > LISTED_TYPES else ""
+        raise CaseError(f"{inputs}: no {' or '.join(types[:LISTED_TYPES])}{others} case in this folder{where}")
     return found
 
 
@@ -127,6 +139,8 @@ def make_case(
     boxes: npt.ArrayLike,
     spacing_xyz_mm: npt.NDArray | None = None,
     truth: npt.NDArray | None = None,
+    *,
+    shaped: int | None = None,
 ) -> Case:
     """A checked case from arrays.
 
@@ -140,12 +154,13 @@ def make_case(
         spacing_xyz_mm: voxel size in the challenge's file order (x, y, z). Masks do not use it: what is not three
             positive numbers is left out, with a note.
         truth: whole numbers of the image's spatial shape; label k belongs to box k, see `edge.data.labels`.
+        shaped: 2 or 3 where the file's format says so, whatever the name; None: the name or the boxes do.
 
     Raises:
         CaseError: see `read_case`.
     """
     rows, record_notes = as_rows(name, boxes)
-    is_volume = _is_volume(name, image, rows)
+    is_volume = _is_volume(name, image, rows) if shaped is None else shaped == 3
     checked_image, image_notes = _check_image(name, image, is_volume)
     shape = checked_image.shape if is_volume else checked_image.shape[:2]
     checked_boxes, box_notes = check_boxes(name, rows, shape)

@@ -2,20 +2,24 @@
 
 import zipfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.box_files import read_boxes
 from edge.data.box_records import as_rows
 from edge.data.case import MODALITIES, UNKNOWN, Case, check_labels, make_case, modality_of
+from edge.data.formats.registry import KINDS, kind_of, labels_for, read_input, truth_beside
 from edge.data.label_picture import read_label_picture
 from edge.data.labels import number_by_box, numbers_in, some
+from edge.data.names import case_name
 from edge.data.npz import read_npz
-from edge.data.picture import PICTURES, TRUTH_SUFFIX, read_boxes, read_rgb
-from edge.errors import CaseError
+from edge.data.picture import TRUTH_SUFFIX, read_rgb
+from edge.data.prompting import Prompting, prompted
+from edge.errors import CaseError, SamedgeError
 
 KEYS = ("imgs", "boxes", "spacing", "gts")
 VOLUME_MODALITIES = ("CT", "MR", "PET")
@@ -36,14 +40,15 @@ def check_case(path: Path, box_format: str | None = None) -> list[Finding]:
     """Findings in the order file, name, imgs, boxes, spacing, gts, other keys; an empty list: all is well.
 
     A file that cannot be opened at all has one finding; a damaged array leaves the others to be looked at. Of a picture
-    boxes are those of its CSV file, see `edge.data.picture.read_boxes`.
+    boxes are those of its CSV file, see `edge.data.box_files`.
     """
-    if path.suffix.lower() in PICTURES:
+    kind = kind_of(path)
+    if kind is None:
+        return [Finding("file", "error", f"{path.name} is not {KINDS}; convert it to one of these")]
+    if kind == "picture":
         return _check_picture(path, box_format)
-    if path.suffix.lower() != ".npz":
-        return [
-            Finding("file", "error", f"{path.name} is neither .npz nor picture; save the case with np.savez_compressed")
-        ]
+    if kind != "npz":
+        return _check_scan(path, box_format)
     try:
         read_npz(path, [])
     except CaseError as error:
@@ -70,6 +75,29 @@ def _check_picture(path: Path, box_format: str | None) -> list[Finding]:
             findings += _check_truth(path.stem, read_label_picture(truth), frame, boxed)
         except CaseError as error:
             findings.append(_error("gts", truth.stem, error))
+    return findings
+
+
+def _check_scan(path: Path, box_format: str | None) -> list[Finding]:
+    """Of a NIfTI, DICOM, NRRD or MHA image: itself, the boxes and the truth beside it, where they are there."""
+    name = case_name(path)
+    try:
+        case = read_input(path)
+    except SamedgeError as error:
+        return [_error("file", name, error)]
+    findings = [Finding("imgs", "warning", str(note)) for note in case.notes]
+    boxed, truth = None, truth_beside(path)
+    if any((path.parent / f"{name}{ending}").exists() for ending in (".csv", ".json")) or truth is None:
+        try:
+            boxed = prompted(replace(case, notes=()), path, Prompting(box_format=box_format))
+            findings += [Finding("boxes", "warning", str(note)) for note in boxed.notes]
+        except SamedgeError as error:
+            findings.append(_error("boxes", name, error))
+    if truth is not None:
+        try:
+            findings += _check_truth(name, labels_for(case, truth), case, boxed)
+        except SamedgeError as error:
+            findings.append(_error("gts", case_name(truth), error))
     return findings
 
 
@@ -239,7 +267,7 @@ def _rows(boxes: npt.NDArray) -> npt.NDArray:
     return boxes
 
 
-def _error(key: str, name: str, error: CaseError) -> Finding:
+def _error(key: str, name: str, error: SamedgeError) -> Finding:
     return Finding(key, "error", str(error).removeprefix(f"{name}: "))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge.data.names import case_name
 from edge.errors import CaseError
 
 Types = tuple[str, ...]  # ends of names, in lower case
@@ -31,13 +32,31 @@ def files_within(folder: Path, types: Types, leave_out: Path | None = None) -> I
 
 
 def label_of(path: Path, folder: Path) -> str:
-    """What a case is called among others: its path below `folder` without the suffix; of one elsewhere its name."""
-    return path.relative_to(folder).with_suffix("").as_posix() if folder in path.parents else path.stem
+    """What a case is called among others: its path below `folder` without the ending; of one elsewhere its name."""
+    name = case_name(path)
+    return (path.parent.relative_to(folder) / name).as_posix() if folder in path.parents else name
 
 
 def labelled(message: str, path: Path, label: str) -> str:
     """A message that begins with a case's name, with its label instead."""
-    return label + message.removeprefix(path.stem) if message.startswith(f"{path.stem}: ") else message
+    name = case_name(path)
+    return label + message.removeprefix(name) if message.startswith(f"{name}: ") else message
+
+
+def folders_within(folder: Path, leave_out: Path | None = None) -> Iterator[Path]:
+    """The folders within a folder, at any depth, links followed, each once.
+
+    Raises:
+        CaseError: one of them cannot be read.
+    """
+    been = {folder.resolve()} | ({leave_out.resolve()} if leave_out else set())
+    waiting = [folder]
+    while waiting:
+        for child in _children(waiting.pop()):
+            if child.is_dir() and child.resolve() not in been:
+                been.add(child.resolve())
+                waiting.append(child)
+                yield child
 
 
 def _within(folder: Path, types: Types, been: set[Path]) -> Iterator[Path]:

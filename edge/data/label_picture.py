@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.picture import JPEG, PNG, decode, read_checked
+from edge.data.npz import write_whole
+from edge.data.picture import decode, read_checked
+from edge.data.picture_size import JPEG, PNG
 from edge.errors import CaseError
 
 GREY, PALETTE = 0, 3  # colour types of a PNG
@@ -36,6 +38,15 @@ def read_label_picture(path: Path) -> npt.NDArray:
     labels = decode(path, content, cv2.IMREAD_UNCHANGED)
     labels = labels if labels.ndim == 2 else _one_channel(path, labels)
     return labels if spread == 1 else labels // spread
+
+
+def write_label_picture(path: Path, labels: npt.NDArray) -> None:
+    """Write a label map (H, W), uint8 or uint16, as a PNG of its numbers.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    write_whole(path, cv2.imencode(".png", labels)[1].tobytes())
 
 
 def _as_grey(content: bytes) -> bytes:

@@ -68,3 +68,8 @@ def _decode(content: bytes) -> str:
     if content.startswith(UTF16):
         return content.decode("utf-16", errors="replace")
     return content.decode("utf-8-sig", errors="surrogateescape")
+
+
+def number_or_blank(value: float | None, digits: int) -> str:
+    """A number with so many digits after the point; empty for None and NaN."""
+    return "" if value is None or value != value else f"{value:.{digits}f}"

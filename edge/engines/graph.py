@@ -2,8 +2,6 @@
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -13,33 +11,26 @@ from edge.errors import RunError
 
 Array = npt.NDArray[np.float32]
 Within = Array | None  # boxes (N, 4) in the model frame, outside of which a mask is not looked at; None: everywhere
-Run = Callable[[dict[str, npt.NDArray]], Array]  # named inputs -> the one output
+Inputs = dict[str, npt.NDArray]  # by name
+Run = Callable[[Inputs], Array]  # to the one output
 
 
 class Graph:
     """A graph ready to run."""
 
-    def __init__(self, ports: list[str], run: Run, *, in_turn: bool) -> None:
-        """What runs the graph.
-
-        Args:
-            ports: names of the inputs.
-            in_turn: whether threads must wait for each other, as `run` computes in buffers of its own.
-        """
+    def __init__(self, ports: list[str], run: Run) -> None:
+        """Args: ports: names of the inputs. run: what any thread may call at any time."""
         self.ports = ports
         self._run = run
-        self._turn: AbstractContextManager = Lock() if in_turn else nullcontext()
 
-    def run(self, inputs: dict[str, npt.NDArray]) -> Array:
+    def run(self, inputs: Inputs) -> Array:
         """The graph's output, owned by the caller.
 
         Raises:
             RunError: see `refuse_forked_process`.
         """
-        refuse_forked_process()  # before the lock, which may have been held at the fork
-        contiguous = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        with self._turn:
-            return self._run(contiguous)
+        refuse_forked_process()  # before any lock, which may have been held at the fork
+        return self._run({name: np.ascontiguousarray(array) for name, array in inputs.items()})
 
 
 class StaysInItsProcess:

@@ -22,7 +22,7 @@ from edge.engines.openvino_import import import_openvino
 from edge.errors import RunError
 from edge.system.machine import cpu_identity
 
-MAX_ENTRIES = 32  # eight graphs (frames, three sizes of views) for each of four models, precisions, thread counts
+MAX_ENTRIES = 32  # sixteen graphs (frames, three sizes of views; for one caller, for several) for each of two models
 MAX_ENTRY_BYTES = 64 * 2**20
 Shapes = Mapping[str, Sequence[int]]
 DIGEST_BYTES = 32  # the SHA-256 that an entry begins with

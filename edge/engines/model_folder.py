@@ -6,14 +6,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edge.choices import METHODS, TRACKED
 from edge.errors import ModelError
+from edge.views.ladder import ViewLadder
 from edge.views.prepare import NORMALISATIONS
-from edge.views.view import ViewLadder
 
 FORMAT = 2
 DEFAULT_MODEL = Path(__file__).parents[1] / "default_model"
 DESCRIPTION = "model.json"
 STAGES = ("encoder", "decoder")
+SLICES, WALK = ["slice"] * 3, ["slice", "neighbour", "mask"]  # what the three channels of a volume can be
 PROMPTS = ("box", "none")  # none: the model finds by itself what it was trained for, and boxes are passed over
 
 
@@ -26,9 +28,11 @@ class ModelDescription:
     embedding_shape: tuple[int, int, int]  # (C, h, w)
     graphs: dict[str, dict[str, list[str]]]  # backend -> stage -> file of the graph, then its weights if they lie apart
     sha256: dict[str, str]  # every file of the folder -> its hash
-    normalisation: str = "min-max"  # of the resized image before padding, one of preprocess.NORMALISATIONS
+    normalisation: str = "min-max"  # of the resized image before padding, one of edge.views.prepare.NORMALISATIONS
     prompt: str = "box"  # one of PROMPTS
     views: dict[str, Any] | None = None  # fields of `ladder`, None: it is given whole frames only
+    channels: list[str] = field(default_factory=lambda: [*SLICES])  # SLICES, or WALK where a mask is propagated
+    methods: dict[str, dict[str, float]] = field(default_factory=dict)  # modality -> method -> DSC of its volumes
     int8_graphs: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # like `graphs`, stages in INT8 only
     int8: dict[str, Any] = field(default_factory=dict)  # backend -> how its INT8 graphs were made, what they lose
     precision: str = "f32"  # of the computation that `graphs` describe
@@ -44,6 +48,11 @@ class ModelDescription:
     def ladder(self) -> ViewLadder | None:
         """The views it was trained on; None: whole frames."""
         return None if self.views is None else ViewLadder(**{**self.views, "sizes": tuple(self.views["sizes"])})
+
+    def method_for(self, modality: str) -> str:
+        """The method that validated best on volumes of a modality; tracked where nothing is known."""
+        scores = self.methods.get(modality, {})
+        return max(scores, key=lambda method: scores[method]) if scores else TRACKED
 
     @property
     def stride(self) -> int:
@@ -149,6 +158,11 @@ def _check_types(path: Path, description: ModelDescription) -> None:
             f"{path}: embedding_shape must be (C, h, w) with whole cells of {description.input_size} px, got {shape}"
         )
     _check_views(path, description)
+    if description.channels not in (SLICES, WALK):
+        raise ModelError(f"{path}: channels must be {SLICES} or {WALK}, got {description.channels!r}")
+    if description.channels == WALK and description.views is None:
+        raise ModelError(f"{path}: channels {WALK} need views, a whole slice is shown alone")
+    _check_methods(path, description.methods)
     for graphs in (description.graphs, description.int8_graphs):
         for backend, stages in graphs.items():
             if not isinstance(stages, dict) or not all(_are_names(files) for files in stages.values()):
@@ -164,6 +178,18 @@ def _check_views(path: Path, description: ModelDescription) -> None:
         problem = str(error)
     if problem:
         raise ModelError(f"{path}: views cannot be used ({problem}); export the model again")
+
+
+def _check_methods(path: Path, methods: Any) -> None:
+    known = isinstance(methods, dict) and all(_are_scores(scores) for scores in methods.values())
+    if not known:
+        raise ModelError(f"{path}: methods must give a DSC to methods of each modality, got {methods!r}")
+
+
+def _are_scores(scores: Any) -> bool:
+    if not isinstance(scores, dict) or set(scores) - (set(METHODS) - {"auto"}):
+        return False
+    return all(isinstance(dsc, int | float) and 0 <= dsc <= 1 for dsc in scores.values())
 
 
 def _are_names(files: Any) -> bool:

@@ -1,6 +1,6 @@
 """From each box's restored logits to one label map."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,12 +35,48 @@ def nested_boxes(boxes: npt.NDArray[np.float64]) -> Nested:
     return pairs
 
 
+class LabelMaps:
+    """The labels of a case's slices, each merged once all of its boxes have answered."""
+
+    def __init__(
+        self, shape: tuple[int, ...], boxes: int, boxes_per_slice: Mapping[int, int], *, nested: Nested, last_wins: bool
+    ) -> None:
+        """What is waited for.
+
+        Args:
+            shape: (D, H, W).
+            boxes: in all.
+            boxes_per_slice: slice -> how many of them have an answer there.
+            nested, last_wins: as `merge` takes them.
+        """
+        self.labels: npt.NDArray = np.zeros(shape, label_dtype(boxes))
+        self._nested, self._last_wins = nested, last_wins
+        self._missing = dict(boxes_per_slice)
+        self._windows: dict[int, list[LogitWindow]] = {z: [] for z in boxes_per_slice}
+
+    def add(self, z: int, window: LogitWindow | None) -> bool:
+        """One box's answer on slice z, None: nothing is positive; whether it was the slice's last."""
+        if window is not None:
+            self._windows[z].append(window)
+        self._missing[z] -= 1
+        if self._missing[z] == 0:
+            merge(self._windows.pop(z), self.labels[z], nested=self._nested, last_wins=self._last_wins)
+        return self._missing[z] == 0
+
+    def so_far(self, z: int) -> npt.NDArray:
+        """The labels (H, W) of slice z, merged of the boxes that have answered."""
+        if self._missing[z] == 0:
+            return self.labels[z]
+        labels = np.zeros_like(self.labels[z])
+        merge(self._windows[z], labels, nested=self._nested, last_wins=self._last_wins)
+        return labels
+
+
 def merge(
     windows: Iterable[LogitWindow],
     out: npt.NDArray,
     *,
     nested: Nested = (),
-    within: npt.NDArray[np.float64] | None = None,
     last_wins: bool = False,
 ) -> None:
     """Fill `out` (height, width) with labels: argmax over background (logit 0) and boxes, after restoring each.
@@ -51,18 +87,14 @@ def merge(
         nested: where a nested box is positive, those that it is nested in are out of the comparison: their masks tend
             to be filled. On 69 public 2D images of several objects, of which 10 are MR: DSC of MR 0.640 instead of
             0.572 by argmax alone and 0.606 by `last_wins`, of CT 0.726 of 0.714, of no modality lower.
-        within: (N, 4) boxes of this slice that labels stay within, inclusive pixels; in a volume the followed ones. A
-            tight box holds all of its object: 0.1 to 1.4 DSC points on each of eleven modalities of 138 public images.
         last_wins: later boxes overwrite earlier ones wherever they are positive, as the public baseline does.
     """
     in_order = sorted(windows, key=lambda window: window.label)
     height, width = out.shape
     for start in range(0, height, STRIP_ROWS):
         stop = min(start + STRIP_ROWS, height)
-        parts = [_Part(window.label, *restore_rows(window, width, start, stop)) for window in in_order]
-        if within is not None:
-            parts = [_cut(part, within[part.label - 1]) for part in parts]
-        parts = [part for part in parts if part.logits.size]
+        restored = (_Part(window.label, *restore_rows(window, width, start, stop)) for window in in_order)
+        parts = [part for part in restored if part.logits.size]
         _yield_to_nested(parts, nested)
         _merge_strip(parts, out, start, stop, last_wins)
 
@@ -74,13 +106,6 @@ class _Part(NamedTuple):
     rows: slice  # of the image
     columns: slice
     logits: Logits
-
-
-def _cut(part: _Part, box: npt.NDArray[np.float64]) -> _Part:
-    """The part within a box (x_min, y_min, x_max, y_max), inclusive pixels."""
-    (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int) + 1
-    rows, columns = _common(part.rows, slice(top, bottom)), _common(part.columns, slice(left, right))
-    return _Part(part.label, rows, columns, part.logits[_within(rows, part.rows), _within(columns, part.columns)])
 
 
 def _yield_to_nested(parts: list[_Part], nested: Nested) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edge.data.case import Case
 from edge.data.npz import write_whole
 from edge.errors import RunError
-from edge.reports.overlay import draw_overlay
+from edge.masks.overlay import draw_overlay
 
 JPEG_QUALITY = 82
 IMAGE_PX = 480  # longest side of an image's picture on a page

@@ -8,8 +8,8 @@ Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], total: int, *, quiet: bool = False) -> Iterator[Item]:
-    """The items as they come, counted by a bar where stderr is a terminal."""
-    if quiet or not sys.stderr.isatty() or total == 0:
+    """The items as they come, counted by a bar where stderr is a terminal and there are several."""
+    if quiet or not sys.stderr.isatty() or total < 2:
         yield from items
         return
     from rich.console import Console

@@ -10,25 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from edge.data.npz import write_whole
 from edge.data.table import printable
+from edge.engines.runtime import describe_engine
 from edge.errors import RunError
 from edge.predict import Prediction
 from edge.system.machine import describe_machine, peak_memory_mib
 
 if TYPE_CHECKING:
-    from edge.engines.runtime import Engine
     from edge.segmenter import Segmenter
-
-
-def describe_engine(engine: "Engine") -> dict[str, Any]:
-    """The model by name and hash, the backend with its version, what precision ran, threads."""
-    from edge.engines.model_folder import model_hash
-
-    model = {
-        "name": engine.description.name,
-        "sha256": model_hash(engine.description),
-        "weights": engine.description.weights,
-    }
-    return {"model": model, "backend": engine.backend, "precision": engine.precision, "threads": engine.threads}
 
 
 def run_report(predictions: list[Prediction], skipped: list[str], segmenter: "Segmenter | None") -> dict[str, Any]:

@@ -14,14 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from edge.data.case import find_cases, read_labels
+from edge.data.case import find_cases
 from edge.data.folders import label_of, labelled
+from edge.data.formats.registry import LABEL_ENDINGS, apart_mm, is_truth, kind_of, read_label_map
 from edge.data.labels import count_boxes, number_by_box
+from edge.data.names import TRUTH, case_name
 from edge.data.npz import write_whole
 from edge.data.table import format_table
 from edge.errors import CaseError, RunError
 from edge.scoring.score import NAN, TOLERANCE, CaseScore, failed_case, mean_without_nan, score_case
 
+TRUTHS = (".npz", ".nii", ".nii.gz", ".nrrd", ".mha", *(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS))
 METRICS = ("dsc", "nsd_official", "nsd")
 SpacingOrder = Literal["xyz", "zyx"]
 
@@ -68,7 +71,9 @@ def evaluate(
     modality: str | None = None,
     recursive: bool = False,
 ) -> Evaluation:
-    """Score every truth (`gts`) of a folder against the prediction (`segs`) of the same file name.
+    """Score every truth of a folder against the prediction of the same name, each in any form of a label map.
+
+    An `.npz` holds a truth as `gts` and a prediction as `segs`; the truth of `<name>` may be called `<name>_gt`.
 
     Args:
         segs_dir: folder of predictions; files without a truth are passed over.
@@ -83,7 +88,7 @@ def evaluate(
         CaseError: no truth at all. A single bad file is named in its `CaseScore` instead.
         RunError: a worker process died.
     """
-    paths = find_cases(truths_dir, recursive=recursive)
+    paths = _find_truths(truths_dir, recursive)
     score = partial(
         score_file, segs_dir, tolerance=tolerance, spacing_order=spacing_order, modality=modality, root=truths_dir
     )
@@ -112,29 +117,55 @@ def score_file(
         root: the truth's place below it is the prediction's below `segs_dir`; None: right in it.
     """
     label = label_of(truth_path, root or truth_path.parent)
+    if is_truth(truth_path):
+        label = label.removesuffix(TRUTH)
     score = _score_file((segs_dir / label).parent, truth_path, tolerance, spacing_order)
     error = score.error and labelled(score.error, truth_path, label)
     return replace(score, name=label, modality=modality or score.modality, error=error)
 
 
+def _find_truths(truths: Path, recursive: bool) -> list[Path]:
+    """The label maps of a folder: an image beside a file with its truth is none."""
+    found = find_cases(truths, TRUTHS, recursive=recursive)
+    if not truths.is_dir():
+        return found
+    separate = {(path.parent, case_name(path).removesuffix(TRUTH)) for path in found if is_truth(path)}
+    return [path for path in found if is_truth(path) or (path.parent, case_name(path)) not in separate]
+
+
 def _score_file(segs_dir: Path, truth_path: Path, tolerance: float, spacing_order: SpacingOrder) -> CaseScore:
-    name = truth_path.stem
+    name = case_name(truth_path)
+    named = name.removesuffix(TRUTH) if is_truth(truth_path) else name
+    in_npz = kind_of(truth_path) == "npz"
     try:
-        truth, spacing_mm = read_labels(truth_path, "gts")
-        truth, told = number_by_box(truth, count_boxes(truth_path))
+        truth_map = read_label_map(truth_path, "gts")
+        truth, told = number_by_box(truth_map.labels, count_boxes(truth_path) if in_npz else 0)
         if name.startswith(("2D", "3D")) and not name.startswith(f"{truth.ndim}D"):
             raise CaseError(f"{name}: gts must be {name[:2]} as the name says, got shape {truth.shape}")
     except CaseError as error:
         return failed_case(name, f"{error} (truth)", NAN)
     try:
-        prediction, _ = read_labels(segs_dir / f"{name}.npz", "segs")
+        prediction_path = _prediction(segs_dir, named)
+        prediction = read_label_map(prediction_path, "segs")
+        if far := apart_mm(truth_map.geometry, prediction.geometry):
+            raise CaseError(
+                f"{name}: {prediction_path.name} lies {far:.1f} mm beside the truth; resample it to its grid"
+            )
     except CaseError as error:
         return failed_case(name, f"{error} (prediction)", 0.0)
-    file_spacing = spacing_mm and spacing_mm[::-1]  # read_labels took it for (x, y, z) and turned it round
-    if spacing_order == "zyx":
+    spacing_mm = truth_map.spacing_mm
+    file_spacing = spacing_mm and spacing_mm[::-1]  # as an .npz has it, (x, y, z)
+    if spacing_order == "zyx" and in_npz:
         spacing_mm = file_spacing
-    score = score_case(name, truth, prediction, spacing_mm, file_spacing=file_spacing, tolerance=tolerance)
+    labels = prediction.labels
+    score = score_case(name, truth, labels, spacing_mm, file_spacing=file_spacing, tolerance=tolerance)
     return replace(score, note="; ".join(filter(None, [told and f"gts {told}", score.note])) or None)
+
+
+def _prediction(segs_dir: Path, name: str) -> Path:
+    """The label map of a case, an .npz before others; where there is none, that .npz."""
+    paths = [segs_dir / f"{name}{ending}" for ending in (".npz", *LABEL_ENDINGS)]
+    return next((path for path in [*paths, segs_dir / f"{name}_labels.png"] if path.is_file()), paths[0])
 
 
 def summarize(cases: list[CaseScore]) -> Evaluation:
@@ -145,8 +176,8 @@ def summarize(cases: list[CaseScore]) -> Evaluation:
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything as plain dictionaries and lists at full precision, NaN as None."""
-    return _without_nan({**asdict(evaluation), "failed": [case.name for case in evaluation.failed]})
+    """Everything as plain dictionaries and lists at full precision, for `edge.reports.report.write_json`."""
+    return {**asdict(evaluation), "failed": [case.name for case in evaluation.failed]}
 
 
 def write_csv(evaluation: Evaluation, path: Path) -> None:
@@ -171,11 +202,3 @@ def _mean_score(name: str, scores: list[CaseScore] | list[MeanScore]) -> MeanSco
 
 def _texts(score: CaseScore | MeanScore) -> tuple[str, ...]:
     return tuple(f"{getattr(score, metric):.4f}" for metric in METRICS)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

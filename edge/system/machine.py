@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,20 @@ FLAGS = {  # as users call them -> as /proc/cpuinfo does
     "avx2": "avx2", "avx512": "avx512f", "vnni": "avx512_vnni", "avx-vnni": "avx_vnni", "bf16": "avx512_bf16",
     "amx": "amx_tile",
 }  # fmt: skip
+ARM = ("aarch64", "arm64")  # as Linux, and as macOS and Windows call it
 PACKAGES = ("samedge", "numpy", "opencv-python-headless", "openvino", "onnxruntime")
 
 
 def describe_machine() -> dict[str, Any]:
-    """CPU name, core count, instruction-set flags, memory in MiB, operating system, package versions."""
+    """CPU name and kind, core count, instruction-set flags, memory in MiB, operating system, package versions."""
     info = _cpuinfo()
     present = set(info.get("flags", "").split())
     return {
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
+        "architecture": platform.machine().lower(),
         "cores": os.cpu_count(),
         "flags": [name for name, flag in FLAGS.items() if flag in present],
-        "memory_mib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20),
+        "memory_mib": _memory_mib(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
@@ -36,7 +37,12 @@ def cpu_identity() -> str:
 
 
 def has_int8_instructions() -> bool:
-    """Whether the CPU multiplies and adds INT8 in one instruction (VNNI, AMX); False where that cannot be seen."""
+    """Whether the CPU multiplies and adds INT8 in one instruction (VNNI, AMX); False where that cannot be seen.
+
+    False on ARM, whatever it can: OpenVINO computes INT8 wrongly there.
+    """
+    if platform.machine().lower() in ARM:
+        return False
     flags = set(_cpuinfo().get("flags", "").split())
     return not flags.isdisjoint(("avx512_vnni", "avx_vnni", "amx_int8"))
 
@@ -67,8 +73,20 @@ def peak_memory_mib() -> float:
                 return int(line.split()[1]) / 1024
     except OSError:
         pass
+    if sys.platform == "win32":
+        return float("nan")
+    import resource  # which Windows lacks
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+def _memory_mib() -> int | None:
+    """Of the machine; None where the system does not say (Windows)."""
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20)
+    except (AttributeError, ValueError):
+        return None
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import Samedge
 
 from edge import CaseError, CaseWarning, Segmenter, make_case, read_case
+from edge.data.box_files import read_boxes
 from edge.data.boxes import check_boxes
 from edge.data.check import check_case
-from edge.data.picture import read_boxes
+from tests.conftest import Samedge
 
 SHAPE = (256, 320)
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)

@@ -6,7 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.data.case import MODALITIES, UNKNOWN, find_cases, make_case, modality_of, read_case, read_labels, write_case
+from edge.data.case import (
+    MODALITIES,
+    UNKNOWN,
+    dataset_of,
+    find_cases,
+    make_case,
+    modality_of,
+    read_case,
+    read_labels,
+    write_case,
+)
 from edge.errors import CaseError
 
 IMAGE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
@@ -220,6 +230,12 @@ def test_modalities_are_known_in_every_public_spelling(name: str, modality: str)
 def test_only_whole_words_name_a_modality(name: str, modality: str) -> None:
     """The challenge's own place first; a word that only begins so is none, and of two nothing is guessed."""
     assert modality_of(name) == modality
+
+
+def test_the_data_set_is_the_third_word_of_a_name() -> None:
+    """Where there is none, the modality stands in."""
+    assert dataset_of("2DBox_CT_LungCT_310") == "LungCT"
+    assert dataset_of("2DBox_CT_0001") == "CT"
 
 
 def test_cases_are_found_in_name_order_and_hidden_files_are_not_cases(tmp_path: Path) -> None:

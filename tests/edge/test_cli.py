@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Samedge
 
 from edge.data.case import MODALITIES
+from tests.conftest import Samedge
 
 IMAGE = np.zeros((32, 48, 3), np.uint8)
 SQUARE = np.zeros((32, 48), np.uint8)
@@ -50,12 +50,12 @@ def test_wrong_usage_is_explained_with_exit_code_2(samedge: Samedge, arguments: 
     ("arguments", "says"),
     [
         (["predict", "nowhere", "out"], "nowhere: no such file or folder"),
-        (["predict", "empty", "out"], "empty: no .npz or .png or .jpg or .jpeg case in this folder"),
-        (["predict", "notes.txt", "out"], "notes: notes.txt is not an .npz file; give one, or a folder of them"),
+        (["predict", "empty", "out"], "empty: no .npz or .png or .jpg or .jpeg or another case in this folder"),
+        (["predict", "notes.txt", "out"], "notes: notes.txt is not .npz, a picture, NIfTI, DICOM, NRRD or MHA"),
         (["predict", "in", "in"], "in: outputs would overwrite the inputs; choose another folder"),
         (["predict", "in", "out", "--box-margin", "nan"], "box_margin_px must be at least 0, got nan"),
         (["predict", "in", "out", "--model", "empty"], "empty: not a model folder, model.json is missing; make one wi"),
-        (["bench", "empty"], "empty: no .npz case in this folder"),
+        (["bench", "empty"], "empty: no .npz or .png or .jpg or .jpeg or another case in this folder"),
         (["bench", "in", "--model", "empty"], "empty: not a model folder, model.json is missing; make one with samed"),
         (["evaluate", "in", "nowhere"], "nowhere"),
         (["cases", "make", "--out", "made"], "give either --suite small|table4 or --name with --shape and --objects"),

@@ -7,14 +7,18 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edge import Case, Options, RunError, Segmenter, load_engine, make_case
+from edge.engines.graph import Run
 from edge.engines.runtime import BACKENDS
+from edge.engines.turns import MEMORY_S, Callers, in_turn
 
 ROOT = Path(__file__).parents[2]
 CALLERS, ROUNDS = 3, 4
@@ -64,23 +68,103 @@ def test_threads_that_share_a_segmenter_each_get_the_mask_made_alone(
         assert [all(right) for right in pool.map(work, range(CALLERS))] == [True] * CALLERS
 
 
-def test_a_graph_that_several_threads_need_first_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Views of 112 px, of which nothing is loaded yet, asked for by four threads at the same time."""
-    engine = load_engine(threads=2)
-    loaded = []
+def prepared_graphs(engine: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """File and number of streams of each graph that OpenVINO prepares from now on."""
+    prepared: list[tuple[str, int]] = []
     compile_graph = engine._compile
-    monkeypatch.setattr(engine, "_compile", lambda path, **given: loaded.append(path) or compile_graph(path, **given))
-    views = np.random.default_rng(0).random((1, 3, 112, 112), dtype=np.float32)
+
+    def compile_and_tell(path: Path, settings: dict[str, Any], *rest: Any, **given: Any) -> Any:
+        prepared.append((path.stem, settings["NUM_STREAMS"]))
+        return compile_graph(path, settings, *rest, **given)
+
+    monkeypatch.setattr(engine, "_compile", compile_and_tell)
+    return prepared
+
+
+VIEW = np.random.default_rng(0).random((1, 3, 56, 56), dtype=np.float32)
+
+
+def test_a_graph_that_several_threads_need_first_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for a caller that is alone and once for several, asked for by four threads at the same time."""
+    engine = load_engine(threads=2)
+    prepared = prepared_graphs(engine, monkeypatch)
     start = threading.Barrier(4)
 
     def work(_caller: int) -> np.ndarray:
         start.wait()
-        return engine.encode(views)
+        return engine.encode(VIEW)
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(work, range(4)))
-    assert len(loaded) == 1
+    assert len(prepared) == len(set(prepared)) and {("encoder", 1), ("decoder", 1)} <= set(prepared)
     assert all(np.array_equal(answer, answers[0]) for answer in answers)
+
+
+def test_what_callers_need_side_by_side_is_not_there_before_they_meet(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads that never call at the same time share what one would have; a model of one thread has no other."""
+    for threads, expected in ((2, [1, 2]), (1, [1])):
+        engine = load_engine(tiny_model, threads=threads)
+        prepared = prepared_graphs(engine, monkeypatch)
+        images = np.zeros((1, 3, 256, 256), np.float32)
+        for _ in range(2):
+            caller = threading.Thread(target=engine.encode, args=(images,))
+            caller.start()
+            caller.join()
+        assert sorted(prepared) == [("decoder", 1), ("encoder", 1)]
+        with engine._callers.enter():  # as another caller would be, who is at work
+            engine.encode(images)
+        assert [streams for file, streams in prepared if file == "encoder"] == expected
+
+
+def test_callers_side_by_side_get_the_bytes_made_alone() -> None:
+    """In f32, of encoder and decoder: half of the threads each is another division of the same sums."""
+    engine = load_engine(threads=2)
+    box = np.array([[8, 8, 40, 40]], np.float32)
+    embedding = engine.encode(VIEW)
+    logits = engine.decode(embedding, box)
+    with engine._callers.enter():
+        assert np.array_equal(engine.encode(VIEW), embedding)
+        assert np.array_equal(engine.decode(embedding, box), logits)
+
+
+def test_callers_are_told_from_one_another_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone; together while another is there, and for a while after; then alone again."""
+    now = [100.0]
+    monkeypatch.setattr("edge.engines.turns.time.monotonic", lambda: now[0])
+    callers = Callers()
+    with callers.enter() as first, callers.enter() as second:
+        assert (first, second) == (False, True)
+    for later_s, expected in ((MEMORY_S / 2, True), (MEMORY_S * 2, False)):
+        now[0] = 100 + later_s
+        with callers.enter() as together:
+            assert together is expected
+
+
+def test_a_request_is_used_by_one_call_at_a_time() -> None:
+    """Eight threads, two requests: never more at once, both at once, and one that raised is free again."""
+    busy, most = [0, 0], []
+
+    def request(which: int) -> Run:
+        def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
+            busy[which] += 1
+            most.append((busy[which], sum(busy)))
+            time.sleep(0.01)
+            busy[which] -= 1
+            if "fail" in inputs:
+                raise ValueError
+            return np.zeros(1, np.float32)
+
+        return run
+
+    run = in_turn([request(0), request(1)])
+    for _ in range(3):
+        with pytest.raises(ValueError):
+            run({"fail": np.zeros(1)})
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: run({}), range(16)))
+    assert max(alone for alone, _ in most) == 1 and max(both for _, both in most) == 2
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Samedge
 
 from edge.data.table import format_table, parse_table, printable
 from edge.reports.report import write_json
+from tests.conftest import Samedge
 
 CASE = Path(__file__).parents[2] / "cases" / "2DBox_US_phantom.npz"
 NAME = os.fsdecode(b"2DBox_US_caf\xe9, 1")  # as unpacked from a ZIP that Windows made

@@ -13,7 +13,8 @@ from edge.engines.graph import Graph, decode_boxes
 from edge.engines.model_folder import ModelDescription
 from edge.engines.runtime import BACKENDS, Engine, load_engine
 from edge.pipeline import Options, segment
-from edge.views.view import ViewLadder, expected_extents
+from edge.prompts.prompt import expected_extents
+from edge.views.ladder import ViewLadder
 
 MARGINS_PX = (0, 2.5, 10, 1000)  # from the box itself to the smallest prompt there is
 BLOCKS = (1, 2, 3, 8)
@@ -26,7 +27,7 @@ class CellEngine:
     def __init__(self, ladder: ViewLadder | None = LADDER, *, stride: int = 4, whole: bool = False) -> None:
         self.whole = whole  # decode all cells, asked for or not
         self.stride = stride
-        self.graph = Graph(["embedding", "boxes", "cells"], self._upscale, in_turn=True)
+        self.graph = Graph(["embedding", "boxes", "cells"], self._upscale)
         self.encoded: list[tuple[int, int]] = []  # how many of which size
         views = asdict(ladder) if ladder else None
         self.description = ModelDescription(
@@ -78,18 +79,20 @@ def cases() -> tuple[Case, ...]:
 
 @pytest.mark.parametrize("stride", [4, 8])
 @pytest.mark.parametrize("ladder", [LADDER, None], ids=["views", "slices"])
-@pytest.mark.parametrize("at", [0, 1], ids=["picture", "volume"])
-def test_labels_depend_on_neither_the_margin_nor_the_block(at: int, ladder: ViewLadder | None, stride: int) -> None:
+@pytest.mark.parametrize(("at", "method"), [(0, "auto"), (1, "tracked"), (1, "propagated")])
+def test_labels_depend_on_neither_the_margin_nor_the_block(
+    at: int, method: str, ladder: ViewLadder | None, stride: int
+) -> None:
     """As with a decoder that decodes everything, box by box; views of every size are mixed."""
     case, everything = cases()[at], CellEngine(ladder, stride=stride, whole=True)
-    expected = segment(case, everything, Options(block=1)).labels
-    assert len(np.unique(expected)) > 4
+    expected = segment(case, everything, Options(method, block=1)).labels
+    assert len(np.unique(expected)) > 3
     assert {size for _, size in everything.encoded} == (set(ladder.sizes) if ladder else {256})
     assert {count for count, _ in everything.encoded} == {1}
     for margin_px in MARGINS_PX:
         for block in BLOCKS:
             engine = CellEngine(ladder, stride=stride)
-            labels = segment(case, engine, Options(block=block, box_margin_px=margin_px)).labels
+            labels = segment(case, engine, Options(method, block=block, box_margin_px=margin_px)).labels
             assert np.array_equal(labels, expected), (margin_px, block)
     assert ladder is None or max(count for count, _ in engine.encoded) > 1
 

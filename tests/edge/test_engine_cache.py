@@ -143,8 +143,10 @@ def test_a_folder_that_cannot_be_made_costs_time_only(graph: Path, tmp_path: Pat
 def run(model: Path, cache: Path, **options: Any) -> "subprocess.Popen[str]":
     code = f"""
 from pathlib import Path
+import numpy as np
 from edge import load_engine
-load_engine(Path({str(model)!r}), cache=Path({str(cache)!r}), threads=1)
+engine = load_engine(Path({str(model)!r}), cache=Path({str(cache)!r}), threads=1)
+engine.encode(np.zeros((1, 3, 256, 256), np.float32))
 """
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, **options)
 
@@ -153,7 +155,7 @@ def test_a_read_only_folder_serves_what_it_holds(
     tiny_model: Path, tmp_path: Path, obey_permissions: Callable[[], None]
 ) -> None:
     """As in a container whose root is read-only."""
-    load_engine(tiny_model, cache=tmp_path, threads=1)
+    load_engine(tiny_model, cache=tmp_path, threads=1).encode(np.zeros((1, 3, 256, 256), np.float32))
     before = {path: path.stat().st_mtime_ns for path in entries(tmp_path)}
     tmp_path.chmod(0o555)
     for path in before:

@@ -6,10 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import Samedge
 
 from edge import CaseError, find_cases
-from edge.data.picture import find_inputs
+from edge.data.formats.registry import find_inputs
+from tests.conftest import Samedge
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
 NAME = "2DBox_CT_1"
@@ -81,8 +81,8 @@ def test_with_the_option_outputs_lie_where_their_inputs_do(
         "bench", inputs, "-r", "--model", tiny_model, "--compare", "openvino:f32,onnxruntime", "--json", "-"
     )
     cases = json.loads(bench.stdout)["cases"]
-    assert [case["name"] for case in cases] == [name for name in names[:3] for _ in range(2)]
-    assert [case["ratio"] for case in cases[::2]] == [1, 1, 1]
+    assert [case["name"] for case in cases] == [name for name in names for _ in range(2)]
+    assert [case["ratio"] for case in cases[::2]] == [1, 1, 1, 1]
     check = samedge("cases", "check", inputs, "-r")
     assert [line.split(":")[0] for line in check.stdout.splitlines() if line[0] != " "] == names
 

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import Samedge
 
 from edge.data.case import read_case
 from edge.data.check import check_case
 from edge.data.labels import number_by_box, numbers_in, renumber
 from edge.scoring.evaluate import evaluate
+from tests.conftest import Samedge
 
 DISC = np.zeros((60, 80), np.uint8)
 cv2.circle(DISC, (40, 30), 12, 1, -1)

@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 
 from edge.data.case import make_case
+from edge.engines.model_folder import ModelDescription
 from edge.memory import MemoryGuard, memory_limit_mib
 from edge.pipeline import Options, segment
 from edge.segmenter import Segmenter
 
 GIB = 2**30
+LADDER = {"sizes": [64, 128], "box_share": 0.5, "least_scale": 1}
+SLICES = ModelDescription("whole slices", 256, (1, 64, 64), {}, {})
+VIEWS = ModelDescription("views", 256, (1, 64, 64), {}, {}, views=LADDER)
 
 
 def write(path: Path, text: str) -> None:
@@ -54,34 +58,65 @@ def test_no_limit_is_none(tmp_path: Path, text: str) -> None:
 def test_without_a_limit_options_stay_as_they_are() -> None:
     """No guard where nothing limits."""
     case = make_case("3DBox_CT_a", np.zeros((4, 8, 8), np.uint8), np.array([[0, 0, 0, 7, 7, 3]]))
-    assert MemoryGuard(None, 500).fit(Options(block=7), case) == Options(block=7)
+    assert MemoryGuard(None, 500).fit(Options(block=7), case, SLICES) == Options(block=7)
 
 
 def test_a_large_limit_lowers_nothing_and_raises_nothing() -> None:
     """Options are an upper bound."""
     case = make_case("2DBox_US_a", np.zeros((8, 8, 3), np.uint8), np.array([[0, 0, 7, 7]]))
     options = Options(block=3, embedding_budget_mib=50)
-    assert MemoryGuard(64 * 1024, 200).fit(options, case) == options
+    assert MemoryGuard(64 * 1024, 200).fit(options, case, SLICES) == options
 
 
 def test_what_is_left_is_shared_between_boxes_and_embeddings() -> None:
-    """1000 MiB x 0.9 - 200 loaded - 280 encoder - (64 image + 64 labels) = 292: 3 boxes (120), 172 of embeddings.
+    """1100 MiB x 0.9 - 200 - 110 graphs - 280 encoder - (64 image + 64 labels) = 272: 3 boxes (120), 152 of embeddings.
 
     The box is 4 x 4 x 4 voxels of a 1024-px slice, whose logits in the model frame take next to nothing.
     """
     image = np.zeros((64, 1024, 1024), np.uint8)
     case = make_case("3DBox_CT_a", image, np.array([[0, 0, 0, 3, 3, 3]]))
     given = Options(method="tracked", box_margin_px=1, block=8, embedding_budget_mib=512)
-    fitted = MemoryGuard(1000, 200).fit(given, case)
+    fitted = MemoryGuard(1100, 200).fit(given, case, SLICES)
     assert fitted.block == 3
-    assert 170 <= fitted.embedding_budget_mib <= 172
+    assert 150 <= fitted.embedding_budget_mib <= 152
     assert fitted == replace(given, block=3, embedding_budget_mib=fitted.embedding_budget_mib)
+
+
+def test_views_are_reckoned_by_their_pixels() -> None:
+    """745 MiB x 0.9 - 200 - 2 x 110 - 280 / 4 for encoding 128 px - 128 = 52: of 64 px, 40 / 16 each, 10 fit in half.
+
+    The baseline sees whole slices of the same model, and nothing is left for it; nor for `auto` where it comes to that.
+    """
+    case = make_case("3DBox_CT_a", np.zeros((64, 1024, 1024), np.uint8), np.array([[0, 0, 0, 3, 3, 3]]))
+    guard, many = MemoryGuard(745, 200), Options(block=99, embedding_budget_mib=999)
+    for method in ("auto", "tracked", "propagated", "fixed"):
+        assert guard.fit(replace(many, method=method), case, VIEWS).block == 10
+    assert guard.fit(replace(many, method="baseline"), case, VIEWS).block == 1
+    by_modality = replace(VIEWS, methods={"CT": {"baseline": 0.9, "tracked": 0.8}})
+    assert guard.fit(many, case, by_modality).block == 1
+    assert guard.fit(many, replace(case, name="3DBox_MR_a"), by_modality).block == 10
+
+
+def test_logits_that_wait_are_reckoned_at_the_size_of_their_views() -> None:
+    """Boxes of 64 px on 100 slices of 1024 px, 200 of them: 312.5 MiB in views of 128 px, a sixteenth in whole slices.
+
+    Of 2000 MiB x 0.9 are taken: 200 for image and labels, 220 or 110 for graphs, 70 or 280 for encoding, half of the
+    rest for boxes at most.
+    """
+    boxes = np.tile([0, 0, 0, 63, 63, 99], (200, 1))
+    case = make_case("3DBox_CT_a", np.zeros((100, 1024, 1024), np.uint8), boxes)
+    many = Options(block=99, embedding_budget_mib=9999)
+    rest = 0.9 * 2000 - 200
+    assert MemoryGuard(2000, 0).fit(many, case, VIEWS).embedding_budget_mib == int(rest - 220 - 70 - 312.5 - 99 * 2.5)
+    assert MemoryGuard(2000, 0).fit(many, case, SLICES).embedding_budget_mib == int(
+        rest - 110 - 280 - 19.53125 - 14 * 40
+    )
 
 
 def test_where_nothing_is_left_it_goes_on_with_the_least() -> None:
     """One box at a time, no embedding kept: the kernel may still refuse, the guard does not."""
     case = make_case("2DBox_US_a", np.zeros((8, 8, 3), np.uint8), np.array([[0, 0, 7, 7]]))
-    fitted = MemoryGuard(100, 200).fit(Options(), case)
+    fitted = MemoryGuard(100, 200).fit(Options(), case, SLICES)
     assert (fitted.block, fitted.embedding_budget_mib) == (1, 0)
 
 

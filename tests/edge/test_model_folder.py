@@ -10,6 +10,8 @@ import pytest
 
 from edge.engines.model_folder import (
     DESCRIPTION,
+    SLICES,
+    WALK,
     ModelDescription,
     file_hash,
     graph_files,
@@ -18,7 +20,7 @@ from edge.engines.model_folder import (
     write_description,
 )
 from edge.errors import ModelError
-from edge.views.view import ViewLadder
+from edge.views.ladder import ViewLadder
 
 VIEWS = {"sizes": [56, 112, 224], "box_share": 0.75, "least_scale": 1}
 
@@ -160,6 +162,20 @@ def test_no_model_folder_is_told_how_to_make_one(tmp_path: Path, place: str) -> 
         ("sha256", None, "sha256"),
         ("input_size", "256", "input_size must be of type int, got '256'"),
         ("embedding_shape", 3, "embedding_shape must be of type list, got 3"),
+        (
+            "channels",
+            ["slice", "mask", "neighbour"],
+            "channels must be ['slice', 'slice', 'slice'] or [",
+        ),
+        ("channels", "slice", "channels must be"),
+        ("channels", ["slice", "neighbour", "mask"], "need views"),
+        ("methods", ["tracked"], "methods must give a DSC to methods of each modality, got ['tracked']"),
+        ("methods", {"CT": "tracked"}, "methods must give a DSC"),
+        ("methods", {"CT": {"guessed": 0.9}}, "methods must give a DSC"),
+        ("methods", {"CT": {"auto": 0.9}}, "methods must give a DSC"),
+        ("methods", {"CT": {"tracked": "good", "propagated": 0.7}}, "methods must give a DSC"),
+        ("methods", {"CT": {"tracked": 73.1}}, "methods must give a DSC"),
+        ("methods", {"CT": {"tracked": float("nan")}}, "methods must give a DSC"),
     ],
 )
 def test_a_key_that_is_missing_unknown_or_of_another_kind_is_named(
@@ -177,6 +193,19 @@ def test_the_ladder_of_views_and_the_stride_are_read(folder: Path) -> None:
     description = read_description(folder)
     assert description.ladder == ViewLadder((56, 112, 224), box_share=0.75, least_scale=1)
     assert description.stride == 4
+
+
+def test_channels_and_methods_are_read(folder: Path) -> None:
+    """A slice thrice and tracking where nothing is said; else the best method of each modality."""
+    description = read_description(folder)
+    assert description.channels == SLICES and description.method_for("CT") == "tracked"
+    methods = {"CT": {"tracked": 0.67, "propagated": 0.71}, "MR": {"tracked": 0.7, "propagated": 0.6}, "PET": {}}
+    edit(folder, lambda content: content.update(views=VIEWS, channels=["slice", "neighbour", "mask"], methods=methods))
+    description = read_description(folder)
+    assert description.channels == WALK
+    assert [description.method_for(modality) for modality in ("CT", "MR", "PET", "US")] == [
+        "propagated", "tracked", "tracked", "tracked",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

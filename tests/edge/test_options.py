@@ -8,21 +8,25 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from conftest import Samedge
 
 from edge import RunError, Segmenter, load_engine
 from edge.bench.run import Configuration
 from edge.choices import BACKENDS, BOX_MARGIN_PX, FIXED, METHODS, PRECISIONS
 from edge.commands.bench import _compared
 from edge.pipeline import Options
+from tests.conftest import Samedge
 
 CHOICES = {"backend": BACKENDS, "precision": PRECISIONS, "method": tuple(METHODS)}
 DEFAULTS = {"backend": "openvino", "precision": "auto", "method": "auto", "box-margin": f"{BOX_MARGIN_PX:g}"}
 COMMON = ["model", "backend", "precision", "threads", "method", "box-margin", "recursive", "quiet", "help"]
 OFFERED = {  # an option that comes or goes is a decision, made here and in the changelog
-    "predict": [*COMMON, "box-format", "overwrite", "no-overwrite", "overlay", "no-overlay", "report"],
+    "predict": [
+        *COMMON, "box", "boxes", "boxes-from", "box-units", "box-format", "modality", "window", "volume", "slices",
+        "format", "sidecar", "no-sidecar", "shard", "overwrite", "no-overwrite", "overlay", "no-overlay", "report",
+    ],
     "bench": [
-        *COMMON, "compare", "checkpoint", "modality", "process", "no-process", "match", "json", "resume", "no-resume",
+        *COMMON, "by", "compare", "box-noise", "checkpoint", "modality", "process", "no-process", "match", "json",
+        "resume", "no-resume",
         "csv",
     ],
 }  # fmt: skip
@@ -78,10 +82,8 @@ def test_options_take_these_methods_and_no_other() -> None:
 
 
 def test_options_have_these_fields_and_no_other() -> None:
-    """Two that change masks, three that change time and memory only."""
-    assert [field.name for field in fields(Options)] == [
-        "method", "box_margin_px", "block", "batch", "embedding_budget_mib",
-    ]  # fmt: skip
+    """Two that change masks, two that change time and memory only."""
+    assert [field.name for field in fields(Options)] == ["method", "box_margin_px", "block", "embedding_budget_mib"]
 
 
 def test_engines_take_these_backends_and_precisions_and_no_other(tiny_model: Path) -> None:

@@ -44,13 +44,13 @@ def test_a_box_is_its_own_mask_at_the_size_of_the_frame(engine: Engine) -> None:
 
 
 def test_a_box_of_a_larger_image_comes_back_to_the_pixel(engine: Engine) -> None:
-    """512 px: 100 to 199 is 50 to 99.5 in the frame, pixels 50 to 99; halfway to -1 lies between 199 and 200."""
+    """512 px: 100 to 199 is 50 to 99 in the letterbox; halfway to -1 lies between 199 and 200."""
     case = make_case("2DBox_US_1", image(384, 512), np.array([[100, 200, 199, 299]]))
     assert np.array_equal(segment(case, engine).labels, filled((384, 512), (100, 200, 199, 299)))
 
 
 def test_the_baseline_cuts_boxes_to_whole_pixels(engine: Engine) -> None:
-    """Box 101 to 201 of 512 px: 50.5 to 100.5 holds pixels 51 to 100; cut to 50 to 100 it holds one more."""
+    """Box 101 to 201 of 512 px: 50.5 to 100 holds pixels 51 to 100; cut to 50 to 100 it holds one more."""
     case = make_case("2DBox_US_1", image(512, 512), np.array([[101, 101, 201, 201]]))
     assert np.array_equal(segment(case, engine).labels, filled((512, 512), (102, 102, 201, 201)))
     baseline = segment(case, engine, Options(method="baseline")).labels
@@ -75,32 +75,62 @@ def test_a_nested_box_wins_whichever_comes_first(engine: Engine, inner: int) -> 
     assert np.array_equal(segment(case, engine).labels, filled((256, 256), *boxes, labels=labels))
 
 
-def test_labels_of_an_image_stay_within_their_box_but_not_in_the_baseline(engine: Engine) -> None:
-    """Box 100 to 198 of 512 px is 50 to 99 in the frame; pixel 199, at 99.25, is 3/4 of +1 and 1/4 of -1."""
+class Everywhere:
+    """Finds the object everywhere, whatever it is asked."""
+
+    backend, precision, threads = "none", "f32", 1
+
+    def __init__(self, **fields: object) -> None:
+        self.description = ModelDescription("everywhere", 256, (1, 64, 64), {}, {}, **fields)
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        return images[:, :1, ::4, ::4]
+
+    def decode(self, embedding: np.ndarray, boxes: np.ndarray, within: np.ndarray | None = None) -> np.ndarray:
+        return np.ones((len(boxes), 4 * embedding.shape[-1], 4 * embedding.shape[-1]), np.float32)
+
+
+def test_labels_of_an_image_stay_within_their_box_but_not_in_the_baseline() -> None:
+    """All of a box, its last pixel included, and nothing beside it; in the baseline all of the image."""
     case = make_case("2DBox_US_1", image(384, 512), np.array([[100, 200, 198, 298]]))
-    assert np.array_equal(segment(case, engine).labels, filled((384, 512), (100, 200, 198, 298)))
-    baseline = segment(case, engine, Options(method="baseline")).labels
-    assert np.array_equal(baseline, filled((384, 512), (100, 200, 199, 299)))
+    for method in ("auto", "tracked", "propagated", "fixed"):
+        labels = segment(case, Everywhere(), Options(method=method)).labels
+        assert np.array_equal(labels, filled((384, 512), (100, 200, 198, 298)))
+    assert segment(case, Everywhere(), Options(method="baseline")).labels.all()
 
 
-def test_labels_of_a_volume_stay_within_the_tracked_box_but_not_when_propagated(engine: Engine) -> None:
-    """The same box as above on the one slice of its range."""
-    case = make_case("3DBox_CT_1", volume(1, 512), np.array([[100, 200, 0, 198, 298, 0]]))
-    assert np.array_equal(segment(case, engine).labels[0], filled((512, 512), (100, 200, 198, 298)))
-    propagated = segment(case, engine, Options(method="propagated")).labels[0]
-    assert np.array_equal(propagated, filled((512, 512), (100, 200, 199, 299)))
+def test_labels_of_a_volume_stay_within_the_tracked_box_but_not_when_propagated() -> None:
+    """On the middle slice the box is the given one; from there on a mask may go wherever it is found."""
+    case = make_case("3DBox_CT_1", volume(3, 512), np.array([[100, 200, 0, 198, 298, 2]]))
+    box = filled((512, 512), (100, 200, 198, 298))
+    tracked, propagated, fixed, baseline = (
+        segment(case, Everywhere(), Options(method=method)).labels
+        for method in ("tracked", "propagated", "fixed", "baseline")
+    )
+    assert np.array_equal(tracked[1], box) and np.array_equal(propagated[1], box) and np.array_equal(fixed, [box] * 3)
+    for z in (0, 2):
+        assert 0 < tracked[z].sum() < box.sum() and not tracked[z][box == 0].any()
+        assert propagated[z].all()
+    assert baseline.all()
 
 
-@pytest.mark.parametrize("method", ["propagated", "baseline"])
-def test_a_volume_is_walked_from_the_middle_and_widened_by_three_a_slice(engine: Engine, method: str) -> None:
+def test_a_baseline_volume_is_walked_from_the_middle_and_widened_by_three_a_slice(engine: Engine) -> None:
     """Slices 1 to 4 of 6, middle 2: 50 to 80 there, 47 to 83 on 1 and 3, 44 to 86 on 4, nothing on 0 and 5."""
     case = make_case("3DBox_CT_1", volume(6), np.array([[50, 60, 1, 80, 90, 4]]))
     expected = np.zeros((6, 256, 256), np.uint8)
     for z, margin in ((1, 3), (2, 0), (3, 3), (4, 6)):
         expected[z] = filled((256, 256), (50 - margin, 60 - margin, 80 + margin, 90 + margin))
-    result = segment(case, engine, Options(method=method))
+    result = segment(case, engine, Options(method="baseline"))
     assert np.array_equal(result.labels, expected)
     assert (result.slices, result.boxes) == (4, 1)
+
+
+def test_a_mask_that_propagates_is_the_next_prompt_as_it_is(engine: Engine) -> None:
+    """The filled box of the middle slice on every slice of its range, 1 to 4 of 6: nothing is widened."""
+    case = make_case("3DBox_CT_1", volume(6), np.array([[50, 60, 1, 80, 90, 4]]))
+    result = segment(case, engine, Options(method="propagated"))
+    assert np.array_equal(result.labels[1:5], [filled((256, 256), (50, 60, 80, 90))] * 4)
+    assert not result.labels[[0, 5]].any() and (result.slices, result.boxes) == (4, 1)
 
 
 def test_a_box_is_tracked_unless_told_otherwise_and_propagates_in_the_baseline(engine: Engine) -> None:
@@ -118,11 +148,27 @@ def test_a_box_is_tracked_unless_told_otherwise_and_propagates_in_the_baseline(e
 
 
 def test_auto_tracks_boxes_of_volumes(engine: Engine) -> None:
-    """The same labels by either name, and other ones than by the rest."""
+    """Where nothing is known of the modality: the same labels by either name, and other ones than by the rest."""
     case = make_case("3DBox_CT_1", volume(5), np.array([[50, 60, 0, 90, 100, 4], [101, 20, 1, 130, 60, 4]]))
     labels = {method: segment(case, engine, Options(method=method)).labels.tobytes() for method in (*METHODS, FIXED)}
     assert labels["auto"] == labels["tracked"] == segment(case, engine).labels.tobytes()
-    assert len({labels[method] for method in ("tracked", "propagated", "fixed")}) == 3
+    assert labels["tracked"] not in {labels[method] for method in ("propagated", "fixed", "baseline")}
+    assert labels["baseline"] != labels["propagated"]
+
+
+@pytest.mark.parametrize("best", ["tracked", "propagated", "baseline"])
+def test_auto_takes_what_validated_best_on_volumes_of_the_modality(best: str) -> None:
+    """By the model folder's numbers; of another modality and of a picture nothing is known, and boxes bound labels."""
+    scores = {method: 0.9 if method == best else 0.8 for method in ("tracked", "propagated", "baseline")}
+    engine = Everywhere(methods={"CT": scores})
+    box = np.array([[10, 10, 0, 19, 19, 2]])
+    ct, mr = (make_case(f"3DBox_{modality}_1", volume(3, 64), box) for modality in ("CT", "MR"))
+    by_name = {method: segment(ct, engine, Options(method=method)).labels for method in scores}
+    assert np.array_equal(segment(ct, engine).labels, by_name[best])
+    assert len({labels.tobytes() for labels in by_name.values()}) == 3
+    assert np.array_equal(segment(mr, engine).labels, by_name["tracked"])
+    picture = make_case("2DBox_CT_1", image(64, 64), np.array([[10, 10, 19, 19]]))
+    assert np.array_equal(segment(picture, engine).labels, filled((64, 64), (10, 10, 19, 19)))
 
 
 def test_fixed_takes_the_box_as_it_is_on_every_slice(engine: Engine) -> None:
@@ -144,15 +190,16 @@ def test_an_object_of_one_slice_is_segmented(engine: Engine, z: int) -> None:
     assert np.array_equal(result.labels[z], filled((256, 256), (50, 60, 80, 90)))
 
 
-def test_blocks_batches_and_budget_change_nothing(engine: Engine) -> None:
+@pytest.mark.parametrize("method", [*METHODS, FIXED])
+def test_block_and_budget_change_nothing(engine: Engine, method: str) -> None:
     """Twelve boxes over nine slices, boxes decoded one by one or together, embeddings kept or made again."""
     rng = np.random.default_rng(1)
     low = rng.integers(0, (150, 150, 5), (12, 3))
     boxes = np.concatenate([low, low + rng.integers(0, (40, 40, 5), (12, 3))], axis=1)
     case = make_case("3DBox_MR_1", volume(9, 200), boxes)
-    base = segment(case, engine).labels
+    base = segment(case, engine, Options(method=method)).labels
     assert set(np.unique(base)) >= {0, 1, 6}
-    for options in (Options(block=1), Options(block=5, batch=3), Options(batch=4, embedding_budget_mib=0)):
+    for options in (Options(method, block=1), Options(method, block=5), Options(method, embedding_budget_mib=0)):
         assert np.array_equal(segment(case, engine, options).labels, base)
 
 
@@ -176,11 +223,11 @@ def test_more_than_255_boxes_keep_their_labels(engine: Engine) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 300), (300, 1), (1, 1), (2, 900)])
 def test_images_of_a_pixel_or_two_go_through(engine: Engine, shape: tuple[int, int]) -> None:
-    """A box over all of it is all of it."""
+    """A box over all of it is all of it, also where a row of the letterbox holds more than one of the image."""
     height, width = shape
     case = make_case("2DBox_US_1", image(height, width), np.array([[0, 0, width, height]]))
-    for method in ("auto", "baseline"):
-        assert segment(case, engine, Options(method=method)).labels.all()
+    assert segment(case, Everywhere()).labels.all()
+    assert segment(case, engine, Options(method="baseline")).labels.all()
 
 
 def test_every_stage_is_timed_in_order(engine: Engine) -> None:
@@ -224,12 +271,30 @@ def test_the_baselines_prompts_carry_the_label_through_area_averaging() -> None:
     assert engine.boxes == [[first, second], [first, around_dot], [first, around_dot]]
 
 
-def test_propagated_prompts_do_not_depend_on_the_label() -> None:
-    """One pixel of four averages to nothing for every label, and both boxes are asked again."""
-    boxes = np.array([[20, 20, 0, 40, 40, 2], [60, 60, 0, 80, 80, 2]])
+def test_what_another_box_takes_of_a_mask_does_not_travel_on() -> None:
+    """Both find one pixel of four, which the nested box gets: it goes on, the outer box is asked for again."""
+    boxes = np.array([[120, 180, 0, 159, 219, 2], [130, 190, 0, 149, 209, 2]])
     engine = DotEngine()
     segment(make_case("3DBox_CT_1", volume(3, 512), boxes), engine, Options(method="propagated"))
-    assert engine.boxes == [[[10, 10, 20, 20], [30, 30, 40, 40]]] * 3
+    own, dot = [[60, 90, 79, 109], [65, 95, 74, 104]], [70.5, 100.5, 70, 100]  # of pixel 141, 201
+    assert engine.boxes == [own, [own[0], dot], [own[0], dot]]
+
+
+def test_propagated_prompts_do_not_depend_on_the_label() -> None:
+    """One pixel of four prompts as it is, half a pixel of the letterbox, alone or for the second of two boxes."""
+    engine = DotEngine()
+    boxes = np.array([[0, 0, 2, 9, 9, 2], [120, 180, 0, 159, 219, 1]])
+    segment(make_case("3DBox_CT_1", volume(3, 512), boxes), engine, Options(method="propagated"))
+    dot = [70.5, 100.5, 70, 100]  # of pixel 141, 201
+    assert engine.boxes == [[[60, 90, 79, 109]], [[0, 0, 4, 4]], [dot]]
+
+
+def test_what_lies_beyond_the_box_on_its_middle_slice_does_not_travel() -> None:
+    """The dot is no part of these boxes, and is found nowhere: they are asked for again, and bound what is found."""
+    boxes = np.array([[20, 20, 0, 39, 39, 2], [60, 60, 0, 79, 79, 2]])
+    engine = DotEngine()
+    labels = segment(make_case("3DBox_CT_1", volume(3, 512), boxes), engine, Options(method="propagated")).labels
+    assert engine.boxes == [[[10, 10, 19, 19], [30, 30, 39, 39]]] * 3 and not labels.any()
 
 
 @pytest.mark.parametrize(
@@ -237,7 +302,7 @@ def test_propagated_prompts_do_not_depend_on_the_label() -> None:
     [
         ({"method": "quick"}, "method must be one of auto, tracked, propagated, baseline, got 'quick'"),
         ({"block": 0}, "block must be at least 1, got 0"),
-        ({"batch": -1}, "batch must be at least 1, got -1"),
+        ({"block": -1}, "block must be at least 1, got -1"),
         ({"box_margin_px": -1}, "box_margin_px must be at least 0, got -1"),
         ({"box_margin_px": float("nan")}, "box_margin_px must be at least 0, got nan"),
     ],

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edge.bench.report import bench_report, print_bench
 from edge.engines.model_folder import DESCRIPTION
 from edge.engines.runtime import _fastest, load_engine
 from edge.errors import ModelError
@@ -67,6 +68,25 @@ def test_int8_instructions_are_seen_in_the_cpu_flags(
     """As Linux names them."""
     monkeypatch.setattr("edge.system.machine._cpuinfo", lambda: {"flags": flags})
     assert has_int8_instructions() is expected
+
+
+@pytest.mark.parametrize("machine", ["aarch64", "arm64", "ARM64"])
+def test_int8_is_never_for_arm(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
+    """OpenVINO computes it wrongly there, whatever flags the CPU shows."""
+    monkeypatch.setattr("edge.system.machine._cpuinfo", lambda: {"flags": "avx512_vnni"})
+    assert has_int8_instructions()
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert not has_int8_instructions() and _fastest("openvino", has_int8=True) != "int8"
+
+
+@pytest.mark.parametrize(("machine", "said"), [("aarch64", True), ("x86_64", False)])
+def test_bench_says_so_in_its_header(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, machine: str, said: bool
+) -> None:
+    """On ARM alone."""
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    print_bench(bench_report([], [], per_process=False))
+    assert ("--precision auto never takes INT8" in capsys.readouterr().out) is said
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """A folder of cases to a folder of label maps: every form of case, and what is done when."""
 
+import json
+import shutil
 from pathlib import Path
 from threading import Event
 
@@ -9,8 +11,9 @@ import numpy.typing as npt
 import pytest
 
 from edge.data.case import Case
-from edge.engines.model_folder import DEFAULT_MODEL
-from edge.errors import RunError
+from edge.data.scan import Reading
+from edge.engines.model_folder import DEFAULT_MODEL, DESCRIPTION
+from edge.errors import ModelError, RunError
 from edge.pipeline import Options, Segmentation
 from edge.predict import plan, predict_cases
 from edge.segmenter import Segmenter
@@ -185,8 +188,8 @@ def test_the_model_is_loaded_while_the_first_case_is_read(
     from edge import predict
 
     loading = Event()
-    original = predict.read_case
-    monkeypatch.setattr(predict, "read_case", lambda path: original(path) if loading.wait(10) else None)
+    original = predict.read_input
+    monkeypatch.setattr(predict, "read_input", lambda *given: original(*given) if loading.wait(10) else None)
 
     def load() -> Segmenter:
         loading.set()
@@ -206,13 +209,13 @@ def test_memory_that_runs_out_while_reading_costs_one_case_only(
     paths = [write(tmp_path / "in", f"2DBox_CT_{number}", IMAGE, [[0, 0, 9, 9]]) for number in (1, 2)]
     from edge import predict
 
-    def read(path: Path) -> Case:
+    def read(path: Path, reading: Reading) -> Case:
         if path == paths[0]:
             raise MemoryError
-        return original(path)
+        return original(path, reading)
 
-    original = predict.read_case
-    monkeypatch.setattr(predict, "read_case", read)
+    original = predict.read_input
+    monkeypatch.setattr(predict, "read_input", read)
     first, second = predict_cases(paths, tmp_path, lambda: segmenter)
     assert first.error == "2DBox_CT_1: not enough memory for this case"
     assert second.error is None
@@ -242,3 +245,13 @@ def test_files_of_one_output_fail_in_every_run(tmp_path: Path, segmenter: Segmen
     for expected in (["failed", "done"], ["failed"]):
         pending, _ = plan(tmp_path / "in", tmp_path / "out", overwrite=False)
         assert [p.status for p in predict_cases(pending, tmp_path / "out", lambda: segmenter)] == expected
+
+
+def test_a_model_whose_graphs_do_not_fit_ends_the_run(tiny_model: Path, tmp_path: Path) -> None:
+    """It is no fault of the first case, and the second would have it, too: one error, which names the file."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    content = json.loads((folder / DESCRIPTION).read_text())
+    (folder / DESCRIPTION).write_text(json.dumps({**content, "embedding_shape": [256, 64, 64]}))
+    paths = [write(tmp_path / "in", f"2DBox_CT_{number}", IMAGE, [[1, 1, 9, 9]]) for number in (1, 2)]
+    with pytest.raises(ModelError, match=r"decoder\.xml: decoder input embedding has shape"):
+        list(predict_cases(paths, tmp_path, lambda: Segmenter(folder, threads=1)))

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import Samedge
+
+from tests.conftest import Samedge
 
 SIDE = 256  # of the model frame: boxes come back to the pixel
 IMAGE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
@@ -99,13 +100,13 @@ def test_reports_and_overlays_tell_what_was_done(tmp_path: Path, tiny_model: Pat
 
 
 def test_what_is_chosen_is_what_is_done(tmp_path: Path, tiny_model: Path, samedge: Samedge) -> None:
-    """A propagated box grows by 3 px a slice; the report says by what method and margin."""
+    """The baseline's box grows by 3 px a slice; the report says by what method and margin."""
     write(tmp_path / "in", "3DBox_CT_1", VOLUME, [[50, 60, 0, 80, 90, 2]])
-    chosen = ["--method", "propagated", "--box-margin", 1, "--report", tmp_path / "report.json"]
+    chosen = ["--method", "baseline", "--box-margin", 1, "--report", tmp_path / "report.json"]
     run = samedge("predict", tmp_path / "in", tmp_path / "out", "--model", tiny_model, *chosen, "-q")
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
     options = json.loads((tmp_path / "report.json").read_text())["options"]
-    assert (options["method"], options["box_margin_px"]) == ("propagated", 1)
+    assert (options["method"], options["box_margin_px"]) == ("baseline", 1)
     expected = np.zeros((3, SIDE, SIDE), np.uint8)
     for z, margin in ((0, 3), (1, 0), (2, 3)):
         expected[z, 60 - margin : 91 + margin, 50 - margin : 81 + margin] = 1

@@ -99,9 +99,9 @@ def test_threads_are_the_cores_of_this_process_unless_told(tiny_model: Path) -> 
 def test_a_cache_is_filled_and_answers_alike(tiny_model: Path, tmp_path: Path) -> None:
     """The second load reads what the first compiled."""
     first = load_engine(tiny_model, cache=tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir())
-    second = load_engine(tiny_model, cache=tmp_path / "cache")
     embedding = first.encode(IMAGES[:1])
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    second = load_engine(tiny_model, cache=tmp_path / "cache")
     assert np.array_equal(embedding, second.encode(IMAGES[:1]))
     assert np.array_equal(first.decode(embedding, BOXES), second.decode(embedding, BOXES))
 
@@ -163,8 +163,11 @@ def redescribe(folder: Path, **changes: object) -> None:
 
 
 def refusal(folder: Path, backend: str) -> str:
+    """What loading it, or using it for the first time, says."""
     with pytest.raises(ModelError) as caught:
-        load_engine(folder, backend=backend)
+        engine = load_engine(folder, backend=backend)
+        side = engine.description.input_size
+        engine.encode(np.zeros((1, 3, side, side), np.float32))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -181,6 +184,16 @@ def test_shapes_that_do_not_fit_the_description_are_refused(folder: Path, backen
     )
     redescribe(folder, embedding_shape=[3, 64])
     assert "embedding_shape must be three numbers (C, h, w), got [3, 64]" in refusal(folder, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_graph_that_cannot_be_used_says_so_each_time(folder: Path, backend: str) -> None:
+    """To the encoder's caller and to the decoder's, whichever comes first, and to the next again."""
+    redescribe(folder, embedding_shape=[256, 64, 64])
+    engine = load_engine(folder, backend=backend)
+    for use in (lambda: engine.encode(IMAGES[:1]), lambda: engine.decode(np.zeros((1, 3, 64, 64), np.float32), BOXES)):
+        with pytest.raises(ModelError, match=r"decoder\.(xml|onnx): decoder input embedding has shape"):
+            use()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from edge.data.case import make_case
-from edge.decode import widened
 from edge.engines.cells import OUTSIDE
 from edge.engines.model_folder import (
     DESCRIPTION,
@@ -23,7 +22,8 @@ from edge.engines.model_folder import (
 from edge.engines.runtime import BACKENDS, Engine, load_engine
 from edge.errors import ModelError
 from edge.pipeline import Options, segment
-from edge.views.view import ViewLadder
+from edge.views.ladder import ViewLadder
+from edge.views.planners import widened
 
 onnx = pytest.importorskip("onnx")
 

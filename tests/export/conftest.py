@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from edge.views.view import ViewLadder
-from export.model import ExportOptions, export_model
-from export.parity import Parity
+from edge.views.ladder import ViewLadder
+from export.checks.parity import Parity
+from export.model_files.model import ExportOptions, export_model
+from train.baseline.program import torch_threads
 from train.networks.litemedsam import LiteMedSAM
-from train.networks.official import torch_threads
 
 LADDER = ViewLadder((56, 112), box_share=0.72, least_scale=0.85)
 
@@ -47,8 +47,8 @@ def exported(network: LiteMedSAM, tmp_path_factory: pytest.TempPathFactory) -> E
     torch.save(network.state_dict(), folder / "random.pth")
     options = ExportOptions(licence="Apache-2.0", training_data="none, random weights", views=LADDER)
     with torch_threads(1), pytest.MonkeyPatch.context() as patch:  # on busy cores two threads wait for each other
-        patch.setattr("export.speed.ROUNDS", 1)
-        patch.setattr("export.speed.BOX_COUNTS", (1, 2))
-        patch.setattr("export.speed.VIEWS", 1)
+        patch.setattr("export.checks.speed.ROUNDS", 1)
+        patch.setattr("export.checks.speed.BOX_COUNTS", (1, 2))
+        patch.setattr("export.checks.speed.VIEWS", 1)
         parity = export_model(folder / "random.pth", folder / "model", options)
     return Exported(folder / "random.pth", folder / "model", parity)

@@ -1,18 +1,25 @@
 """`samedge export --adapter`: the merge is exact, or nothing is written."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from rounding import relative_difference
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
-from edge.errors import ModelError
-from export import merge
-from export.merge import merged_network
+from edge.engines.model_folder import file_hash
+from edge.errors import ModelError, RunError
+from export.checks.parity import Parity
+from export.cli import app
+from export.model_files import merge, model
+from export.model_files.merge import merged_network
+from export.model_files.model import ExportOptions, export_model
+from tests.rounding import relative_difference
+from train.networks.adapter import CONFIG, WEIGHTS, average_adapters, load_merged, save_adapter, state_hash
 from train.networks.checkpoint import save_atomically
 from train.networks.litemedsam import LiteMedSAM
-from train.networks.lora import WEIGHTS, LoraOptions, add_lora, save_adapter, state_hash
+from train.networks.lora import LoraOptions, add_lora, scale_adapter
 
 PATCHES = "image_encoder.patch_embed.seq.0.c.weight"  # a convolution of the encoder that trains in full
 
@@ -50,6 +57,65 @@ def test_the_merged_network_holds_the_update_and_what_was_trained_beside_it(pair
     assert (merged[PATCHES] == 1).all()
 
 
+def test_a_scale_lies_between_base_and_tuned(pair: tuple[Path, Path]) -> None:
+    """0 is the base and answers as it, 1 what is merged without a scale, 0.5 the middle of each weight."""
+    before, tuned = torch.load(pair[0], weights_only=True), load_merged(*pair)
+    whole = load_merged(*pair, 1.0)
+    none, half = (merged_network(*pair, scale) for scale in (0.0, 0.5))
+    assert all(torch.equal(none.state_dict()[key], value) for key, value in before.items())
+    assert all(torch.equal(whole[key], value) for key, value in tuned.items())
+    changed = {key for key, value in before.items() if not torch.equal(value, tuned[key])}
+    assert {"mask_decoder.mask_tokens.weight", PATCHES} < changed
+    assert sum(key.endswith("attn.qkv.weight") for key in changed) == 10  # blocks with attention: 2, 6 and 2
+    for key, found in half.state_dict().items():
+        if key in changed:
+            assert relative_difference(found, (before[key] + tuned[key]) / 2) < 1e-6, key  # 8 roundings
+        else:
+            assert torch.equal(found, before[key]), key
+
+    base = LiteMedSAM()
+    base.load_state_dict(before)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected, same, other = (network.eval().image_encoder(image) for network in (base, none, half))
+    assert torch.equal(expected, same) and not torch.allclose(expected, other, atol=1e-3)
+
+
+def test_the_command_merges_at_the_scale_and_tells_it(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the command line to the merge, and to what model.json says it was made from; 1 if not given."""
+    merged_at: list[float] = []
+    told: list[dict[str, Any]] = []
+
+    def merged(_base: Path, _adapter: Path, scale: float) -> None:
+        merged_at.append(scale)
+
+    def fill(_folder: Path, _network: None, _base: Path, options: ExportOptions, _progress: object) -> list[Parity]:
+        told.append(model._adapter_facts(options))
+        return []
+
+    monkeypatch.setattr(model, "merged_network", merged)
+    monkeypatch.setattr(model, "_fill", fill)
+    base, adapter = pair
+    for given in ([], ["--adapter-scale", "0.25"]):
+        run = CliRunner().invoke(app, [str(base), str(tmp_path / "out"), "--adapter", str(adapter), "-q", *given])
+        assert run.exit_code == 0, run.output
+    facts = {"adapter": "adapter", "adapter_sha256": file_hash(adapter / WEIGHTS)}
+    assert merged_at == [1, 0.25] and told == [{**facts, "adapter_scale": scale} for scale in merged_at]
+
+
+def test_a_scale_is_refused_where_there_is_nothing_to_start_from(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """No adapter, or one that trained a tensor of another shape than the base's."""
+    base, adapter = pair
+    with pytest.raises(RunError, match="--adapter-scale needs --adapter"):
+        export_model(base, tmp_path / "model", ExportOptions(adapter_scale=0.5))
+    tensors = load_file(adapter / WEIGHTS)
+    tensors["mask_decoder.mask_tokens.weight"] = torch.ones(5, 256)
+    with pytest.raises(ModelError, match="the base has nothing to start from for mask_decoder"):
+        scale_adapter(torch.load(base, weights_only=True), tensors, 0.5)
+
+
 def test_a_second_merge_and_another_base_are_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
     """The adapter knows the hash of what it was trained on; the merged network is another base."""
     base, adapter = pair
@@ -62,8 +128,8 @@ def test_a_merge_that_answers_otherwise_is_refused(pair: tuple[Path, Path], monk
     """As a merge with a wrong scale would."""
     load = merge.load_merged
 
-    def wrong(base: Path, adapter: Path) -> dict[str, torch.Tensor]:
-        state = load(base, adapter)
+    def wrong(base: Path, adapter: Path, scale: float) -> dict[str, torch.Tensor]:
+        state = load(base, adapter, scale)
         state["image_encoder.layers.1.blocks.0.mlp.fc1.weight"] *= 1.01
         return state
 
@@ -87,3 +153,21 @@ def test_an_adapter_of_no_layer_or_of_no_numbers_is_refused(pair: tuple[Path, Pa
     (tmp_path / "adapter" / "adapter_config.json").write_bytes((adapter / "adapter_config.json").read_bytes())
     with pytest.raises(ModelError, match=r"adapts no layer|not finite"):
         merged_network(base, tmp_path / "adapter")
+
+
+def test_the_mean_of_two_adapters_is_theirs_number_by_number(tmp_path: Path) -> None:
+    """Zeros and the adapter: half of it. One of another base is refused."""
+    network = LiteMedSAM()
+    base = state_hash(network.state_dict())
+    add_lora(network, LoraOptions(rank=2, alpha=2))
+    save_adapter(tmp_path / "one", network, LoraOptions(rank=2, alpha=2), base, {})
+    save_adapter(tmp_path / "other", network, LoraOptions(rank=2, alpha=2), "0" * 64, {})
+    one = load_file(tmp_path / "one" / WEIGHTS)
+    (tmp_path / "zeros").mkdir()
+    save_file({key: torch.zeros_like(value) for key, value in one.items()}, tmp_path / "zeros" / WEIGHTS)
+    (tmp_path / "zeros" / CONFIG).write_text((tmp_path / "one" / CONFIG).read_text())
+    average_adapters(tmp_path / "one", tmp_path / "zeros", tmp_path / "mean")
+    mean = load_file(tmp_path / "mean" / WEIGHTS)
+    assert mean.keys() == one.keys() and all(torch.equal(mean[key], (one[key] / 2).half()) for key in one)
+    with pytest.raises(ModelError, match="is not of the base and shape"):
+        average_adapters(tmp_path / "one", tmp_path / "other", tmp_path / "mean")

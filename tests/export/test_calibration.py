@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edge.errors import CaseError
-from edge.views.view import ViewLadder
-from export.calibration import calibration_inputs, choose_cases, divide
-from export.drop import Drop, drop_table, within_floor
+from edge.views.ladder import ViewLadder
+from export.int8.calibration import calibration_inputs, choose_cases, divide
+from export.int8.drop import Drop, drop_table, within_floor
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from openvino import opset13 as ops
 
-from export.compact import angle_sums, compact_onnx, compact_openvino, expand_openvino, offset_table, shorten_xml
+from export.graphs.compact import angle_sums, compact_onnx, compact_openvino, expand_openvino, offset_table, shorten_xml
 
 RNG = np.random.default_rng(0)
 

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from export.decoder import InferenceDecoder
-from export.encoder import InferenceEncoder
+from export.graphs.decoder import InferenceDecoder
+from export.graphs.encoder import InferenceEncoder
+from train.baseline.program import double_precision
 from train.networks.litemedsam import LiteMedSAM
-from train.networks.official import double_precision
 from train.networks.sam_modeling import decode_tokens
 
 TOLERANCE = 1e-9  # of the largest value; rounding of float64 stays near 1e-13

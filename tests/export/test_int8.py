@@ -9,9 +9,9 @@ import pytest
 
 from edge.engines.model_folder import ModelDescription, file_hash, write_description
 from edge.errors import ModelError
-from export import int8
-from export.drop import Drop, within_floor
-from export.int8 import Int8Options, add_int8
+from export.int8 import add as int8
+from export.int8.add import Int8Options, add_int8
+from export.int8.drop import Drop, within_floor
 
 ORDER = ["neck", "stage 0", "stage 1"]  # as `most_sensitive` finds them
 
@@ -42,7 +42,7 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                 quantized.with_suffix(suffix).write_text(f"{suffix} {len(attempts)}")
 
         monkeypatch.setattr(int8, "divide", lambda _folder: ([], []))
-        monkeypatch.setattr(int8, "calibration_inputs", lambda _sources, count, _ladder: [None] * count)
+        monkeypatch.setattr(int8, "calibration_inputs", lambda _sources, count, _ladder, walks: [None] * count)
         monkeypatch.setattr(int8, "quantize_openvino", quantize)
         monkeypatch.setattr(int8, "measure_drop", lambda _folder, _sources, _backend: losses[len(attempts) - 1])
         monkeypatch.setattr(int8, "most_sensitive", lambda _g, _q, _i, known: ORDER[len(known)])

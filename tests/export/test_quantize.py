@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.quantize import quantize_onnx
+from export.int8.quantize import quantize_onnx
 
 RNG = np.random.default_rng(3)
 
 
-def write_graph(path: Path) -> None:
+def write_graph(path: Path, weights_beside: str | None) -> None:
     """A convolution, a linear layer stored in float16, and a product of the two, as attention has: (1, 3, 8, 8)."""
     constants = {
         "kernel": RNG.standard_normal((16, 3, 1, 1), dtype=np.float32),
@@ -31,13 +32,17 @@ def write_graph(path: Path) -> None:
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, 16, 8, 8])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, path, save_as_external_data=bool(weights_beside), location=weights_beside, size_threshold=0)
 
 
-def test_onnx_layers_are_quantized_and_products_of_activations_are_not(tmp_path: Path) -> None:
-    """Weights of 7 bits, one scale per output channel; 8 bits for activations."""
+@pytest.mark.parametrize("weights_beside", [None, "encoder.bin"])
+def test_onnx_layers_are_quantized_and_products_of_activations_are_not(
+    tmp_path: Path, weights_beside: str | None
+) -> None:
+    """Weights of 7 bits, one scale per output channel; 8 bits for activations. Also with weights that engines share."""
     graph, quantized = tmp_path / "encoder.onnx", tmp_path / "encoder_int8.onnx"
-    write_graph(graph)
+    write_graph(graph, weights_beside)
     inputs = [RNG.random((1, 3, 8, 8), dtype=np.float32) for _ in range(6)]
     quantize_onnx(graph, quantized, inputs)
     model = onnx.load(quantized)

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from rounding import ROUNDING_F32, relative_difference
 from typer.testing import CliRunner
 
 from edge.data.case import make_case
@@ -17,19 +16,20 @@ from edge.engines.model_folder import read_description
 from edge.engines.runtime import load_engine
 from edge.errors import ModelError, RunError
 from edge.pipeline import segment
+from edge.views.ladder import ViewLadder
 from edge.views.prepare import prepare
-from edge.views.view import ViewLadder
 from export.cli import app
-from export.int8 import Int8Options
-from export.model import ExportOptions, export_model
-from export.sam import DecoderGraph, merged_sam
+from export.int8.add import Int8Options
+from export.model_files.model import ExportOptions, export_model
+from export.model_files.sam import DecoderGraph, merged_sam
+from tests.rounding import ROUNDING_F32, relative_difference
+from train.networks.adapter import save_adapter, state_hash
 from train.networks.build import public_state
 from train.networks.checkpoint import save_atomically
-from train.networks.lora import save_adapter, state_hash
 from train.networks.parts import choose_trainable, lora_options, trained_beside_adapters
-from train.networks.sam import Prompts, Sam, build_sam
 from train.recipe import load_recipe
 from train.run import adapter_facts, sam_options
+from train.sam_systems.network import Prompts, Sam, build_sam
 
 SMALL = ["image_size=64", "encoder_blocks=1"]
 RECIPES = {
@@ -169,4 +169,8 @@ def test_what_a_sam_network_has_not_is_refused_and_not_passed_over(tmp_path: Pat
             export_model(
                 tmp_path / "base.pth", tmp_path / "model", ExportOptions(adapter=tmp_path / "adapter", **given)
             )
+    with pytest.raises(RunError, match="merged as it is; leave --adapter-scale out"):
+        export_model(
+            tmp_path / "base.pth", tmp_path / "model", ExportOptions(adapter=tmp_path / "adapter", adapter_scale=0.5)
+        )
     assert not (tmp_path / "model").exists()

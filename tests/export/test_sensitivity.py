@@ -7,7 +7,7 @@ import openvino
 import pytest
 from openvino import opset13 as ops
 
-from export.quantize import most_sensitive
+from export.int8.quantize import most_sensitive
 
 
 def write_graph(path: Path, levels: dict[str, int]) -> None:

@@ -10,10 +10,11 @@ import pytest
 from torch import Tensor
 
 from edge.engines.model_folder import ModelDescription
-from edge.views.view import ViewLadder
-from export import drop, parity
+from edge.views.ladder import ViewLadder
+from export.checks import parity
+from export.checks.parity import Parity, with_dsc
 from export.cli import _print_engines
-from export.parity import Parity, with_dsc
+from export.int8 import drop
 from train.networks.litemedsam import LiteMedSAM
 
 ROWS = [

@@ -11,8 +11,15 @@ from PIL import Image
 
 from edge.data.case import make_case, write_case
 from edge.errors import CaseError, CaseWarning
-from train.data.cases import dataset_of, find_objects, find_sources, read_labelled, read_slices, volume_prompts
-from train.data.maps import MapSource, read_map
+from train.data.cases import (
+    distinct_names,
+    find_objects,
+    find_sources,
+    read_labelled,
+    read_slices,
+    volume_prompts,
+)
+from train.sam_systems.map_files import MapSource, read_map
 
 
 def write_picture(folder: Path, name: str, image: npt.NDArray[np.uint8], labels: npt.NDArray) -> None:
@@ -115,12 +122,6 @@ def test_slices_without_an_object_are_skipped_and_the_rest_spread_evenly(tmp_pat
     assert [part.index for part in read_slices(source, limit=3)] == [1, 3, 5]
 
 
-def test_the_data_set_is_the_third_word_of_a_name() -> None:
-    """Where there is none, the modality stands in."""
-    assert dataset_of("2DBox_CT_LungCT_310") == "LungCT"
-    assert dataset_of("2DBox_CT_0001") == "CT"
-
-
 def test_slices_of_a_volume_are_prompted_with_the_followed_box_of_their_middle() -> None:
     """Worked by hand: label 1 on slices 0 to 2, 10 px wide on slice 1; label 2 on 1 and 3, not on its middle.
 
@@ -173,3 +174,18 @@ def test_cases_in_subfolders_of_a_data_folder_are_said_to_be_passed_over(tmp_pat
         write_picture(tmp_path / place, "US_2", *picture())
     with pytest.warns(CaseWarning, match=r"its subfolders are passed over, such as that of .*/more/US_2_gt\.png; give"):
         assert [path.name for path in find_sources([tmp_path])] == ["US_1.png"]
+
+
+def test_scans_with_their_truth_beside_them_are_sources(tmp_path: Path) -> None:
+    """NIfTI beside npz: the truth is none; greys as in a converted case, boxes around the labels."""
+    nibabel = pytest.importorskip("nibabel")
+    voxels = np.random.default_rng(0).integers(1, 900, (30, 20, 4)).astype(np.int16)
+    truth = np.zeros(voxels.shape, np.uint8)
+    truth[5:15, 3:12, 1:3] = 2
+    for name, array in (("MR_A_1.nii.gz", voxels), ("MR_A_1_gt.nii.gz", truth), ("MR_A_2.nii.gz", voxels)):
+        nibabel.save(nibabel.nifti1.Nifti1Image(array, np.diag([-1.0, -1, 1, 1])), tmp_path / name)
+    (source,) = find_sources([tmp_path])
+    assert source.name == "MR_A_1.nii.gz" and distinct_names([source]) == ["MR_A_1"]
+    pieces = list(read_slices(source))
+    assert [piece.index for piece in pieces] == [1, 2] and pieces[0].image.shape == (20, 30)
+    assert find_objects(read_labelled(source).truth[1]).tolist() == [[1, 5, 3, 14, 11, 90]]

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from edge.errors import RunError
-from train.cross_validation import cross_validate, read_report, table
+from train.networks.adapter import load_merged
 from train.networks.checkpoint import read_checkpoint
-from train.networks.lora import load_merged
-from train.search import combinations, search_recipe, split_grid
+from train.sam_systems.cross_validation import cross_validate, read_report, table
+from train.sam_systems.search import combinations, search_recipe, split_grid
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -96,7 +96,7 @@ def test_the_report_is_the_mean_of_what_the_folds_wrote(tmp_path: Path) -> None:
 TOY_SEARCH = """
 import os, signal, sys
 from pathlib import Path
-from train.search import search
+from train.sam_systems.search import search
 
 def toy(values, folder):
     with Path("asked").open("a") as file:
@@ -146,7 +146,7 @@ def test_a_grid_is_the_lists_where_a_recipe_holds_one_value() -> None:
 
 def test_a_value_that_the_recipe_refuses_ends_a_search_before_it_begins(tmp_path: Path) -> None:
     """Not after hours of the trials before it."""
-    with pytest.raises(RunError, match="lora_rank must be at least 1"):
+    with pytest.raises(RunError, match="lora_rank: input should be greater than or equal to 1"):
         search_recipe("nuinsseg-mobilesam", [tmp_path], tmp_path / "out", folds=2, overrides=["lora_rank=[4,0]"])
 
 

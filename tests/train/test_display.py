@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from train import display
-from train.display import lines, on_stderr
+from train.records import display
+from train.records.display import lines, on_stderr
 
 
 class Terminal(io.StringIO):

@@ -4,24 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from rounding import ROUNDING_F32, ROUNDING_F64, relative_difference
 from torch import Tensor
 
 from edge.errors import ModelError, RunError
+from tests.rounding import ROUNDING_F32, ROUNDING_F64, relative_difference
+from train.networks.adapter import halve_adapter, load_adapter, load_merged, read_adapter, save_adapter, state_hash
 from train.networks.checkpoint import load_weights, save_atomically
 from train.networks.litemedsam import PARAMETERS, LiteMedSAM
-from train.networks.lora import (
-    LoraOptions,
-    adapter_state,
-    add_lora,
-    halve_adapter,
-    load_adapter,
-    load_merged,
-    merge_adapter,
-    read_adapter,
-    save_adapter,
-    state_hash,
-)
+from train.networks.lora import LoraOptions, adapter_state, add_lora, merge_adapter
 from train.networks.parts import (
     choose_trainable,
     count_parameters,

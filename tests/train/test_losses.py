@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from train.losses import LOSSES, iou_loss, map_loss, mask_loss, mean_over_images
+from train.optimisation.losses import LOSSES, iou_loss, map_loss, mask_loss, mean_over_images
 
 
 def half_mask() -> torch.Tensor:

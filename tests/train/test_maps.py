@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from edge.errors import CaseError, RunError
-from train.data.augment import Changes, Picture, augment
 from train.data.folds import make_folds, read_fold, write_fold
-from train.data.maps import choose_groups, classes, find_maps, instances, read_map, with_objects
 from train.recipe import load_recipe
-from train.tasks.maps import MapOptions, MapSamples, as_validated, make_map_sample, map_options
-from train.tasks.sam_batch import collate_sam
+from train.sam_systems.augment import Changes, Picture, augment
+from train.sam_systems.batch import collate_sam
+from train.sam_systems.map_files import choose_groups, classes, find_maps, instances, read_map, with_objects
+from train.sam_systems.map_task import MapOptions, MapSamples, as_validated, make_map_sample, map_options
 
 LABELS = np.zeros((40, 60), np.int32)
 LABELS[5:15, 10:20], LABELS[20:32, 30:54] = 700, 3  # 10 x 10 and 12 rows x 24 columns

@@ -13,13 +13,13 @@ from edge.data.case import make_case, write_case
 from edge.errors import CaseError
 from train.data.cases import distinct_names, find_sources
 from train.data.preparing import prepare
-from train.data.sequences import find_subjects
-from train.display import silent
 from train.recipe import load_recipe
+from train.records.display import silent
 from train.run import write_cases
+from train.sam_systems.sequence_files import find_subjects
 from train.tasks.build import make_task
 from train.tasks.views import make_view_task
-from train.validate import CaseRow, summarize
+from train.validation import CaseRow, summarize
 
 NOTHING = np.zeros((50, 60), np.uint8)
 DISC = cv2.circle(NOTHING.copy(), (30, 25), 12, 1, -1)

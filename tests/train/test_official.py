@@ -9,7 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from train.networks import official, official_cost  # noqa: E402
+from train.baseline import program as official  # noqa: E402
+from train.baseline import runner  # noqa: E402
 from train.networks.litemedsam import LiteMedSAM  # noqa: E402
 
 
@@ -46,7 +47,7 @@ def test_the_command_writes_what_the_baseline_writes(tmp_path: Path) -> None:
     case = tmp_path / "2DBox_US_1.npz"
     np.savez(case, imgs=image, boxes=[[10, 10, 30, 30]])
     (tmp_path / "out").mkdir()
-    command = official_cost.command(case, tmp_path / "out", SimpleNamespace(checkpoint=None))
+    command = runner.command(case, tmp_path / "out", SimpleNamespace(checkpoint=None))
     subprocess.run(command, check=True, timeout=120)
     segs = np.load(tmp_path / "out" / "2DBox_US_1.npz")["segs"]
     assert (segs.shape, segs.dtype) == ((40, 60), np.uint8)

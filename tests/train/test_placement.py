@@ -16,7 +16,7 @@ BOX = np.array([30.0, 40, 49, 49])
 @pytest.mark.parametrize(("flip_x", "flip_y", "transposed"), list(itertools.product([False, True], repeat=3)))
 def test_a_box_goes_where_its_pixels_go(picture, flip_x: bool, flip_y: bool, transposed: bool) -> None:
     """A view of 56 px at twice the slice's scale: the shown object's extent is its box, to the pixel."""
-    placed = Placement(View(26, 33, 28, 56), 56, None, flip_x, flip_y, transposed)
+    placed = Placement(View.square(26, 33, 28, 56), 56, None, flip_x, flip_y, transposed)
     image, labels = picture
     mask = placed.show_masks((labels == 1)[..., None])[..., 0]
     assert np.abs(extent_of(mask >= 128) - placed.box_to_sample(BOX)).max() <= 0.5
@@ -25,12 +25,12 @@ def test_a_box_goes_where_its_pixels_go(picture, flip_x: bool, flip_y: bool, tra
 
 def test_the_box_of_an_unflipped_view_is_the_runtimes() -> None:
     """By hand: x 30 to 49 from a view at 26, twice as large: edges 8 and 48, inclusive pixels 8 and 47."""
-    placed = Placement(View(26, 33, 28, 56), 56)
+    placed = Placement(View.square(26, 33, 28, 56), 56)
     assert placed.box_to_sample(BOX).tolist() == [8, 14, 47, 33]
-    flipped = Placement(View(26, 33, 28, 56), 56, flip_x=True, transposed=True)
+    flipped = Placement(View.square(26, 33, 28, 56), 56, flip_x=True, transposed=True)
     assert flipped.box_to_sample(BOX).tolist() == [14, 8, 33, 47]
     with pytest.raises(ValueError, match="warped"):
-        Placement(View(26, 33, 42, 84), 56, np.eye(2, 3)).box_to_sample(BOX)
+        Placement(View.square(26, 33, 42, 84), 56, np.eye(2, 3)).box_to_sample(BOX)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -49,7 +49,7 @@ def test_a_warp_turns_pixels_and_masks_alike(picture, seed: int, monkeypatch: py
 
 def test_a_turn_by_90_degrees_is_one() -> None:
     """By hand: what was in the middle of the right border of the view is in the middle of the upper one."""
-    turn = Placement(View(0, 0, 15, 15), 15, np.array([[0.0, 1, 0], [-1, 0, 14]]))
+    turn = Placement(View.square(0, 0, 15, 15), 15, np.array([[0.0, 1, 0], [-1, 0, 14]]))
     slice_ = np.zeros((15, 15, 1), np.uint8)
     slice_[7, 14] = 255
     assert np.argwhere(turn.show(slice_, 0)[..., 0]).tolist() == [[0, 7]]
@@ -59,9 +59,9 @@ def test_views_show_their_box_at_the_shares_asked_about_their_middle() -> None:
     """A box of 20 px: 0.58 to 0.86 of the view; its middle off by 5 % of the side; two of five warped, half flipped."""
     drawn = [draw_placement(BOX, 56, 0.5, np.random.default_rng(seed)) for seed in range(2000)]
     unwarped = [placed for placed in drawn if placed.warp is None]
-    shares = np.array([20 / placed.view.side for placed in unwarped])
+    shares = np.array([20 / placed.view.width for placed in unwarped])
     assert 0.56 < shares.min() < 0.6 and 0.84 < shares.max() < 0.89
-    off = np.array([(p.view.left + p.view.side / 2 - 40) / p.view.side for p in unwarped])
+    off = np.array([(p.view.left + p.view.width / 2 - 40) / p.view.width for p in unwarped])
     assert abs(off.mean()) < 0.01 and off.std() == pytest.approx(0.05, abs=0.01)
     assert 1 - len(unwarped) / 2000 == pytest.approx(0.4, abs=0.04)
     for name, expected in (("flip_x", 0.5), ("flip_y", 0.5), ("transposed", 0.25)):
@@ -79,7 +79,7 @@ def test_a_warp_that_turns_a_mask_out_of_the_view_is_not_taken(picture, monkeypa
 
 def test_beyond_the_slice_there_is_what_is_said(picture) -> None:
     """A view at its upper left corner: 7 there; of masks nothing."""
-    placed = Placement(View(-10, -10, 28, 28), 28)
+    placed = Placement(View.square(-10, -10, 28, 28), 28)
     shown = placed.show(picture[0], 7)
     assert (
         (shown[:10] == 7).all() and (shown[:, :10] == 7).all() and np.array_equal(shown[10:, 10:], picture[0][:18, :18])

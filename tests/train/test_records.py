@@ -12,8 +12,8 @@ import pytest
 
 from edge.errors import RunError
 from train.recipe import Recipe
-from train.records import Records, check_wandb
-from train.validate import Validation
+from train.records.records import Records, check_wandb
+from train.validation import Validation
 
 
 class Twin:

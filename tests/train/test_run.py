@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -20,25 +22,26 @@ from edge.data.case import make_case, write_case
 from edge.errors import RunError
 from train import loop
 from train import plan as plan_module
+from train.commands.train import app
 from train.data.batch import ViewBatch
 from train.data.sampler import Batches
-from train.display import silent
 from train.loop import make_loader
+from train.networks.adapter import load_merged, read_adapter, state_hash
 from train.networks.checkpoint import read_checkpoint, save_atomically
 from train.networks.litemedsam import PARAMETERS, LiteMedSAM
-from train.networks.lora import load_merged, read_adapter, state_hash
 from train.recipe import load_recipe
+from train.records.display import silent
 from train.run import Outcome, Plan, train
 from train.tasks.build import make_task
 from train.tasks.views import ViewTask
-from train.train_cli import app
-from train.validate import CaseRow, Validation
+from train.validation import CaseRow, Validation
 
 # Views of 56 px alone, the paper's adapter: the same code at a fraction of the work.
 SMALL = [
     "views={ 56 = 2 }", "walks={}", "epoch_samples=8", "precision=32-true", "validation_cases=0", "warmup_steps=0",
     "lora_rank=4", "lora_alpha=4", "trainable=lora", "train_beside=[]",
 ]  # fmt: skip
+SHORT = [*SMALL, "max_steps=2", "ema=0"]
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = """
 import json, sys
@@ -93,6 +96,24 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run of two steps by SHORT, and the prepared data it made."""
+
+    outcome: Outcome
+    folder: Path
+    cache: Path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data: Path, base: Path) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    run, cache = folder / "run", folder / "cache"
+    outcome = train("litemedsam-lora", [data], run, base=base, cache=cache, overrides=SHORT)
+    assert isinstance(outcome, Outcome)
+    return Finished(outcome, run, cache)
+
+
 def losses_of(run: Path) -> list[tuple[int, float]]:
     if not (run / "losses.csv").exists():
         return []
@@ -110,24 +131,23 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "MASTER_PORT": "29517"}
 
 
-def test_a_run_leaves_everything_that_explains_it(tmp_path: Path, data: Path, base: Path, cache: Path) -> None:
+def test_a_run_leaves_everything_that_explains_it(finished: Finished, data: Path, base: Path) -> None:
     """Recipe, seed, versions, hashes, losses, curves; an adapter that merges into its base."""
-    overrides = [*SMALL, "max_steps=4", "lr=1e-3"]
-    outcome = train("litemedsam-lora", [data], tmp_path / "run", base=base, cache=cache, overrides=overrides)
-    assert isinstance(outcome, Outcome) and outcome.steps == 4
-    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    folder, outcome = finished.folder, finished.outcome
+    assert outcome.steps == 2
+    run = json.loads((folder / "run.json").read_text())
     assert {"seed", "base_sha256", "adapter_sha256", "data_sha256", "machine", "packages", "plan"} <= set(run)
     assert run["packages"]["torch"] == metadata.version("torch")
-    assert "max_steps = 4" in (tmp_path / "run" / "recipe.toml").read_text()
-    assert [step for step, _ in losses_of(tmp_path / "run")] == [1, 2, 3, 4]
-    assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
+    assert "max_steps = 2" in (folder / "recipe.toml").read_text()
+    assert [step for step, _ in losses_of(folder)] == [1, 2]
+    assert (folder / "curves.png").stat().st_size > 1000
     merged = load_merged(base, outcome.result)
     changed = [key for key, value in read_checkpoint(base).items() if not torch.equal(value, merged[key])]
     assert len(changed) == 40 and all(
         key.endswith(("qkv.weight", "proj.weight", "fc1.weight", "fc2.weight")) for key in changed
     )
     with pytest.raises(RunError, match="holds a run already"):
-        train("litemedsam-lora", [data], tmp_path / "run", base=base, cache=cache, overrides=overrides)
+        train("litemedsam-lora", [data], folder, base=base, cache=finished.cache, overrides=SHORT)
 
 
 @pytest.mark.slow
@@ -188,18 +208,16 @@ def test_all_parameters_train_and_the_loss_falls(tmp_path: Path, data: Path, bas
     assert lines and "samples/s" in lines[-1]
 
 
-def test_an_adapter_is_gone_on_from(tmp_path: Path, data: Path, base: Path, cache: Path) -> None:
+def test_an_adapter_is_gone_on_from(tmp_path: Path, finished: Finished, data: Path, base: Path) -> None:
     """By the command's option: at a rate of nearly nothing it comes out as it went in; resumed without it, refused."""
-    overrides = [*SMALL, "max_steps=2", "lr=1e-3", "ema=0", "loss_weights={}"]
-    first = train("litemedsam-lora", [data], tmp_path / "first", base=base, cache=cache, overrides=overrides)
-    assert isinstance(first, Outcome)
-    options = ["--data", data, "--base", base, "--out", tmp_path / "second", "--adapter", first.result]
+    first = finished.outcome.result
+    options = ["--data", data, "--base", base, "--out", tmp_path / "second", "--adapter", first]
     command = ["litemedsam-lora", *SMALL, "max_steps=1", "lr=1e-12", "weight_decay=0", *map(str, options)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAMEDGE_HOME", str(tmp_path / "home"))
         ran = CliRunner().invoke(app, command)
         assert ran.exit_code == 0, ran.output
-        before, after = (read_adapter(tmp_path / name / "adapter")[1] for name in ("first", "second"))
+        before, after = (read_adapter(adapter)[1] for adapter in (first, tmp_path / "second" / "adapter"))
         assert any(tensor.any() for name, tensor in before.items() if name.endswith("lora_B"))
         for name, tensor in before.items():
             torch.testing.assert_close(after[name], tensor, atol=1e-6, rtol=0)
@@ -208,7 +226,7 @@ def test_an_adapter_is_gone_on_from(tmp_path: Path, data: Path, base: Path, cach
         for killed_early in (False, True):
             if killed_early:
                 (tmp_path / "second" / "last.ckpt").unlink()
-            without = [word for word in command if word not in ("--adapter", str(first.result))]
+            without = [word for word in command if word not in ("--adapter", str(first))]
             refused = CliRunner().invoke(app, [*without, "--resume"])
             assert isinstance(refused.exception, RunError) and "began with other adapter" in str(refused.exception)
 
@@ -271,8 +289,9 @@ def test_a_run_stops_early_where_validation_stands_still_and_stays_stopped(
 def test_a_dry_run_prints_the_papers_counts_and_writes_no_run(
     tmp_path: Path, data: Path, base: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """9,791,300 + 118,784 parameters; modalities and their shares; loading by one and by two, a small step timed."""
+    """9,791,300 + 118,784 parameters; modalities and their shares; loading with and without a worker; a step timed."""
     monkeypatch.setattr(plan_module, "TIMED_S", 0.1)
+    monkeypatch.setattr(plan_module, "TIMED_WORKERS", (0, 1))
     plan = train(
         "litemedsam-lora",
         [data],
@@ -287,7 +306,7 @@ def test_a_dry_run_prints_the_papers_counts_and_writes_no_run(
     assert plan.cases == {"CT": 2, "MR": 1, "US": 3} and sum(plan.shares.values()) == pytest.approx(1)
     assert plan.steps == 5 and plan.samples == 10 and plan.estimate is not None
     assert plan.estimate.step_s > 0 and plan.estimate.memory_mib > 100
-    assert set(plan.estimate.samples_per_s) == {0, 2} and min(plan.estimate.samples_per_s.values()) > 0
+    assert set(plan.estimate.samples_per_s) == {0, 1} and min(plan.estimate.samples_per_s.values()) > 0
     assert not (tmp_path / "run").exists()
 
 
@@ -316,13 +335,13 @@ def test_an_estimate_is_scaled_from_two_samples_of_each_kind_to_the_batch(
     assert plan.estimate.memory_mib == pytest.approx(900 + 3 * 4 * 118_784 / 2**20)
 
 
-def test_prepared_data_carried_elsewhere_trains_alike(tmp_path: Path, data: Path, base: Path) -> None:
+def test_prepared_data_carried_elsewhere_trains_alike(
+    tmp_path: Path, finished: Finished, data: Path, base: Path
+) -> None:
     """Its folder as the data: the same losses; other data beside it, or nothing to validate: errors."""
-    overrides = [*SMALL, "max_steps=2"]
-    train("litemedsam-lora", [data], tmp_path / "here", base=base, cache=tmp_path / "cache", overrides=overrides)
-    carried = next((tmp_path / "cache").iterdir()).rename(tmp_path / "carried")
-    train("litemedsam-lora", [carried], tmp_path / "there", base=base, cache=tmp_path / "none", overrides=overrides)
-    assert losses_of(tmp_path / "there") == losses_of(tmp_path / "here") and not (tmp_path / "none").exists()
+    carried = shutil.copytree(next(finished.cache.iterdir()), tmp_path / "carried")
+    train("litemedsam-lora", [carried], tmp_path / "there", base=base, cache=tmp_path / "none", overrides=SHORT)
+    assert losses_of(tmp_path / "there") == losses_of(finished.folder) and not (tmp_path / "none").exists()
     for folders, more, message in (
         ([carried, data], [], "goes with no other --data"),
         ([carried], ["validation_cases=1"], "give --val or validation_cases=0"),
@@ -357,16 +376,14 @@ def test_the_cases_of_validation_and_of_data_sets_that_are_left_out_do_not_train
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(
-    tmp_path: Path, data: Path, base: Path, cache: Path
+    tmp_path: Path, finished: Finished, data: Path, base: Path
 ) -> None:
     """With --resume, as what there is of it says; the losses of the lost steps are not kept twice."""
-    run, overrides = tmp_path / "run", [*SMALL, "max_steps=2"]
-    whole = train("litemedsam-lora", [data], tmp_path / "whole", base=base, cache=cache, overrides=overrides)
-    train("litemedsam-lora", [data], run, base=base, cache=cache, overrides=overrides)
+    run = shutil.copytree(finished.folder, tmp_path / "run")
     (run / "last.ckpt").unlink()
-    resumed = train("litemedsam-lora", [data], run, base=base, cache=cache, overrides=overrides, resume=True)
-    assert isinstance(whole, Outcome) and isinstance(resumed, Outcome) and resumed.steps == 2
-    assert losses_of(run) == losses_of(tmp_path / "whole")
+    resumed = train("litemedsam-lora", [data], run, base=base, cache=finished.cache, overrides=SHORT, resume=True)
+    assert isinstance(resumed, Outcome) and resumed.steps == 2
+    assert losses_of(run) == losses_of(finished.folder)
 
 
 def test_a_long_step_is_saved_before_save_every(

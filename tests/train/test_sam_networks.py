@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rounding import ROUNDING_F32, ROUNDING_F64, relative_difference
 from torch import Tensor
 
 from edge.errors import ModelError, RunError
+from tests.rounding import ROUNDING_F32, ROUNDING_F64, relative_difference
+from train.networks.adapter import load_merged, save_adapter, state_hash
 from train.networks.build import build_network, load_base, public_state
 from train.networks.checkpoint import load_weights, save_atomically
-from train.networks.lora import LoraOptions, add_lora, load_merged, save_adapter, state_hash
+from train.networks.lora import LoraOptions, add_lora
 from train.networks.parts import (
     choose_trainable,
     count_parameters,
@@ -19,11 +20,11 @@ from train.networks.parts import (
     set_training_mode,
     trained_beside_adapters,
 )
-from train.networks.sam import Prompts, Sam, SamOptions, build_sam, fit_mask_tokens
 from train.networks.sam_modeling import sam_modeling
 from train.recipe import Recipe, load_recipe
 from train.run import sam_options
-from train.tasks.sam_batch import SamLoss, SamSample, collate_sam
+from train.sam_systems.batch import SamLoss, SamSample, collate_sam
+from train.sam_systems.network import Prompts, Sam, SamOptions, build_sam, fit_mask_tokens
 
 SMALL = ["image_size=64", "encoder_blocks=1"]
 PUBLIC_KEYS = {  # tensors in the public files: Hugging Face's conversion lists them; counted in segment-anything

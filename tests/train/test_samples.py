@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from edge.choices import BOX_MARGIN_PX
-from edge.views.view import expected_extents, view_around
+from edge.prompts.prompt import expected_extents
+from edge.views.ladder import view_around
+from edge.views.prepare import prepare_view
 from train.data import prompts, samples
 from train.data.batch import ViewSample, collate
 from train.data.draws import ObjectDraws
@@ -29,13 +31,13 @@ def network_input(sample: ViewSample) -> np.ndarray:
 @pytest.mark.parametrize("size", [56, 112, 224])
 @pytest.mark.parametrize("row", [0, 1])
 def test_a_view_is_what_the_runtime_shows(prepare, picture, plain, size: int, row: int) -> None:
-    """Pixel for pixel `View.prepare` of the view around the box, prompted by the expected extents in it."""
+    """Pixel for pixel `prepare_view` of the view around the box, prompted by the expected extents in it."""
     data = prepare({"2DBox_US_A_1": picture})
     image, labels = picture
     box = extent_of(labels == row + 1)
     view = view_around(box, size, 0.72)
     sample = make_view(data, row, size, 0.0, CHANCE(0))
-    expected = view.prepare(image, int(image.min()), int(image.max()))
+    expected = prepare_view(view, image, int(image.min()), int(image.max()))
     assert np.abs(network_input(sample) - expected).max() < 2e-6
     prompt = view.boxes_to_view(expected_extents(box[None], BOX_MARGIN_PX))[0]
     assert sample.prompt == pytest.approx(prompt, abs=1e-4)
@@ -54,7 +56,7 @@ def test_a_slice_of_a_volume_is_shown_around_its_tracked_box(prepare, tube, plai
         tracked = data.tracked[data.objects[0, 8] + z - 2].astype(np.float64)
         box = tracked if prompts.holds(tracked, tube[1][z] == 1) else extent_of(tube[1][z] == 1)
         view = view_around(box, 56, 0.72)
-        assert np.abs(network_input(sample) - view.prepare(tube[0][z], 1, 100 + 10 * z)).max() < 2e-6
+        assert np.abs(network_input(sample) - prepare_view(view, tube[0][z], 1, 100 + 10 * z)).max() < 2e-6
         prompt = view.boxes_to_view(expected_extents(box[None], BOX_MARGIN_PX))[0]
         assert sample.prompt == pytest.approx(prompt.clip(0, 55), abs=1e-4)
     assert seen == set(range(2, 11))

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from edge.errors import CaseError
-from train.data.sequences import choose_slices, common_size, find_subjects, prepare_slices, read_slice
-from train.losses import map_loss
+from train.optimisation.losses import map_loss
 from train.recipe import Recipe, load_recipe
-from train.tasks.sam_batch import SamLoss, answer_targets, collate_sam
-from train.tasks.sequences import SequenceTask
+from train.sam_systems.batch import SamLoss, answer_targets, collate_sam
+from train.sam_systems.sequence_files import choose_slices, common_size, find_subjects, prepare_slices, read_slice
+from train.sam_systems.sequence_task import SequenceTask
 
 SHAPE = (20, 24, 9)  # x, y, z in RAS
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from train.data.batch import Group, ViewBatch
-from train.losses import iou_loss, mask_loss
+from train.optimisation.losses import iou_loss, mask_loss
 from train.recipe import load_recipe
 from train.tasks.intensity import Intensity, stretch
 from train.tasks.view_loss import ViewLoss, extents, next_step, stretched

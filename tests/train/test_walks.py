@@ -5,24 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edge.prompts.propagation import NEAREST, mask_value
 from train.data import walks
 from train.data.batch import ViewSample
 from train.data.prompts import extent_of
-from train.data.walks import NEAREST, UNTOLD, Walk, draw_walk, make_walk, mask_value
+from train.data.walks import UNKNOWN, Walk, draw_walk, make_walk
 
 CHANCE = np.random.default_rng
 
 
 @pytest.fixture
 def clean(plain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Masks as drawn; ranges told, walks along the slices, one slice a step."""
+    """Masks as drawn; ends known, walks along the slices, one slice a step."""
     monkeypatch.setattr(walks, "damage", lambda mask, _: np.where(mask >= 128, 255, 0).astype(np.uint8))
-    for name, value in (("RANGE_TOLD", 1.0), ("OTHER_AXIS", 0.0), ("TWO_SLICES", 0.0)):
+    for name, value in (("RANGE_KNOWN", 1.0), ("OTHER_AXIS", 0.0), ("TWO_SLICES", 0.0)):
         monkeypatch.setattr(walks, name, value)
 
 
-def walk(step: int = 1, *, end: int = 10, told: bool = True) -> Walk:
-    return Walk(np.zeros((13, 4, 4), np.uint8), np.zeros((13, 4, 4), np.uint16), 1, 6, end, step, told)
+def walk(step: int = 1, *, end: int = 10, known: bool = True) -> Walk:
+    return Walk(np.zeros((13, 4, 4), np.uint8), np.zeros((13, 4, 4), np.uint16), 1, 6, end, step, known)
 
 
 def test_a_masks_value_says_how_much_of_the_way_is_left() -> None:
@@ -30,7 +31,7 @@ def test_a_masks_value_says_how_much_of_the_way_is_left() -> None:
     assert [mask_value(left) for left in (-1, 0, 0.5, 1, 2)] == [64, 64, 140, 216, 216]
     assert [walk().mask_value(z) for z in (6, 7, 10)] == [216, round(64 + 152 * 3.5 / 4.5), round(64 + 152 * 0.5 / 4.5)]
     assert walk(-1, end=2).mask_value(5) == walk().mask_value(7)
-    assert walk(told=False).mask_value(7) == UNTOLD == 255 and NEAREST == 64
+    assert walk(known=False).mask_value(7) == UNKNOWN == 255 and NEAREST == 64
 
 
 def test_the_slice_before_is_towards_the_middle_and_never_beyond_it() -> None:
@@ -41,13 +42,13 @@ def test_the_slice_before_is_towards_the_middle_and_never_beyond_it() -> None:
 
 
 def test_walks_go_from_the_middle_to_either_end_of_the_range(prepare, tube) -> None:
-    """Slices 2 to 10: from 6 to 10 or 2; where the range is not told, one slice further, within the volume."""
+    """Slices 2 to 10: from 6 to 10 or 2; where the range is not known, one slice further, within the volume."""
     data = prepare({"3DBox_CT_B_1": tube})
     drawn = [draw_walk(data, 0, CHANCE(seed)) for seed in range(300)]
-    told = {(found.middle, found.end, found.step) for found in drawn if found.range_told}
-    untold = {(found.middle, found.end, found.step) for found in drawn if not found.range_told}
-    assert told == {(6, 10, 1), (6, 2, -1)} and untold == {(6, 11, 1), (6, 1, -1)}
-    assert np.mean([found.range_told for found in drawn]) == pytest.approx(0.85, abs=0.06)
+    with_end = {(found.middle, found.end, found.step) for found in drawn if found.range_known}
+    without_end = {(found.middle, found.end, found.step) for found in drawn if not found.range_known}
+    assert with_end == {(6, 10, 1), (6, 2, -1)} and without_end == {(6, 11, 1), (6, 1, -1)}
+    assert np.mean([found.range_known for found in drawn]) == pytest.approx(0.85, abs=0.06)
     data.objects[0, [2, 5]] = 0, 12
     assert {draw_walk(data, 0, CHANCE(seed)).end for seed in range(60)} == {0, 12}
 
@@ -59,7 +60,7 @@ def test_an_object_of_one_slice_does_not_walk(prepare, tube) -> None:
     assert {draw_walk(data, 0, CHANCE(seed)) for seed in range(20)} == {None}
     data.objects[0, [2, 5]] = 6, 7
     ends = [draw_walk(data, 0, CHANCE(seed)) for seed in range(60)]
-    assert {found.end for found in ends if found and found.range_told} == {7} and None in ends
+    assert {found.end for found in ends if found and found.range_known} == {7} and None in ends
 
 
 def test_deep_volumes_are_walked_along_other_axes_too(prepare) -> None:
@@ -109,9 +110,9 @@ def test_a_step_shows_a_slice_its_neighbour_and_the_neighbours_mask(prepare, tub
     assert seen == {2, 3, 4, 5, 7, 8, 9, 10}
 
 
-def test_beyond_the_end_of_a_range_that_is_not_told_nothing_is_asked_for(prepare, tube, clean, monkeypatch) -> None:
+def test_beyond_the_end_of_a_range_that_is_not_known_nothing_is_asked_for(prepare, tube, clean, monkeypatch) -> None:
     """On slices 1 and 11 the target is empty, and the mask that is given is drawn at 255."""
-    monkeypatch.setattr(walks, "RANGE_TOLD", 0.0)
+    monkeypatch.setattr(walks, "RANGE_KNOWN", 0.0)
     ends = 0
     for sample in steps(prepare({"3DBox_CT_B_1": tube}), unrolled=False):
         beyond = sample.pixels[0].max() <= 100

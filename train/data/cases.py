@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from edge.data.case import Case, check_labels, make_case, modality_of, read_case
 from edge.data.folders import files_within
+from edge.data.formats.registry import kind_of, read_with_truth, truth_beside
 from edge.data.label_picture import read_label_picture
 from edge.data.labels import renumber
+from edge.data.names import case_name
 from edge.data.npz import read_npz
 from edge.data.picture import TRUTH_SUFFIX, is_picture, read_rgb
 from edge.errors import CaseError, CaseWarning
@@ -39,7 +41,7 @@ class Slice:
 
 
 def find_sources(folders: Iterable[Path]) -> list[Path]:
-    """The labelled cases of folders, in name order: every `.npz`, every picture with `<name>_gt.png` beside it.
+    """The labelled cases of folders, in name order: every `.npz`, every picture or scan with `<name>_gt.*` beside it.
 
     Raises:
         CaseError: a folder is not there, or nothing labelled lies in any of them.
@@ -55,7 +57,8 @@ def find_sources(folders: Iterable[Path]) -> list[Path]:
         sources += sorted(
             folder / name
             for name in names
-            if name[0] != "." and (name.lower().endswith(".npz") or _is_labelled_picture(name, names))
+            if name[0] != "."
+            and (name.lower().endswith(".npz") or _is_labelled_picture(name, names) or _is_labelled_scan(folder / name))
         )
     if not sources:
         raise CaseError(f"{', '.join(map(str, folders))}: no .npz case and no picture with a {TRUTH_SUFFIX} beside it")
@@ -64,17 +67,11 @@ def find_sources(folders: Iterable[Path]) -> list[Path]:
 
 def distinct_names(sources: Sequence[Path]) -> list[str]:
     """The cases' names; with the folder, or where that is alike too the whole path, of those that share one."""
-    names = [source.stem for source in sources]
-    for longer in (lambda source: f"{source.parent.name}/{source.stem}", str):
+    names = [case_name(source) for source in sources]
+    for longer in (lambda source: f"{source.parent.name}/{case_name(source)}", str):
         shared = {name for name, number in Counter(names).items() if number > 1}
         names = [longer(source) if name in shared else name for name, source in zip(names, sources, strict=True)]
     return names
-
-
-def dataset_of(name: str) -> str:
-    """The data set in a case's name, its third word: `2DBox_CT_LungCT_310` is of LungCT; the modality where none is."""
-    words = name.split("_")
-    return words[2] if len(words) > 3 else modality_of(name)
 
 
 def read_slices(source: Path, limit: int | None = None) -> Iterator[Slice]:
@@ -103,9 +100,9 @@ def read_slices(source: Path, limit: int | None = None) -> Iterator[Slice]:
 def volume_prompts(
     image: npt.NDArray[np.uint8], truth: npt.NDArray
 ) -> Callable[[int], dict[int, npt.NDArray[np.float64]]]:
-    """What `--volume follow` prompts slice z of labels (D, H, W) with: label -> box (x_min, y_min, x_max, y_max).
+    """What `--method tracked` prompts slice z of labels (D, H, W) with: label -> box (x_min, y_min, x_max, y_max).
 
-    Each label's extent on the middle slice of its range, followed; none for a label that its middle slice lacks.
+    Each label's extent on the middle slice of its range, tracked; none for a label that its middle slice lacks.
     """
     extents: dict[int, dict[int, npt.NDArray[np.int64]]] = {}  # label -> slice -> extent
     for z, labels in enumerate(truth):
@@ -119,10 +116,10 @@ def volume_prompts(
             boxes[label] = np.array([*middle[:2], first, *middle[2:], last], dtype=np.float64)
     stacked = np.array(list(boxes.values())).reshape(-1, 6)
     ranges = SliceRanges.from_boxes(stacked)
-    followed = track_boxes(image, stacked[:, [0, 1, 3, 4]], ranges)
+    tracked = track_boxes(image, stacked[:, [0, 1, 3, 4]], ranges)
 
     def on(z: int) -> dict[int, npt.NDArray[np.float64]]:
-        prompts = zip(boxes, followed[z], ranges.first, ranges.last, strict=True)
+        prompts = zip(boxes, tracked[z], ranges.first, ranges.last, strict=True)
         return {label: box for label, box, first, last in prompts if first <= z <= last}
 
     return on
@@ -136,7 +133,7 @@ def read_labelled(source: Path) -> Case:
     Raises:
         CaseError: the case cannot be read or does not fit, or has no truth.
     """
-    case = _told(_read(source))
+    case = _with_warnings(_read(source))
     if _has_boxes(source):
         return case
     truth = renumber(truth_of(case))
@@ -157,8 +154,10 @@ def read_drawn(source: Path) -> Case:
     Raises:
         CaseError: the case cannot be read or does not fit, or has no truth.
     """
-    if source.suffix.lower() != ".npz":
+    if kind_of(source) == "picture":
         return _read_picture(source)
+    if kind_of(source) != "npz":
+        return read_with_truth(source)
     arrays = read_npz(source, ["imgs", "gts"])
     for key in ("imgs", "gts"):
         if key not in arrays:
@@ -166,8 +165,8 @@ def read_drawn(source: Path) -> Case:
     return make_case(source.stem, arrays["imgs"], np.zeros((0, 4)), truth=arrays["gts"])
 
 
-def _told(case: Case) -> Case:
-    """The case, once it is told what was assumed about it; each kind once, as Python does with equal warnings."""
+def _with_warnings(case: Case) -> Case:
+    """The case, after warning of what was assumed about it; each kind once, as Python does with equal warnings."""
     for note in case.notes:
         warnings.warn(f"training data: {note.what}", CaseWarning, stacklevel=2)
     return replace(case, notes=())
@@ -203,6 +202,11 @@ def find_objects(labels: npt.NDArray) -> Objects:
 def _is_labelled_picture(name: str, names: set[str]) -> bool:
     path = Path(name)
     return is_picture(path) and path.stem + TRUTH_SUFFIX in names
+
+
+def _is_labelled_scan(path: Path) -> bool:
+    """A NIfTI, NRRD or MHA file, or the folder of a DICOM series, with its truth beside it."""
+    return truth_beside(path) is not None and kind_of(path) in ("nifti", "itk", "dicom")
 
 
 def _read_picture(source: Path) -> Case:

@@ -84,7 +84,7 @@ def draw_placement(box: Box, size: int, flip: float, chance: np.random.Generator
         warp = _draw_warp(cut_px, size, chance)
     left, top = np.rint(middle - side / 2).astype(int).tolist()
     flips = (bool(chance.random() < flip), bool(chance.random() < flip), bool(chance.random() < flip / 2))
-    return Placement(View(left, top, side, cut_px), size, warp, *flips)
+    return Placement(View.square(left, top, side, cut_px), size, warp, *flips)
 
 
 def place_masks(

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.case import dataset_of
 from edge.errors import RunError
-from train.data.cases import dataset_of
 from train.data.folds import is_held_out
 
 FORMAT = 7

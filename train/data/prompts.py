@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.choices import BOX_MARGIN_PX
-from edge.views.view import expected_extents
+from edge.prompts.prompt import expected_extents
 from train.data.batch import Box
 
 LOOSEST_PX = 2 * BOX_MARGIN_PX  # each side of a box lies up to this beyond its object, in px of the original

@@ -9,20 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge.prompts.propagation import mask_value
 from train.data.batch import Box, Pixels, ViewSample
 from train.data.damage import damage
 from train.data.placement import Placement, place_masks
 from train.data.prepared import Prepared
 from train.data.prompts import extent_of, loosen, prompt_of
 
-RANGE_TOLD = 0.85  # of walks know where their range ends
+RANGE_KNOWN = 0.85  # of walks know where their range ends
 TWO_SLICES = 0.2  # of steps pass over a slice, where there is one to pass over
 OTHER_AXIS = 0.3  # of walks go along another axis than the slices', where there is enough to walk along
 SHALLOWEST = 24  # slices of a volume, along each axis, for a walk along another one
 NARROWEST = 3  # slices of an object along that axis
-# A mask's value in the third channel says how much of the way is left: from NEAREST at the end to FARTHEST at the
-# middle; UNTOLD where the end is not told.
-NEAREST, FARTHEST, UNTOLD = 64, 216, 255
+UNKNOWN = 255  # what a mask is drawn with where the end is not known; else `mask_value`
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,9 @@ class Walk:
     labels: npt.NDArray[np.uint16]  # (D, H, W)
     label: int
     middle: int  # the slice where the walk begins
-    end: int  # the last slice; where the range is not told, one beyond it
+    end: int  # the last slice; where the range is not known, one beyond it
     step: int  # 1 or -1
-    range_told: bool
+    range_known: bool
 
     @property
     def steps(self) -> int:
@@ -53,12 +52,7 @@ class Walk:
     def mask_value(self, z: int) -> int:
         """What the mask given for slice z is drawn with."""
         left = (self.end - z) * self.step + 0.5
-        return mask_value(left / (self.steps + 0.5)) if self.range_told else UNTOLD
-
-
-def mask_value(left: float) -> int:
-    """What a given mask is drawn with where so much of the way, 0 to 1, is left to the range's end."""
-    return round(NEAREST + (FARTHEST - NEAREST) * min(max(left, 0.0), 1.0))
+        return mask_value(left / (self.steps + 0.5)) if self.range_known else UNKNOWN
 
 
 def draw_walk(data: Prepared, row: int, chance: np.random.Generator) -> Walk | None:
@@ -67,11 +61,11 @@ def draw_walk(data: Prepared, row: int, chance: np.random.Generator) -> Walk | N
     volume, labels = data.pixels(case)[..., 0], data.labels(case)
     axis = _draw_axis(corners, labels.shape, chance)
     first, last = corners[axis], corners[3 + axis]
-    step, told = (1 if chance.random() < 0.5 else -1), bool(chance.random() < RANGE_TOLD)
-    end = (last if step > 0 else first) + (0 if told else step)
+    step, known = (1 if chance.random() < 0.5 else -1), bool(chance.random() < RANGE_KNOWN)
+    end = (last if step > 0 else first) + (0 if known else step)
     end = min(max(end, 0), labels.shape[axis] - 1)
     volume, labels = np.moveaxis(volume, axis, 0), np.moveaxis(labels, axis, 0)
-    walk = Walk(volume, labels, label, (first + last) // 2, end, step, told)
+    walk = Walk(volume, labels, label, (first + last) // 2, end, step, known)
     return walk if first < last and walk.steps > 0 else None
 
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from train.networks.checkpoint import load_weights
 from train.networks.litemedsam import LiteMedSAM
-from train.networks.sam import ENCODERS, SEMANTIC_HEAD, Sam, SamOptions, build_sam, fit_mask_tokens
+from train.sam_systems.network import ENCODERS, SEMANTIC_HEAD, Sam, SamOptions, build_sam, fit_mask_tokens
 
 LITEMEDSAM = "litemedsam"
 NETWORKS = (LITEMEDSAM, *ENCODERS)

@@ -1,25 +1,17 @@
-"""LoRA: peft's adapters where they are exact, own ones on parts of a fused `qkv`; saved alone with the hash of their
-base, merged as a function of dictionaries."""
+"""LoRA: peft's adapters where they are exact, own ones on parts of a fused `qkv`; merged as dictionaries."""
 
-import hashlib
-import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from edge.data.npz import write_whole
 from edge.errors import ModelError, RunError
-from train.networks.checkpoint import read_checkpoint
-from train.networks.sam import SEMANTIC_HEAD, fit_mask_tokens
 from train.networks.tiny_vit import TinyViT
+from train.sam_systems.network import SEMANTIC_HEAD
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"  # peft's names
 TARGETS = ("qkv", "proj", "fc1", "fc2")  # attention and MLP of every TinyViT block
 FUSED_PARTS = ("q", "k", "v")  # as targets: thirds of a ViT's fused `qkv`
 
@@ -134,121 +126,11 @@ def adapter_state(network: nn.Module) -> dict[str, Tensor]:
     Of a third of a fused layer: `image_encoder.blocks.0.attn.qkv.v.lora_A`.
     """
     return {
-        _saved_name(key): value.detach().contiguous() for key, value in network.state_dict().items() if ".lora_" in key
+        saved_name(key): value.detach().contiguous() for key, value in network.state_dict().items() if ".lora_" in key
     }
 
 
-def state_hash(state: dict[str, Tensor]) -> str:
-    """SHA-256 of a state dict's names and numbers; the file that holds it may be wrapped or bare."""
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        digest.update(key.encode())
-        digest.update(state[key].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def save_adapter(
-    folder: Path,
-    network: nn.Module,
-    options: LoraOptions,
-    base_hash: str,
-    extra: dict[str, Tensor],
-    made_for: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the adapter: peft's two files, with the base's hash.
-
-    Args:
-        base_hash: `state_hash` of the base it was trained on.
-        extra: tensors trained in full beside it, such as the mask decoder's; empty: none.
-        made_for: what else is needed to put the network together and feed it; None: LiteMedSAM.
-    """
-    from safetensors.torch import save
-
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "peft_type": "LORA",
-        "r": options.rank,
-        "lora_alpha": options.alpha,
-        "lora_dropout": options.dropout,
-        "target_modules": list(options.targets),
-        "blocks": list(options.blocks),
-        "decoder_targets": list(options.decoder_targets),
-        "base_sha256": base_hash,
-        "made_for": dict(made_for or {"network": "litemedsam"}),
-    }
-    tensors = {**adapter_state(network), **{key: value.contiguous() for key, value in extra.items()}}
-    write_whole(folder / WEIGHTS, save(tensors))
-    write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-
-
-def halve_adapter(folder: Path, out: Path) -> None:
-    """Write an adapter with float16 numbers, half the size: how it is kept in a repository.
-
-    Raises:
-        ModelError: see `read_adapter`.
-    """
-    from safetensors.torch import save
-
-    config, tensors = read_adapter(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / WEIGHTS, save({key: value.half() for key, value in tensors.items()}))
-    write_whole(out / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-
-
-def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and tensors, in float32, of a saved adapter.
-
-    Raises:
-        ModelError: not an adapter folder.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        tensors = {key: value.float() for key, value in load_file(folder / WEIGHTS).items()}
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{folder}: not an adapter folder with {CONFIG} and {WEIGHTS} ({error})") from None
-    if not {"r", "lora_alpha", "base_sha256"} <= set(config):
-        raise ModelError(f"{folder / CONFIG}: needs r, lora_alpha and base_sha256, has {', '.join(sorted(config))}")
-    return config, tensors
-
-
-def load_adapter(network: nn.Module, folder: Path, options: LoraOptions, base_hash: str) -> str:
-    """Fill a network's adapters, and what trains in full beside them, from a folder.
-
-    Args:
-        options: of the network's adapters.
-        base_hash: `state_hash` of what the network started from.
-
-    Returns:
-        The adapter's own `state_hash`.
-
-    Raises:
-        ModelError: not an adapter folder, one of another base, or one that does not train what the network trains.
-    """
-    config, tensors = read_adapter(folder)
-    if config["base_sha256"] != base_hash:
-        raise ModelError(
-            f"{folder}: was trained on the base with hash {config['base_sha256'][:12]}, --base has {base_hash[:12]}"
-        )
-    if (config["r"], config["lora_alpha"]) != (options.rank, options.alpha):
-        raise ModelError(
-            f"{folder}: has rank {config['r']} and alpha {config['lora_alpha']}, the recipe {options.rank} and "
-            f"{options.alpha}; add lora_rank={config['r']} lora_alpha={config['lora_alpha']}"
-        )
-    trained = {_saved_name(name): name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    if differing := sorted(set(trained) ^ set(tensors)):
-        side = "the adapter has not" if differing[0] in trained else "the recipe does not train"
-        raise ModelError(
-            f"{folder}: {len(differing)} tensors differ, such as {differing[0]}, which {side}; give the keys "
-            "trainable, train_beside and lora_targets that it was trained with"
-        )
-    network.load_state_dict({trained[key]: value for key, value in tensors.items()}, strict=False)
-    return state_hash(tensors)
-
-
-def _saved_name(name: str) -> str:
+def saved_name(name: str) -> str:
     """What a parameter is called in an adapter's file."""
     if ".lora_" in name:
         return name.replace(".default", "").removesuffix(".weight")
@@ -290,21 +172,20 @@ def _adapted_weight(layer: str, base: dict[str, Tensor]) -> tuple[str, slice] | 
     return f"{stem}.weight", slice(first, first + third)
 
 
-def load_merged(base: Path, adapter: Path) -> dict[str, Tensor]:
-    """The public-layout state dict of a base checkpoint with an adapter folder merged into it.
+def scale_adapter(base: dict[str, Tensor], adapter: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """The adapter whose merge lies on the way from the base, scale 0, to where the training led, scale 1.
 
-    A SAM network trained with another number of masks than the public one has these tokens, and its semantic head.
+    Its update counts `scale` times, and what was trained in full lies between base and tuned (WiSE-FT, Wortsman et al.,
+    CVPR 2022).
 
     Raises:
-        ModelError: either cannot be read, or the adapter was trained on another base.
+        ModelError: at another scale than 1 a tensor that the base does not have, or has in another shape.
     """
-    config, tensors = read_adapter(adapter)
-    state = read_checkpoint(base)
-    if (found := state_hash(state)) != config["base_sha256"]:
-        raise ModelError(
-            f"{adapter}: was trained on the base with hash {config['base_sha256'][:12]}, "
-            f"{base} has {found[:12]}; give the base it was trained on"
-        )
-    if (channels := config.get("made_for", {}).get("channels", 1)) > 1:
-        state = fit_mask_tokens(state, channels)
-    return merge_adapter(state, tensors, config["lora_alpha"] / config["r"])
+    if scale == 1:
+        return adapter
+    beside = {key: value for key, value in adapter.items() if ".lora_" not in key}
+    if strange := [key for key, value in beside.items() if key not in base or base[key].shape != value.shape]:
+        raise ModelError(f"only scale 1 is possible: the base has nothing to start from for {', '.join(strange[:3])}")
+    scaled = {key: value * scale for key, value in adapter.items() if key.endswith(".lora_B")}
+    between = {key: torch.lerp(base[key].to(value.dtype), value, scale) for key, value in beside.items()}
+    return {**adapter, **scaled, **between}

@@ -109,7 +109,7 @@ def compile_blocks(encoder: nn.Module) -> None:
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Parameters that train, for an optimiser: matrices decay, biases, scales and learned tokens do not.
 
-    `lr_share` of a group is its part of the recipe's rate: 1 for adapters and for an encoder that trains in full,
+    `lr_share` of a group is its part of the recipe's peak rate: 1 for adapters and for an encoder that trains in full,
     `decoder_lr_share` for the rest.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -121,9 +121,11 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
         {
             "params": parameters,
             "weight_decay": recipe.weight_decay if decays else 0.0,
-            "lr_share": 1.0 if at_full_rate else recipe.decoder_lr_share,
+            "lr": recipe.lr * share,
+            "lr_share": share,
         }
         for (at_full_rate, decays), parameters in groups.items()
+        for share in (1.0 if at_full_rate else recipe.decoder_lr_share,)
     ]
 
 

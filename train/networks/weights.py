@@ -90,7 +90,7 @@ def get(name: str, progress: Progress | None = None) -> Path:
     """The checked file of a checkpoint, fetched unless it is there; a download that was cut off goes on.
 
     Args:
-        progress: of a download from the web; pip's is not told.
+        progress: of a download from the web; pip reports none.
 
     Raises:
         RunError: unknown name, offline, refused by every source, wrong hash, or the folder cannot be written.

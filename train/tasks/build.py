@@ -5,15 +5,15 @@ from pathlib import Path
 
 from edge.errors import CaseError
 from train.data.folds import Fold, is_held_out
-from train.data.maps import MapSource, choose_groups, find_maps, with_objects
-from train.data.sequences import find_subjects
-from train.display import Advance, Say, silent
 from train.recipe import Recipe
-from train.tasks.maps import MapTask
-from train.tasks.sequences import SequenceTask
+from train.records.display import Advance, Say, silent
+from train.sam_systems.map_files import MapSource, choose_groups, find_maps, with_objects
+from train.sam_systems.map_task import MapTask
+from train.sam_systems.sequence_files import find_subjects
+from train.sam_systems.sequence_task import SequenceTask
 from train.tasks.task import Task
 from train.tasks.views import make_view_task
-from train.validate import spread
+from train.validation import spread
 
 
 def make_task(
@@ -36,7 +36,12 @@ def make_task(
         CaseError: no usable data, or nothing in `validation` to validate on.
         RunError: `only` or `leave_out` name what is not there, or prepared data cannot be written.
     """
-    task = _make_task(recipe, data, validation, cache, fold, say, advance)
+    if recipe.task == "views":
+        task: Task = make_view_task(recipe, data, validation, cache, say, advance)
+    elif recipe.task == "sequences":
+        task = _sequence_task(recipe, data, validation, cache, fold, say)
+    else:
+        task = _map_task(recipe, data, validation, fold, say)
     if recipe.validation_cases and not task.validates:
         if validation is not None:
             raise CaseError(f"{validation}: nothing in it to validate on, see the lines above; or validation_cases=0")
@@ -44,35 +49,27 @@ def make_task(
     return task
 
 
-def _make_task(
-    recipe: Recipe,
-    data: Sequence[Path],
-    validation: Path | None,
-    cache: Path,
-    fold: Fold | None,
-    say: Say,
-    advance: Advance,
-) -> Task:
-    if recipe.task == "views":
-        return make_view_task(recipe, data, validation, cache, say, advance)
-    if recipe.task == "sequences":
-        subjects = find_subjects(data)
-        held = find_subjects([validation]) if validation is not None and fold is None else None
-        names = [subject.name for subject in subjects]
-        fold = fold or (None if held is not None else hold_out(names, recipe))
-        if fold is not None:
-            held = [subject for subject in subjects if subject.name in fold.validation]
-            subjects = [subject for subject in subjects if subject.name in fold.training]
-        return SequenceTask(recipe, subjects, held or [], cache, say)
-    sources = usable_maps(recipe, data, say)
-    checked = None
+def _sequence_task(
+    recipe: Recipe, data: Sequence[Path], validation: Path | None, cache: Path, fold: Fold | None, say: Say
+) -> SequenceTask:
+    subjects = find_subjects(data)
     if validation is not None and fold is None:
-        checked = usable_maps(recipe, [validation], say)
+        return SequenceTask(recipe, subjects, find_subjects([validation]), cache, say)
+    fold = fold or hold_out([subject.name for subject in subjects], recipe)
+    held = [subject for subject in subjects if subject.name in fold.validation]
+    training = [subject for subject in subjects if subject.name in fold.training]
+    return SequenceTask(recipe, training, held, cache, say)
+
+
+def _map_task(recipe: Recipe, data: Sequence[Path], validation: Path | None, fold: Fold | None, say: Say) -> MapTask:
+    sources = usable_maps(recipe, data, say)
+    if validation is not None and fold is None:
+        held = usable_maps(recipe, [validation], say)
     else:
         fold = fold or hold_out([source.name for source in sources], recipe)
-        checked = [source for source in sources if source.name in fold.validation]
+        held = [source for source in sources if source.name in fold.validation]
         sources = [source for source in sources if source.name in fold.training]
-    return MapTask(recipe, sources, spread(checked, recipe.validation_cases))
+    return MapTask(recipe, sources, spread(held, recipe.validation_cases))
 
 
 def usable_maps(recipe: Recipe, data: Sequence[Path], say: Say) -> list[MapSource]:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from torch import nn
 from torch.utils.data import Dataset
 
-from train.validate import Validation
+from train.validation import Validation
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from train.data.batch import Group, ViewBatch
-from train.losses import iou_loss, mask_loss
 from train.networks.litemedsam import LiteMedSAM
+from train.optimisation.losses import iou_loss, mask_loss
 from train.recipe import Recipe
 from train.tasks.intensity import Intensity, stretch
 

@@ -5,22 +5,22 @@ from pathlib import Path
 
 from torch import nn
 
-from edge.data.case import Case
+from edge.data.case import Case, dataset_of
 from edge.errors import CaseError, RunError
-from edge.views.view import ViewLadder
+from edge.views.ladder import ViewLadder
 from train.data.batch import ViewBatch, ViewSample, collate
-from train.data.cases import dataset_of, find_sources
+from train.data.cases import find_sources
 from train.data.draws import ObjectDraws
 from train.data.prepared import Prepared, is_prepared, open_prepared
 from train.data.preparing import prepare
 from train.data.sampler import Layout
 from train.data.samples import ViewSamples
-from train.display import Advance, Say
 from train.networks.litemedsam import LiteMedSAM
 from train.recipe import Recipe
+from train.records.display import Advance, Say
 from train.tasks.task import DataFacts
 from train.tasks.view_loss import ViewLoss
-from train.validate import Validation, read_validation, validate
+from train.validation import Validation, read_validation, validate
 
 BOX_SHARE, LEAST_SCALE = 0.72, 0.85  # of the ladder that is validated; as `samedge export` has them
 

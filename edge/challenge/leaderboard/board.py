@@ -12,7 +12,7 @@ from edge.challenge.leaderboard.ranks import METRICS, SMALLER_IS_BETTER, standin
 from edge.challenge.leaderboard.teams import TIME_COLUMNS
 from edge.challenge.submission.trial import Trial
 from edge.data.npz import write_whole
-from edge.data.table import format_table
+from edge.data.table import format_table, number_or_blank
 from edge.scoring.evaluate import METRICS as SCORES
 from edge.scoring.evaluate import summarize
 from edge.scoring.score import CaseScore
@@ -60,10 +60,11 @@ def write_board_csv(path: Path, board: dict[str, Any]) -> None:
     rows = [columns]
     for team in board["teams"]:
         low, high = team["mean_rank_interval"]
-        places = [team["rank"], team["team"], _text(team["mean_rank"]), _text(low), _text(high), *team["rank_interval"]]
-        ranks = [_text(team["metric_ranks"][name]) for name in METRICS]
-        means = [_text(team["mean"][name]) for name in (*SCORES, "time_s")]
-        rows.append([*places, *ranks, *means, _text(team["peak_mib"], 1), team["cases"], team["failed"]])
+        mean_rank = [number_or_blank(value, DIGITS) for value in (team["mean_rank"], low, high)]
+        places = [team["rank"], team["team"], *mean_rank, *team["rank_interval"]]
+        ranks = [number_or_blank(team["metric_ranks"][name], DIGITS) for name in METRICS]
+        means = [number_or_blank(team["mean"][name], DIGITS) for name in (*SCORES, "time_s")]
+        rows.append([*places, *ranks, *means, number_or_blank(team["peak_mib"], 1), team["cases"], team["failed"]])
     write_whole(path, format_table(rows))
 
 
@@ -107,11 +108,7 @@ def _case(results: Sequence[TeamResult], index: int) -> dict[str, Any]:
     for result in results:
         trial, score = result.trials[index], result.scores[index]
         numbers = {key: getattr(score, key) for key in SCORES}
-        told = {key: getattr(trial, key) for key in ("wall_s", "peak_mib", "exit_code", "oom_killed", "problem", "log")}
-        rows.append({"team": result.team, "usable": trial.usable, **numbers, **told, "note": score.error or score.note})
+        seen = {key: getattr(trial, key) for key in ("wall_s", "peak_mib", "exit_code", "oom_killed", "problem", "log")}
+        rows.append({"team": result.team, "usable": trial.usable, **numbers, **seen, "note": score.error or score.note})
     trial = results[0].trials[index]
     return {"case": trial.case, "modality": trial.modality, "teams": rows}
-
-
-def _text(value: float | None, digits: int = DIGITS) -> str:
-    return "" if value is None or value != value else f"{value:.{digits}f}"

@@ -8,6 +8,7 @@ import typer
 
 from edge.commands.notes import Notes
 from edge.commands.options import warn_of_nested
+from edge.data.table import number_or_blank
 
 if TYPE_CHECKING:
     from edge.challenge.leaderboard.teams import Team
@@ -57,7 +58,7 @@ def leaderboard(
     rows = [("team", "rank", "95 %", "mean rank", "dsc", "nsd_official", "seconds", "failed")]
     for team in board["teams"]:
         low, high = team["rank_interval"]
-        means = [_number(team["mean"][key]) for key in ("dsc", "nsd_official", "time_s")]
+        means = [number_or_blank(team["mean"][key], 3) for key in ("dsc", "nsd_official", "time_s")]
         places = (f"{team['rank']:g}", f"{low:g} to {high:g}", f"{team['mean_rank']:.2f}")
         rows.append((team["team"], *places, *means, f"{team['failed']} of {team['cases']}"))
     print_rows(rows)
@@ -70,7 +71,3 @@ def leaderboard(
 def _line(trial: "Trial") -> str:
     took = "" if trial.wall_s is None else f", {trial.wall_s:.2f} s"
     return f"{trial.case}: {trial.problem or 'done'}{took}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None or value != value else f"{value:.3f}"

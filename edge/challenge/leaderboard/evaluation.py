@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from edge.challenge.submission.trial import Trial
 from edge.data.case import find_cases, read_case, read_labels
 from edge.errors import CaseError, RunError
 from edge.reports.page import number, picture, write_page
-from edge.reports.report import write_json
+from edge.reports.report import now, write_json
 from edge.scoring.score import mean_without_nan
 from edge.system.machine import describe_machine
 
@@ -59,7 +58,7 @@ def evaluate_teams(plan: Plan, connect: Callable[[], Any], progress: Progress) -
             write_times_csv(folder / f"{team.name}_running_time.csv", trials[team.name])
             results.append(TeamResult(team.name, tuple(trials[team.name]), tuple(scores)))
         board = make_board(results, seed=plan.seed)
-        board |= {"limits": asdict(plan.limits), "machine": describe_machine(), "created": _now()}
+        board |= {"limits": asdict(plan.limits), "machine": describe_machine(), "created": now()}
         board["problems"] = [line for team in teams for line in _problems(team, trials[team.name])]
         write_json(plan.out / "leaderboard.json", board)
         write_board_csv(plan.out / "leaderboard.csv", board)
@@ -132,7 +131,3 @@ def _pictures(entry: dict[str, Any], plan: Plan, truth_path: Path) -> list[dict[
             segs, _ = read_labels(plan.out / "teams" / row["team"] / "segs" / f"{case.name}.npz", "segs")
             pictures.append(picture(f"{row['team']}: DSC {number(row['dsc'])}", case, segs))
     return pictures
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

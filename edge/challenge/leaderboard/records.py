@@ -5,7 +5,6 @@ an evaluation that was killed goes on where it was, and a changed submission or 
 """
 
 import fcntl
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 from edge.data.npz import write_whole
 from edge.data.partial import remove_partial_files
+from edge.engines.model_folder import file_hash
 from edge.errors import RunError
 
 
@@ -68,11 +68,7 @@ def make_folder(folder: Path) -> Path:
 def sha256(path: Path) -> str | None:
     """Hash of a file, or None where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while chunk := file.read(2**20):
-                digest.update(chunk)
-            return digest.hexdigest()
+        return file_hash(path)
     except OSError:
         return None
 

@@ -1,7 +1,6 @@
 """A submission as one file that `docker load` accepts, and a stranger's such file taken in with care."""
 
 import gzip
-import hashlib
 import io
 import json
 import posixpath
@@ -14,6 +13,7 @@ from typing import Any
 from edge.challenge.submission.build import check_team
 from edge.challenge.submission.engine import engine_errors, find_image
 from edge.data.npz import whole_file
+from edge.engines.model_folder import file_hash
 from edge.errors import RunError
 
 CHUNK_BYTES = 2**20
@@ -60,12 +60,8 @@ def describe(path: Path) -> Package:
     Raises:
         RunError: it cannot be read.
     """
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
-                digest.update(chunk)
-        return Package(path, path.name.split(".")[0].lower(), digest.hexdigest(), path.stat().st_size)
+        return Package(path, path.name.split(".")[0].lower(), file_hash(path), path.stat().st_size)
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from edge.data.case import read_case, write_case
 from edge.data.phantom import make_phantom
 from edge.errors import CaseError, RunError
 from edge.reports.page import picture, write_page
+from edge.reports.report import now
 from edge.system.machine import describe_machine
 
 WORST = 6  # cases with pictures on the page
@@ -92,7 +92,7 @@ def check_report(image: str, trials: list[Trial], limits: Limits, rounds: tuple[
     """Everything measured, on what, and the verdict."""
     cases = {trial.case for trial in trials}
     return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": now(),
         "image": image,
         "verdict": verdict(trials),
         "fix": [{**asdict(finding), "line": finding.line(cases)} for finding in findings(trials)],

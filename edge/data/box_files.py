@@ -1,0 +1,208 @@
+"""Files of boxes: CSV as spreadsheets save it, or JSON; of one case or of many.
+
+    x_min,y_min,x_max,y_max                              a flat image; a line each, this first line may be left out
+    x_min,y_min,z_min,x_max,y_max,z_max                  a volume
+    x,y,width,height         x,y,z,width,height,depth    corner and size, a width of 1 being one pixel
+    file      of many cases: the name of each, with or without its ending
+    label     what is in the box
+    units     voxels, LPS or RAS (mm in the patient); one for all lines
+
+JSON is a list of such records or of rows of numbers, or `{"units": ..., "boxes": list, or {name: list}}`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.data.box_records import as_rows
+from edge.data.boxes import from_sizes
+from edge.data.names import case_name
+from edge.data.picture import read_bounded
+from edge.data.table import Table, parse_table
+from edge.errors import CaseError
+
+MAX_BYTES = 2**22  # 65,535 boxes of four numbers with seven digits take half of it
+UNITS = ("voxels", "LPS", "RAS")
+# axes -> format -> its columns; in a first line in any order, with or without underscores
+NAMES: dict[int, dict[str, tuple[str, ...]]] = {
+    2: {"xyxy": ("x_min", "y_min", "x_max", "y_max"), "xywh": ("x", "y", "width", "height")},
+    3: {
+        "xyxy": ("x_min", "y_min", "z_min", "x_max", "y_max", "z_max"),
+        "xywh": ("x", "y", "z", "width", "height", "depth"),
+    },
+}
+OTHER_NAMES = {"w": "width", "h": "height", "d": "depth"}
+SAID = {"file": "file case name image filename", "label": "label class organ structure", "units": "units unit frame"}
+SAID_BY = {word: key for key, words in SAID.items() for word in words.split()}
+
+
+@dataclass(frozen=True)
+class BoxList:
+    """Boxes as a file has them."""
+
+    rows: npt.NDArray[np.float64]  # (N, 4) or (N, 6), corners
+    labels: tuple[str, ...] = ()  # of each row; empty: the file names none
+    units: str | None = None  # one of UNITS; None: the file does not say
+
+
+def read_boxes(path: Path, box_format: str | None = None) -> npt.NDArray[np.float64]:
+    """Boxes (N, 4) of the file `<name>.csv` beside a picture; see `read_box_file`."""
+    return read_box_file(path, path.with_suffix(".csv"), 2, box_format).rows
+
+
+def read_box_file(path: Path, file: Path, axes: int, box_format: str | None = None) -> BoxList:
+    """The boxes of a case in a file, which may hold those of others too.
+
+    Args:
+        path: of the case.
+        axes: 2 or 3, of the case's image.
+        box_format: `xyxy` or `xywh`; None: what the file's first line or its keys say, else `xyxy`.
+
+    Raises:
+        CaseError: there is no such file, none of its boxes is of the case, or a line is not what is expected.
+    """
+    name = case_name(path)
+    try:
+        content = read_bounded(file, MAX_BYTES)
+    except FileNotFoundError:
+        columns = ",".join(NAMES[axes]["xyxy"])
+        raise CaseError(f"{name}: this model needs boxes; write {file.name} beside it, lines {columns}") from None
+    except OSError as error:
+        raise CaseError(f"{name}: {file.name} cannot be read ({error.strerror or error})") from None
+    if file.suffix.lower() == ".json":
+        return _from_json(path, file, content, axes, box_format)
+    try:
+        table = parse_table(content)
+    except ValueError:
+        raise CaseError(f"{name}: {file.name} is not text; write lines {','.join(NAMES[axes]['xyxy'])}") from None
+    return _from_table(path, file, table, axes, box_format)
+
+
+def _from_table(path: Path, file: Path, table: Table, axes: int, box_format: str | None) -> BoxList:
+    name = case_name(path)
+    places = _places(table.rows[0][1]) if table.rows else {}
+    named = next((form for form, names in NAMES[axes].items() if set(names) <= set(places)), None)
+    if named is None and places.keys() & {"file", "label", "units"}:
+        lacking = [one for one in NAMES[axes]["xyxy"] if one not in places]
+        raise CaseError(f"{name}: {file.name} line 1 lacks the columns {', '.join(lacking)}")
+    if named and box_format and named != box_format:
+        raise CaseError(f"{name}: {file.name} line 1 names columns of {named}, and --box-format says {box_format}")
+    form = box_format or named or "xyxy"
+    columns = NAMES[axes][form]
+    rows, labels, units = [], [], set()
+    for line, fields in table.rows[bool(named) :]:
+        if named:
+            said = {key: fields[place] for key, place in places.items() if key in SAID and place < len(fields)}
+            if not _is_of(path, said.get("file")):
+                continue
+            fields = [fields[places[column]] for column in columns if places[column] < len(fields)]
+            labels.append(said.get("label", ""))
+            units.add(said.get("units", ""))
+        rows.append(_numbers(name, file, table, line, fields, columns))
+    if not rows and "file" in places and table.rows[1:]:
+        raise CaseError(f"{name}: {file.name} names no box of it; its column file must hold {path.name} or {name}")
+    if len(units) > 1:
+        raise CaseError(f"{name}: {file.name} mixes units ({', '.join(sorted(units))}); one for all its lines")
+    return _list(name, file, rows, form, axes, labels if any(labels) else [], next(iter(units), "") or None)
+
+
+def _places(fields: list[str]) -> dict[str, int]:
+    """Which column a first line names where; without any it is no line of names."""
+    plain = {
+        column.replace("_", ""): column for forms in NAMES.values() for names in forms.values() for column in names
+    }
+    known = {**plain, **OTHER_NAMES, **SAID_BY}
+    words = [field.strip().lower().replace("_", "").replace(" ", "") for field in fields]
+    places: dict[str, int] = {}
+    for place, word in enumerate(words):
+        if word in known:
+            places.setdefault(known[word], place)
+    for axis in "xyz":  # x_min y_min width height
+        if f"{axis}_min" in places and f"{axis}_max" not in places:
+            places.setdefault(axis, places[f"{axis}_min"])
+    return places
+
+
+def _numbers(
+    name: str, file: Path, table: Table, line: int, fields: list[str], columns: tuple[str, ...]
+) -> list[float]:
+    """The numbers of a line."""
+    try:
+        box = [table.number(field) for field in fields]
+    except ValueError:
+        box = []
+    got = table.separator.join(fields)[:60]
+    if len(box) != len(columns):
+        raise CaseError(f"{name}: {file.name} line {line} must be {','.join(columns)}, got {got}")
+    if columns[0] == "x" and min(box[len(box) // 2 :]) < 1:
+        raise CaseError(f"{name}: {file.name} line {line} must be {','.join(columns)} in pixels, got {got}")
+    return box
+
+
+def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: str | None) -> BoxList:
+    name = case_name(path)
+    try:
+        found = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        raise CaseError(f"{name}: {file.name} is no JSON; see docs/formats.md for its form") from None
+    units = None
+    if isinstance(found, dict) and "boxes" in found:
+        units, found = found.get("units"), found["boxes"]
+    if isinstance(found, dict):
+        mine = [boxes for key, boxes in found.items() if _is_of(path, key)]
+        if not mine:
+            raise CaseError(f"{name}: {file.name} names no box of it; it has {', '.join(map(str, found))[:200]}")
+        found = mine[0]
+    if not isinstance(found, list):
+        raise CaseError(f"{name}: {file.name} must hold a list of boxes, got {str(found)[:60]}")
+    records = [one for one in found if isinstance(one, dict)]
+    if not records:
+        rows = _plain_rows(name, file, found, axes)
+        return _list(name, file, rows, box_format or "xyxy", axes, [], units)
+    if len(records) < len(found):
+        raise CaseError(f"{name}: {file.name} mixes records and rows; one kind for all its boxes")
+    records = [record for record in records if _is_of(path, record.get("file"))]
+    if not records:
+        raise CaseError(f"{name}: {file.name} names no box of it; its records' file must be {path.name} or {name}")
+    units = units or records[0].get("units")
+    labels = [str(record.get("label") or "") for record in records]
+    sizes = NAMES[axes]["xywh"]
+    if all(set(sizes) <= set(record) for record in records):
+        rows = _plain_rows(name, file, [[record[column] for column in sizes] for record in records], axes)
+        return _list(name, file, rows, "xywh", axes, labels if any(labels) else [], units)
+    plain = [{key: one for key, one in record.items() if key not in SAID} for record in records]
+    corners, _ = as_rows(name, np.array(plain, dtype=object))
+    return _list(name, file, corners.tolist(), "xyxy", axes, labels if any(labels) else [], units)
+
+
+def _plain_rows(name: str, file: Path, found: list[Any], axes: int) -> list[list[float]]:
+    try:
+        rows = [[float(number) for number in row] for row in found]
+    except (TypeError, ValueError):
+        raise CaseError(f"{name}: {file.name} must hold rows of {2 * axes} numbers or records") from None
+    if any(len(row) != 2 * axes for row in rows):
+        raise CaseError(f"{name}: {file.name} must hold rows of {2 * axes} numbers, {' '.join(NAMES[axes]['xyxy'])}")
+    return rows
+
+
+def _list(
+    name: str, file: Path, rows: list[list[float]], form: str, axes: int, labels: list[str], units: Any
+) -> BoxList:
+    boxes = np.array(rows, np.float64).reshape(len(rows), -1 if rows else 2 * axes)
+    stated = next((one for one in UNITS if one.lower() == str(units).lower()), None)
+    if units and stated is None:
+        raise CaseError(f"{name}: {file.name} has units {units!r}; expected {', '.join(UNITS)} (mm need their frame)")
+    corners = from_sizes(boxes).reshape(boxes.shape) if form == "xywh" and len(boxes) else boxes
+    return BoxList(corners, tuple(labels), stated)
+
+
+def _is_of(path: Path, said: Any) -> bool:
+    """Whether a file that names a case means this one; one that names none does."""
+    if said in (None, ""):
+        return True
+    named = Path(str(said))
+    return path.name in (named.name, str(said)) or case_name(path) in (str(said), case_name(Path(named.name)))

@@ -1,0 +1,154 @@
+"""Cases and label maps from one format to another."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edge.data.box_files import NAMES
+from edge.data.case import Case, find_cases, write_case
+from edge.data.folders import label_of, labelled
+from edge.data.formats.registry import (
+    INPUTS,
+    LABEL_ENDINGS,
+    find_inputs,
+    kind_of,
+    labels_of_case,
+    read_input,
+    read_with_truth,
+)
+from edge.data.labels import renumber
+from edge.data.names import TRUTH, case_name
+from edge.data.npz import write_whole
+from edge.data.outputs import geometry_of, write_labels
+from edge.data.prompting import Prompting, boxes_of_labels, prompted
+from edge.data.scan import Reading
+from edge.errors import CaseError, RunError, SamedgeError
+
+DERIVED = ("_labels", "_seg", "_rtstruct", TRUTH)  # what a label map's name has after its image's
+
+
+def convert_all(
+    inputs: Path,
+    out: Path,
+    to: str,
+    reading: Reading,
+    prompting: Prompting,
+    *,
+    like: Path | None = None,
+    recursive: bool = False,
+) -> Iterator[tuple[Path, str | None]]:
+    """Convert each case of a folder, or each label map where `like` names the images, or the one given.
+
+    Yields:
+        A file that was written and None, or an input and why it was not converted.
+
+    Raises:
+        CaseError: nothing there to convert.
+        RunError: images asked for in a format of labels only, or the folder cannot be made.
+    """
+    if like is None and to not in ("npz", "nifti"):
+        raise RunError(f"images are converted to npz or nifti; {to} is of label maps: name their images with --like")
+    types = (".npz", *LABEL_ENDINGS, ".dcm")
+    paths = find_cases(inputs, types, recursive=recursive) if like else find_inputs(inputs, recursive=recursive)
+    root = inputs if inputs.is_dir() else inputs.parent
+    for path in paths:
+        folder = out / path.parent.relative_to(root) if root in path.parents else out
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot make this folder ({error.strerror or error})") from None
+        try:
+            files = (
+                convert_labels(path, folder, to, _image_of(path, like), reading)
+                if like
+                else convert_case(path, folder, to, reading, prompting)
+            )
+            yield from ((file, None) for file in files)
+        except SamedgeError as error:
+            yield path, labelled(str(error), path, label_of(path, root))
+
+
+def convert_case(path: Path, folder: Path, to: str, reading: Reading, prompting: Prompting) -> list[Path]:
+    """Write a case with its boxes and truth as `<name>.npz`, or as `<name>.nii.gz`, `<name>_gt.nii.gz`, `<name>.json`.
+
+    Boxes are the case's own, or those asked for; where there are none, those around the truth's labels.
+
+    Raises:
+        CaseError: it cannot be read.
+        RunError: a file cannot be written.
+    """
+    case = _with_boxes(read_with_truth(path, reading), path, prompting)
+    if to == "npz":
+        file = folder / f"{case.name}.npz"
+        write_case(file, case)
+        return [file]
+    from edge.data.formats import nifti
+
+    geometry = geometry_of(case)
+    if case.image.ndim == 3 and not case.is_volume and np.ptp(case.image, axis=2).any():
+        raise CaseError(f"{case.name}: is coloured; NIfTI is for greys")
+    greys = case.image if case.is_volume else case.image[None, ..., 0]
+    files = [folder / f"{case.name}.nii.gz"]
+    nifti.write_volume(files[0], np.ascontiguousarray(geometry.to_file(greys)), geometry.affine)
+    if case.truth is not None:
+        files.append(folder / f"{case.name}{TRUTH}.nii.gz")
+        nifti.write_labels(files[-1], case.truth, geometry)
+    if len(case.boxes):
+        files.append(folder / f"{case.name}.json")
+        write_whole(files[-1], _boxes_as_json(case).encode())
+    return files
+
+
+def convert_labels(path: Path, folder: Path, to: str, image: Path, reading: Reading) -> list[Path]:
+    """Write a label map in a format, in the geometry of its image.
+
+    Raises:
+        CaseError: it does not fit its image.
+        RunError: the file cannot be written.
+    """
+    case = read_input(image, reading)
+    labels = labels_of_case(case, image, path)
+    boxes, numbers = boxes_of_labels(labels)
+    if to in ("dicom-seg", "rtstruct"):  # segment k is label k
+        labels = renumber(labels)
+        case = replace(case, boxes=boxes, label_names=tuple(str(number) for number in numbers))
+    return write_labels(case, labels, image, folder, (to,))
+
+
+def _with_boxes(case: Case, path: Path, prompting: Prompting) -> Case:
+    beside = any((path.parent / f"{case_name(path)}{ending}").is_file() for ending in (".csv", ".json"))
+    if prompting.is_given or (kind_of(path) != "npz" and beside):
+        return prompted(case, path, prompting)
+    if kind_of(path) == "npz" or case.truth is None:
+        return case
+    truth = renumber(case.truth)
+    return replace(case, truth=truth, boxes=boxes_of_labels(truth)[0])
+
+
+def _boxes_as_json(case: Case) -> str:
+    """In voxels of the file that `convert_case` writes."""
+    names = NAMES[3]["xyxy"]
+    rows = case.boxes if case.is_volume else np.insert(case.boxes, [2, 4], 0, axis=1)
+    geometry = geometry_of(case)
+    records = []
+    for row, box in enumerate(rows):
+        ends = geometry.file_from_volume(box.reshape(2, 3))
+        record = dict(zip(names, np.concatenate([ends.min(axis=0), ends.max(axis=0)]).round(6).tolist(), strict=True))
+        records.append({**record, **({"label": case.label_names[row]} if case.label_names else {})})
+    return json.dumps({"units": "voxels", "boxes": records}, indent=2) + "\n"
+
+
+def _image_of(path: Path, like: Path | None) -> Path:
+    """The image that a label map is of: the one given, or that of its name in the folder given."""
+    if like is None or not like.is_dir() or any(kind_of(file) == "dicom" for file in like.iterdir() if file.is_file()):
+        return like or path
+    name = case_name(path)
+    names = [name, *(name.removesuffix(end) for end in DERIVED if name.endswith(end))]
+    found = [like / one for one in names if (like / one).is_dir()]
+    found += [file for one in names for ending in INPUTS if (file := like / f"{one}{ending}").is_file()]
+    if not found:
+        raise CaseError(f"{name}: no image of its name in {like}; name the image itself with --like")
+    return found[0]

@@ -1,0 +1,240 @@
+"""Which DICOM files belong together, and where their slices lie.
+
+A case is a series: a path to one is its folder where that holds no other, else its first file in name order. A file of
+several frames is a case of its own.
+"""
+
+import itertools
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.data.geometry import SKEWED
+from edge.data.names import case_name, ending_of
+from edge.errors import CaseError, RunError, in_one_line
+
+ENDINGS = (".dcm", ".dicom", ".ima")
+NUMBERED = re.compile(r"(\.\d+)?")  # of a UID as a name, or no ending at all: its first bytes decide
+NOT_IMAGES = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "REG", "DOC")
+MAX_FILES = 20_000  # of a folder
+GAP = 1.5  # times the usual distance of slices: one is missing
+UNEVEN_MM = 0.05  # and a hundredth of the distance, that distances may differ by
+HEADER = [
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
+    "Modality", "InstanceNumber", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored",
+    "PixelRepresentation", "PhotometricInterpretation", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "GantryDetectorTilt",
+    "RescaleSlope", "RescaleIntercept",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Header:
+    """What decides where a file belongs."""
+
+    path: Path
+    dataset: Any  # pydicom's, of HEADER only
+
+    @property
+    def frames(self) -> int:
+        return int(self.dataset.get("NumberOfFrames") or 1)
+
+    @property
+    def position(self) -> npt.NDArray[np.float64] | None:
+        """Of the middle of the first pixel in mm, LPS."""
+        return _numbers(self.dataset.get("ImagePositionPatient"), 3)
+
+    @property
+    def orientation(self) -> npt.NDArray[np.float64] | None:
+        """Directions (6,) in which columns and rows are counted, LPS."""
+        return _numbers(self.dataset.get("ImageOrientationPatient"), 6)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Alike for the files of one series; pictures of another size or orientation in it are another."""
+        data, directions = self.dataset, self.orientation
+        turned = None if directions is None else tuple(np.round(directions, 3) + 0.0)
+        alone = str(self.path) if self.frames > 1 or self.position is None else ""
+        return str(data.get("SeriesInstanceUID") or ""), data.get("Rows"), data.get("Columns"), turned, alone
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[Any]:
+    """pydicom, which says what it thinks of values on stderr: here what matters is said, and raised.
+
+    Raises:
+        RunError: it is not installed.
+    """
+    try:
+        import pydicom
+    except ImportError:
+        raise RunError("reading DICOM needs pydicom: pip install 'samedge[dicom]'") from None
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield pydicom
+
+
+def is_dicom(path: Path) -> bool:
+    """By its ending; of a file without one, or named like a UID, by its first bytes."""
+    ending = ending_of(path)
+    if ending in ENDINGS:
+        return True
+    if not NUMBERED.fullmatch(ending) or path.name.upper() == "DICOMDIR":
+        return False
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def read_header(path: Path) -> Header:
+    """A file's header, without its pixels.
+
+    Raises:
+        CaseError: not DICOM, or damaged.
+    """
+    name = case_name(path)
+    with quiet_pydicom() as pydicom:
+        try:
+            header = Header(path, pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER))
+            _ = header.key, header.frames, header.dataset.get("InstanceNumber")  # values are parsed when looked at
+            return header
+        except Exception as error:  # pydicom raises what its parts do
+            what = (
+                "is not DICOM"
+                if type(error).__name__ == "InvalidDicomError"
+                else f"is damaged DICOM ({in_one_line(error)})"
+            )
+            raise CaseError(f"{name}: {path.name} {what}; export it again") from None
+
+
+def find_series(paths: Iterable[Path]) -> list[Path]:
+    """The cases among DICOM files, as paths that `series_of` takes; files that are no images are passed over."""
+    cases: list[Path] = []
+    files = sorted(paths)
+    for folder in sorted({path.parent for path in files}):
+        here = [path for path in files if path.parent == folder]
+        groups: dict[Any, list[Path]] = {}
+        for path in here:
+            try:
+                header = read_header(path)
+            except CaseError:
+                groups[path] = [path]  # named where it is read
+                continue
+            if _is_image(header):
+                groups.setdefault(header.key, []).append(path)
+        several = [group for group in groups.values() if len(group) > 1]
+        alone = len(groups) == 1 and len(several) == 1
+        cases += [folder] if alone else [min(group) for group in groups.values()]
+    return cases
+
+
+def series_of(path: Path) -> list[Header]:
+    """The headers of the series of a folder, or of a file: of all files beside it that belong to it.
+
+    Raises:
+        CaseError: no image there, or a folder of several series.
+    """
+    folder, name = (path, case_name(path)) if path.is_dir() else (path.parent, case_name(path))
+    own = None if path.is_dir() else read_header(path)
+    if own is not None and not _is_image(own):
+        raise CaseError(f"{name}: {path.name} holds no image ({own.dataset.get('Modality') or 'no modality'})")
+    if own is not None and (own.frames > 1 or own.position is None):
+        return [own]
+    files = [file for file in sorted(folder.iterdir()) if is_dicom(file) and file.is_file()]
+    if len(files) > MAX_FILES:
+        raise CaseError(f"{name}: {folder} holds {len(files)} files, the limit is {MAX_FILES}")
+    groups: dict[Any, list[Header]] = {}
+    for file in files:
+        try:
+            header = read_header(file)
+        except CaseError:
+            if own is None:
+                raise
+            continue
+        if _is_image(header):
+            groups.setdefault(header.key, []).append(header)
+    if own is not None:
+        return groups[own.key]
+    if len(groups) > 1:
+        firsts = ", ".join(min(header.path.name for header in group) for group in list(groups.values())[:4])
+        raise CaseError(f"{name}: holds {len(groups)} series; give a file of the one that is meant, such as {firsts}")
+    if not groups:
+        raise CaseError(f"{name}: no DICOM image in this folder")
+    return next(iter(groups.values()))
+
+
+def in_order(name: str, headers: list[Header]) -> tuple[list[Header], npt.NDArray[np.float64]]:
+    """The slices of a series along its normal, and the step (3,) in mm, LPS, from one to the next.
+
+    Raises:
+        CaseError: slices are missing, twice there or uneven, or the gantry was tilted.
+    """
+    directions = headers[0].orientation
+    if directions is None or any(header.position is None for header in headers):
+        raise CaseError(f"{name}: its slices state no ImagePositionPatient or ImageOrientationPatient")
+    normal = np.cross(directions[:3], directions[3:])
+    length = np.linalg.norm(normal)
+    if not length > 0:
+        raise CaseError(f"{name}: ImageOrientationPatient has no direction, {directions.tolist()}")
+    places = np.array([header.position for header in headers]) @ (normal / length)
+    order = np.argsort(places, kind="stable")
+    ordered = [headers[index] for index in order]
+    steps = np.diff(places[order])
+    _check_steps(name, ordered, steps)
+    first, last = ordered[0].position, ordered[-1].position
+    step = (np.asarray(last) - np.asarray(first)) / (len(ordered) - 1)
+    sideways = float(np.linalg.norm(step - normal / length * (step @ normal / length)) / np.linalg.norm(step))
+    if sideways > SKEWED:
+        degrees = np.degrees(np.arcsin(min(1.0, sideways)))
+        raise CaseError(
+            f"{name}: slices are shifted against each other, {degrees:.1f} degrees (tilted gantry); its voxels are no "
+            "boxes and masks would land beside the anatomy: resample it first, such as with dcm2niix"
+        )
+    return ordered, step
+
+
+def _check_steps(name: str, ordered: list[Header], steps: npt.NDArray[np.float64]) -> None:
+    usual = float(np.median(steps))
+    between = [f"{a.path.name} and {b.path.name}" for a, b in itertools.pairwise(ordered)]
+    least, most = int(np.argmin(steps)), int(np.argmax(steps))
+    if steps[least] < 1e-3:
+        twice = int((steps < 1e-3).sum())
+        raise CaseError(
+            f"{name}: {between[least]} lie at the same place ({twice} such pairs): duplicates, or several phases or "
+            "echoes in one series; keep one of them in the folder"
+        )
+    if steps[most] > GAP * usual:
+        raise CaseError(
+            f"{name}: slices are missing between {between[most]}, {steps[most]:.2f} mm apart where {usual:.2f} are "
+            "usual; export the series again"
+        )
+    if np.ptp(steps) > UNEVEN_MM + usual / 100:
+        raise CaseError(
+            f"{name}: slices are unevenly spaced, {steps[least]:.2f} mm ({between[least]}) to {steps[most]:.2f} mm; "
+            "resample it first"
+        )
+
+
+def _is_image(header: Header) -> bool:
+    return bool(header.dataset.get("Rows")) and header.dataset.get("Modality") not in NOT_IMAGES
+
+
+def _numbers(value: Any, count: int) -> npt.NDArray[np.float64] | None:
+    if value is None or value == "":
+        return None
+    numbers = np.array([float(one) for one in value], np.float64)
+    return numbers if numbers.shape == (count,) and np.isfinite(numbers).all() else None

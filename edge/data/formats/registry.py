@@ -1,0 +1,228 @@
+"""Every kind of file that a case or a label map may come from: one table, used by every command.
+
+    .npz                                    the challenge's: image, boxes, spacing, truth in one file
+    .png .jpg .bmp .tif .webp               2D images
+    .nii .nii.gz                            NIfTI
+    .dcm .dicom .ima, UIDs, without ending  DICOM: a series is a folder, or a file of it
+    .nrrd .mha                              through SimpleITK
+
+The truth of `<name>` in a file of its own is `<name>_gt` with the ending of a picture, NIfTI, NRRD or MHA. What reads
+scans is imported when the first one is read.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.data.case import Case, Spacing, check_labels, find_cases, read_case, read_labels
+from edge.data.folders import folders_within
+from edge.data.formats.dicom_series import ENDINGS as DICOM_ENDINGS
+from edge.data.formats.dicom_series import find_series, is_dicom
+from edge.data.geometry import Geometry
+from edge.data.label_picture import read_label_picture
+from edge.data.names import TRUTH, case_name, ending_of
+from edge.data.npz import read_npz
+from edge.data.picture import PICTURES, read_picture
+from edge.data.scan import Reading, Scan, case_of, labels_of
+from edge.errors import CaseError
+
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+ITK_ENDINGS = (".nrrd", ".mha")
+LABEL_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".png", ".tif", ".tiff", ".bmp")
+INPUTS = (".npz", *PICTURES, *NIFTI_ENDINGS, *DICOM_ENDINGS, *ITK_ENDINGS)
+KINDS = ".npz, a picture, NIfTI, DICOM, NRRD or MHA"
+APART_MM = 0.1  # between the same corner voxel of an image and its label map
+
+ScanReader = Callable[[Path, Reading], Scan]
+SCANS = {"nifti": NIFTI_ENDINGS, "itk": ITK_ENDINGS}  # module of this folder -> endings; DICOM is told by content, too
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Labels from a file."""
+
+    labels: npt.NDArray  # (H, W) or (D, H, W), in the volume's order
+    spacing_mm: Spacing | None = None  # (z, y, x); None: not stated
+    geometry: Geometry | None = None  # None: the file states no place
+
+
+def kind_of(path: Path) -> str | None:
+    """`npz`, `picture`, `nifti`, `dicom` or `itk`; None: none of these."""
+    ending = ending_of(path)
+    if ending == ".npz":
+        return "npz"
+    if path.is_dir():
+        return "dicom"
+    if ending in PICTURES:
+        return "picture"
+    return next((kind for kind, endings in SCANS.items() if ending in endings), "dicom" if is_dicom(path) else None)
+
+
+def is_truth(path: Path) -> bool:
+    """Whether a file is the truth of a case by its name, and none itself."""
+    return ending_of(path) in LABEL_ENDINGS and case_name(path).endswith(TRUTH)
+
+
+def truth_beside(path: Path) -> Path | None:
+    """The file with the truth of a case, beside it; None: there is none."""
+    stem = path.parent / f"{case_name(path)}{TRUTH}"
+    return next((found for ending in LABEL_ENDINGS if (found := Path(f"{stem}{ending}")).is_file()), None)
+
+
+def find_inputs(inputs: Path, *, recursive: bool = False, leave_out: Path | None = None) -> list[Path]:
+    """The cases of a folder in name order, of whatever kind, or the one that is given; truths are left out.
+
+    A picture that lies beside another file of its name is taken for a view of it and passed over. For the arguments see
+    `edge.data.case.find_cases`.
+
+    Raises:
+        CaseError: nothing there, not readable, or no case among it.
+    """
+    series = _find_dicom(inputs, recursive, leave_out) if inputs.is_dir() else []
+    types = tuple(ending for ending in INPUTS if ending not in DICOM_ENDINGS)
+    try:
+        found = find_cases(inputs, types, recursive=recursive, leave_out=leave_out)
+    except CaseError:
+        if not series:
+            raise
+        return sorted(series)
+    if not inputs.is_dir():
+        return found
+    cases = [path for path in found if kind_of(path) != "picture" and not is_truth(path)]
+    named = {(path.parent, case_name(path)) for path in cases}
+    pictures = [path for path in found if kind_of(path) == "picture" and not is_truth(path)]
+    chosen = cases + series + [path for path in pictures if (path.parent, case_name(path)) not in named]
+    if not chosen:
+        raise CaseError(f"{inputs}: no case in this folder, only truths (*{TRUTH}.*)")
+    return sorted(chosen)
+
+
+def read_input(path: Path, reading: Reading | None = None) -> Case:
+    """A case of any kind; with boxes where its file holds them, else without.
+
+    Raises:
+        CaseError: it cannot be read; see the readers.
+        RunError: the library that reads it is not installed, or `reading` asks for what there is not.
+    """
+    reading, kind = reading or Reading(), kind_of(path)
+    if kind == "npz":
+        return _stated(read_case(path), reading)
+    if kind == "picture":
+        return _stated(read_picture(path, reading.window), reading)
+    return case_of(read_scan(path, reading), reading)
+
+
+def read_with_truth(path: Path, reading: Reading | None = None) -> Case:
+    """A case with its truth, from the same file or from the one beside it; without where there is none.
+
+    Raises:
+        CaseError: see `read_input`; the truth is of another shape or lies elsewhere.
+    """
+    if kind_of(path) == "npz":
+        return _stated(read_case(path, with_truth=True), reading or Reading())
+    case, truth = read_input(path, reading), truth_beside(path)
+    return case if truth is None else replace(case, truth=labels_for(case, truth))
+
+
+def labels_for(case: Case, path: Path) -> npt.NDArray:
+    """The labels of a file, in the order and on the voxels of a case.
+
+    Raises:
+        CaseError: they are of another shape or lie elsewhere.
+    """
+    in_npz = kind_of(path) == "npz"
+    found = read_label_map(path, "gts" if (in_npz and "gts" in read_npz(path, ["gts"])) or not in_npz else "segs")
+    labels = found.labels
+    if not case.is_volume and labels.shape == (1, *case.shape):
+        labels = labels[0]
+    if far := apart_mm(case.geometry, found.geometry):
+        raise CaseError(f"{case.name}: {path.name} lies {far:.1f} mm beside the image; resample it to the image's grid")
+    if labels.shape != case.shape:
+        raise CaseError(f"{case.name}: {path.name} has shape {labels.shape}, the image {case.shape}; resample it")
+    return labels
+
+
+def read_label_map(path: Path, key: str = "segs") -> LabelMap:
+    """A label map of any kind; `key` is that of an `.npz`.
+
+    Raises:
+        CaseError: it cannot be read, or holds no labels.
+    """
+    kind = kind_of(path)
+    if kind == "npz":
+        return LabelMap(*read_labels(path, key))
+    if kind == "picture":
+        labels = read_label_picture(path)
+        return LabelMap(check_labels(case_name(path), key, labels, labels.shape))
+    scan = read_scan(path, Reading())
+    return LabelMap(labels_of(scan, key), scan.geometry.spacing_mm, scan.geometry)
+
+
+def labels_of_case(case: Case, path: Path, file: Path) -> npt.NDArray:
+    """The labels in a file, which may be a DICOM SEG or RTSTRUCT, on the voxels of the case that was read from `path`.
+
+    Raises:
+        CaseError: see `labels_for`; of other images.
+    """
+    what = _derived(file)
+    if what is None:
+        return labels_for(case, file)
+    from edge.data.formats.dicom_source import read_source
+
+    module = import_module(f"edge.data.formats.{'dicom_seg' if what == 'SEG' else 'rtstruct'}")
+    read = module.read_seg if what == "SEG" else module.read_rtstruct
+    return check_labels(case.name, file.name, read(file, read_source(path, case)).reshape(case.shape), case.shape)
+
+
+def _derived(file: Path) -> str | None:
+    """SEG or RTSTRUCT; None: something else."""
+    if file.is_dir() or kind_of(file) != "dicom":
+        return None
+    from edge.data.formats.dicom_series import read_header
+
+    what = str(read_header(file).dataset.get("Modality"))
+    return what if what in ("SEG", "RTSTRUCT") else None
+
+
+def read_scan(path: Path, reading: Reading) -> Scan:
+    """A NIfTI, DICOM, NRRD or MHA file, or a folder with a DICOM series, as it is stored.
+
+    Raises:
+        CaseError: see the readers; a file of no kind that is known.
+        RunError: the library that reads it is not installed.
+    """
+    kind = kind_of(path)
+    if kind not in ("nifti", "dicom", "itk"):
+        if not path.exists():
+            raise CaseError(f"{case_name(path)}: {path} does not exist")
+        raise CaseError(f"{case_name(path)}: {path.name} is not {KINDS}; convert it to one of these")
+    reader: ScanReader = import_module(f"edge.data.formats.{kind}").read_scan
+    return reader(path, reading)
+
+
+def apart_mm(one: Geometry | None, other: Geometry | None) -> float | None:
+    """How far apart the same voxels of two volumes lie, at the worst corner; None: nowhere more than APART_MM."""
+    if one is None or other is None or one.shape != other.shape:
+        return None
+    ends = np.array(np.meshgrid(*[(0, length - 1) for length in one.shape[::-1]], indexing="ij")).reshape(3, 8).T
+    far = float(np.linalg.norm(one.mm_from_volume(ends, "RAS") - other.mm_from_volume(ends, "RAS"), axis=1).max())
+    return far if far > APART_MM else None
+
+
+def _find_dicom(inputs: Path, recursive: bool, leave_out: Path | None) -> list[Path]:
+    found: list[Path] = []
+    for folder in [inputs, *(folders_within(inputs, leave_out) if recursive else [])]:
+        try:
+            files = [path for path in folder.iterdir() if path.name[0] != "." and is_dicom(path) and path.is_file()]
+        except OSError:
+            continue  # named by what looks for the other kinds
+        found += find_series(files) if files else []
+    return found
+
+
+def _stated(case: Case, reading: Reading) -> Case:
+    return replace(case, stated_modality=reading.modality) if reading.modality else case

@@ -1,0 +1,152 @@
+"""The boxes of a case: from the command line, a file of boxes, a label map, the case's own file, or beside it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.data.box_files import UNITS, BoxList, read_box_file
+from edge.data.case import Case, make_case
+from edge.data.formats.registry import LABEL_ENDINGS, kind_of, labels_of_case
+from edge.data.labels import numbers_in
+from edge.data.names import TRUTH, case_name
+from edge.errors import CaseError, RunError
+
+Rows = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """What a user says about boxes; at most one of the first three."""
+
+    box: str | None = None  # one for every case, such as 10,20,30,40
+    boxes: Path | None = None  # a file of boxes, see `edge.data.box_files`
+    boxes_from: Path | None = None  # a label map, or a folder with one of each case's name
+    units: str | None = None  # one of `edge.data.box_files.UNITS`; None: what a file says, else voxels
+    box_format: str | None = None  # xyxy or xywh, of a file
+
+    def __post_init__(self) -> None:
+        if sum(given is not None for given in (self.box, self.boxes, self.boxes_from)) > 1:
+            raise RunError("give one of --box, --boxes and --boxes-from")
+
+    @property
+    def is_given(self) -> bool:
+        """Whether boxes come from elsewhere than the case and what lies beside it."""
+        return any(given is not None for given in (self.box, self.boxes, self.boxes_from))
+
+
+def prompted(case: Case, path: Path, prompting: Prompting | None = None) -> Case:
+    """A case with its boxes, in the volume's indices.
+
+    Those of an `.npz` are in it; of another case in `<name>.csv` or `<name>.json` beside it, unless `prompting` names
+    others.
+
+    Raises:
+        CaseError: there are none, or they do not fit.
+    """
+    chosen = prompting or Prompting()
+    if chosen.boxes_from is not None:
+        rows, labels = _boxes_of_map(case, path, _map_for(case, path, chosen.boxes_from))
+        return _checked(case, rows, labels)
+    if chosen.box is not None:
+        found = _one_box(case, chosen.box)
+    elif chosen.boxes is not None:
+        found = read_box_file(path, chosen.boxes, _axes(case), chosen.box_format)
+    elif kind_of(path) == "npz":
+        return case
+    else:
+        table, text = (path.parent / f"{case_name(path)}{ending}" for ending in (".csv", ".json"))
+        found = read_box_file(
+            path, text if text.is_file() and not table.exists() else table, _axes(case), chosen.box_format
+        )
+    if chosen.units and found.units and chosen.units != found.units:
+        raise CaseError(f"{case.name}: its file of boxes says {found.units}, and --box-units {chosen.units}")
+    return _checked(case, _placed(case, found, chosen.units or found.units or UNITS[0]), found.labels)
+
+
+def boxes_of_labels(labels: npt.NDArray) -> tuple[Rows, list[int]]:
+    """Tight boxes, (N, 4) or (N, 6), of the numbers in a label map (H, W) or (D, H, W), and these numbers, ascending.
+
+    In 3D, x and y are those of the object's middle slice, or of all its slices where that one lacks it.
+    """
+    numbers = numbers_in(labels).tolist()
+    rows = [_extent(labels == number) for number in numbers]
+    return np.array(rows, np.float64).reshape(len(rows), 2 * labels.ndim), numbers
+
+
+def _extent(mask: npt.NDArray[np.bool_]) -> list[float]:
+    if mask.ndim == 2:
+        (y_min, y_max), (x_min, x_max) = (_ends(np.any(mask, axis=axis)) for axis in (1, 0))
+        return [x_min, y_min, x_max, y_max]
+    z_min, z_max = _ends(np.any(mask, axis=(1, 2)))
+    middle = mask[(z_min + z_max) // 2]
+    low_x, low_y, high_x, high_y = _extent(middle if middle.any() else np.asarray(np.any(mask, axis=0)))
+    return [low_x, low_y, z_min, high_x, high_y, z_max]
+
+
+def _ends(line: npt.ArrayLike) -> tuple[int, int]:
+    found = np.flatnonzero(line)
+    return int(found[0]), int(found[-1])
+
+
+def _boxes_of_map(case: Case, path: Path, file: Path) -> tuple[Rows, tuple[str, ...]]:
+    rows, numbers = boxes_of_labels(labels_of_case(case, path, file))
+    if not numbers:
+        raise CaseError(f"{case.name}: {file.name} holds no object, only background")
+    return rows, tuple(str(number) for number in numbers)
+
+
+def _map_for(case: Case, path: Path, given: Path) -> Path:
+    if not given.is_dir():
+        return given
+    stem = case_name(path)
+    for end in ("", TRUTH):
+        for ending in (".npz", *LABEL_ENDINGS, "_seg.dcm", "_rtstruct.dcm"):
+            if (found := given / f"{stem}{end}{ending}").is_file():
+                return found
+    raise CaseError(f"{case.name}: no label map of its name in {given}, such as {stem}.nii.gz or {stem}{TRUTH}.nii.gz")
+
+
+def _one_box(case: Case, text: str) -> BoxList:
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (4, 6):
+        raise RunError(f"--box must be x0,y0,x1,y1 or x0,y0,x1,y1,z0,z1, got {text!r}")
+    if len(numbers) != 2 * _axes(case):
+        needed = "x0,y0,x1,y1,z0,z1 of a volume" if case.is_volume else "x0,y0,x1,y1 of an image"
+        raise CaseError(f"{case.name}: --box must be {needed}, got {text}")
+    order = [0, 1, 4, 2, 3, 5] if case.is_volume else [0, 1, 2, 3]
+    return BoxList(np.array([[numbers[place] for place in order]]))
+
+
+def _placed(case: Case, found: BoxList, units: str) -> Rows:
+    """Boxes in voxels of the file, or in mm, as voxels of the volume."""
+    rows, geometry = found.rows, case.geometry
+    if units != UNITS[0] and (geometry is None or not case.is_volume):
+        raise CaseError(f"{case.name}: states no place in mm; give boxes in voxels")
+    if geometry is None or not case.is_volume or rows.shape[1:] != (6,) or not np.isfinite(rows).all():
+        return rows
+    corners = rows.reshape(-1, 2, 3)
+    if (corners[:, 0] > corners[:, 1]).any():
+        raise CaseError(f"{case.name}: a box has a minimum above its maximum; expected x_min y_min z_min x_max ...")
+    if units == UNITS[0]:
+        ends = geometry.volume_from_file(corners)
+    else:
+        picks = np.array(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij")).reshape(3, 8).T
+        eight = np.stack([corners[:, pick, [0, 1, 2]] for pick in picks], axis=1)  # (N, 8, 3)
+        ends = geometry.volume_from_mm(eight, units)
+    placed = np.round(np.stack([ends.min(axis=1), ends.max(axis=1)], axis=1), 6)
+    placed[..., 2] = np.rint(placed[..., 2])
+    return placed.reshape(-1, 6)
+
+
+def _checked(case: Case, rows: Rows, labels: tuple[str, ...]) -> Case:
+    checked = make_case(case.name, case.image, rows, shaped=_axes(case))
+    return replace(case, boxes=checked.boxes, label_names=labels, notes=(*case.notes, *checked.notes))
+
+
+def _axes(case: Case) -> int:
+    return 3 if case.is_volume else 2

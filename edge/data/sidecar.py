@@ -1,0 +1,75 @@
+"""What is said of a label map in a JSON file beside it: what it was made of and with, and what it holds.
+
+Keys that BIDS knows for derivatives are written as BIDS has them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.data.case import Case
+from edge.data.npz import write_whole
+from edge.data.outputs import geometry_of
+
+
+def describe(
+    case: Case, labels: npt.NDArray, path: Path, files: list[Path], made_by: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """The content of a label map's JSON file.
+
+    Args:
+        labels: (H, W) or (D, H, W), in the case's order.
+        files: the label map, in each of its formats.
+        made_by: the engine, see `edge.reports.report.describe_engine`.
+        seconds: that segmenting took.
+    """
+    geometry = geometry_of(case)
+    return {
+        "Name": case.name,
+        "GeneratedBy": [{"Name": "samedge", **made_by}],
+        "Sources": [str(path)],
+        "Files": [file.name for file in files],
+        "Modality": case.modality,
+        "Shape": list(labels.shape),
+        "SpacingMm": list(case.spacing_mm or ()) or None,  # (z, y, x)
+        "Orientation": geometry.orientation if case.geometry else None,
+        "Slices": geometry.plane if case.is_volume and case.geometry else None,
+        "Affine": geometry.affine.tolist() if case.geometry else None,
+        "Seconds": round(seconds, 3),
+        "Notes": [str(note) for note in case.notes],
+        "Labels": [_label(case, labels, row) for row in range(len(case.boxes))],
+    }
+
+
+def write_sidecar(path: Path, content: dict[str, Any]) -> None:
+    """Write it whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    import json
+
+    write_whole(path, (json.dumps(content, indent=2) + "\n").encode("utf-8", errors="backslashreplace"))
+
+
+def _label(case: Case, labels: npt.NDArray, row: int) -> dict[str, Any]:
+    mask = labels == row + 1
+    voxels = int(mask.sum())
+    greys = case.image[mask]
+    named = case.label_names[row] if row < len(case.label_names) else ""
+    found: dict[str, Any] = {
+        "Label": row + 1,
+        "Name": named or f"box {row + 1}",
+        "Box": case.boxes[row].tolist(),  # in the shown volume: x_min y_min [z_min] x_max y_max [z_max]
+        "Voxels": voxels,
+        "MeanGrey": round(float(np.mean(greys)), 2) if voxels else None,  # 0 to 255, as the model saw it
+    }
+    if case.geometry is None and case.spacing_mm is None:
+        return found
+    geometry = geometry_of(case)
+    if case.is_volume:
+        return {**found, "VolumeMl": round(voxels * geometry.voxel_ml, 4)}
+    _, y_mm, x_mm = geometry.spacing_mm
+    return {**found, "AreaMm2": round(voxels * y_mm * x_mm, 3)}

@@ -1,0 +1,101 @@
+"""What both engines have in common: graphs by size, loaded when they are first needed, and checked."""
+
+import re
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge.engines.graph import Array, Graph, StaysInItsProcess, Within, decode_boxes, refuse_forked_process
+from edge.engines.model_folder import STAGES, ModelDescription
+from edge.errors import ModelError, RunError
+
+PORTS = {"encoder": ("images",), "decoder": ("embedding", "boxes")}
+
+
+class GraphEngine(StaysInItsProcess, ABC):
+    """The graphs of an engine, by the size of what they take."""
+
+    def __init__(self, description: ModelDescription, files: dict[str, Path], needed: Collection[str] = STAGES) -> None:
+        """Args: needed: stages that `files` must have; see `edge.engines.model_folder.stage_for`."""
+        missing = [stage for stage in needed if stage not in files]
+        if missing:
+            folder = next(iter(files.values())).parent
+            raise ModelError(f"{folder}: has no graph {' and '.join(missing)} for this engine; export the model again")
+        self.description, self._files = description, files
+        self._graphs: dict[int, dict[str, Graph]] = {}
+        self._loading = threading.Lock()
+
+    def decode(self, embedding: Array, boxes: Array, within: Within = None) -> Array:
+        stride = self.description.stride
+        return decode_boxes(self._graph("decoder", embedding.shape[-1] * stride), embedding, boxes, within, stride)
+
+    def _graph(self, stage: str, side: int) -> Graph:
+        """The prepared graph of a stage for frames or views of `side` px."""
+        refuse_forked_process()
+        if side not in self._graphs:
+            with self._loading:
+                if side not in self._graphs:
+                    self._graphs[side] = self._load_both(side)
+        return self._graphs[side][stage]
+
+    def _load_both(self, side: int) -> dict[str, Graph]:
+        """Side by side, as each is prepared on one core."""
+        with ThreadPoolExecutor(1) as pool:
+            decoder = pool.submit(self._load, "decoder", side)
+            return {"encoder": self._load("encoder", side), "decoder": decoder.result()}
+
+    @abstractmethod
+    def _load(self, stage: str, side: int) -> Graph:
+        """Read and prepare it."""
+
+
+def not_installed(backend: str, other: str) -> RunError:
+    """What to do about it."""
+    return RunError(f"backend {backend} is not installed: pip install {backend}, or use --backend {other}")
+
+
+@contextmanager
+def as_model_error(path: Path) -> Iterator[None]:
+    """An engine's complaint about a graph, in one line that names the file."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # engines raise their own types, RuntimeError and plain Exception
+        reason = re.sub(r"\s+", " ", str(error))[:200]
+        raise ModelError(f"{path}: the engine cannot load it ({reason})") from None
+
+
+def input_shapes(description: ModelDescription, side: int) -> dict[str, list[int]]:
+    """Inputs of both stages for frames (one image, any number of boxes) or views (each box's own), -1 where free."""
+    channels, cells = description.embedding_shape[0], side // description.stride
+    images = 1 if side == description.input_size else -1
+    return {"images": [1, 3, side, side], "embedding": [images, channels, cells, cells], "boxes": [-1, 4]}
+
+
+def check_ports(path: Path, stage: str, found: dict[str, Any], shapes: dict[str, list[int]]) -> None:
+    """Compare a graph's inputs with those of `input_shapes`.
+
+    Args:
+        found: name -> dimensions, a number each, or a name or None where it is free.
+
+    Raises:
+        ModelError: they differ.
+    """
+    expected = {name: shapes[name] for name in PORTS[stage]}
+    if "cells" in found and stage == "decoder":  # of a decoder that upscales only what is asked for
+        expected["cells"] = [-1]
+    if set(found) != set(expected):
+        raise ModelError(f"{path}: {stage} has inputs {sorted(found)}, expected {sorted(expected)}")
+    for name, shape in expected.items():
+        actual = list(found[name])
+        if len(actual) != len(shape) or any(_differ(a, b) for a, b in zip(actual, shape, strict=True)):
+            raise ModelError(f"{path}: {stage} input {name} has shape {actual}, model.json says {shape}")
+
+
+def _differ(actual: Any, expected: int) -> bool:
+    return isinstance(actual, int) and expected != -1 and actual != expected

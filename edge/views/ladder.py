@@ -1,0 +1,49 @@
+"""Which view shows a box: how large it is goes by the box.
+
+The network sees an object at about the scale it was trained at, and only what is around it is encoded. Small objects
+fill the smallest view, the borders of large ones need the largest.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.views.view import View
+
+
+@dataclass(frozen=True)
+class ViewLadder:
+    """The views that a model was trained on: `views` of its model folder."""
+
+    sizes: tuple[int, ...]  # px, ascending
+    box_share: float  # of a view's side that the longer side of a box fills
+    least_scale: float  # px of the view per px of the image: the smallest view that shows a box at no less is taken
+
+    def problem(self, stride: int, frame_px: int) -> str | None:
+        """Why a network cannot be given these views, `stride` px a cell and frames of `frame_px`; None: it can."""
+        sizes = self.sizes
+        fitting = all(isinstance(size, int) and size > 0 and size % stride == 0 for size in sizes)
+        if not fitting or list(sizes) != sorted(set(sizes)):
+            return f"sizes {sizes} must ascend and be multiples of {stride}"
+        if not sizes or sizes[-1] > frame_px:
+            return f"sizes {sizes} must be at least one, and at most {frame_px}"
+        if not 0 < self.box_share <= 1:
+            return f"box_share {self.box_share} must be above 0 and at most 1"
+        if not 0 < self.least_scale < math.inf:
+            return f"least_scale {self.least_scale} must be above 0"
+        return None
+
+    def view_around(self, box: npt.NDArray[np.float64]) -> View:
+        """The view of a box (x_min, y_min, x_max, y_max), inclusive pixels, in its middle; the largest at most."""
+        extent = float((box[2:] - box[:2]).max()) + 1
+        fitting = (size for size in self.sizes if size * self.box_share >= self.least_scale * extent)
+        return view_around(box, next(fitting, self.sizes[-1]), self.box_share)
+
+
+def view_around(box: npt.NDArray[np.float64], size: int, box_share: float) -> View:
+    """The view of `size` px that shows a box (x_min, y_min, x_max, y_max), inclusive pixels, in its middle."""
+    side = max(1, round((float((box[2:] - box[:2]).max()) + 1) / box_share))
+    left, top = np.rint((box[:2] + box[2:] + 1 - side) / 2).astype(int).tolist()
+    return View.square(left, top, side, size)

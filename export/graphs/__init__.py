@@ -1,0 +1,1 @@
+"""Networks in inference form, as ONNX and OpenVINO."""

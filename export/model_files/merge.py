@@ -1,0 +1,56 @@
+"""A checkpoint with a LoRA adapter merged into it, checked against the two side by side."""
+
+from pathlib import Path
+
+import torch
+
+from edge.errors import ModelError
+from train.networks.adapter import load_merged, read_adapter
+from train.networks.checkpoint import read_checkpoint
+from train.networks.litemedsam import LiteMedSAM
+from train.networks.lora import LoraOptions, add_lora, scale_adapter
+
+MAX_DIFFERENCE = 1e-5  # of the largest value of the embedding
+CHECKED_PX = 64  # of an image; windows of every stage are padded as in a frame, and float64 takes its time
+
+
+def merged_network(base: Path, adapter: Path, scale: float = 1.0) -> LiteMedSAM:
+    """The network of `base` with `adapter` merged exactly, in evaluation mode.
+
+    Args:
+        base: checkpoint in the public layout that the adapter was trained on.
+        adapter: folder that `samedge train` wrote.
+        scale: 0 is the base, 1 what was trained; see `train.networks.lora.scale_adapter`.
+
+    Raises:
+        ModelError: either cannot be read, the adapter was trained on another base (or is in this one already), it
+            matches no layer, or the merged network does not answer as the base with the adapter beside it.
+    """
+    merged = LiteMedSAM()
+    merged.load_state_dict(load_merged(base, adapter, scale))
+    merged.eval()
+    image = torch.rand(1, 3, CHECKED_PX, CHECKED_PX, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():  # in float64, where no CPU's order of operations plays a part
+        found = merged.double().image_encoder(image)
+        expected = _side_by_side(base, adapter, scale).double().image_encoder(image)
+    merged.float()
+    difference = float((found - expected).abs().max() / expected.abs().max())
+    if not difference <= MAX_DIFFERENCE:
+        raise ModelError(
+            f"{adapter}: the merged encoder differs from base and adapter side by side by {difference:.1e} of the "
+            f"largest value, {MAX_DIFFERENCE:.0e} is allowed; the adapter's files are damaged or of another version"
+        )
+    return merged
+
+
+def _side_by_side(base: Path, adapter: Path, scale: float) -> LiteMedSAM:
+    """The base with peft's layers in it, their numbers the adapter's, and what was trained in full beside them."""
+    config, tensors = read_adapter(adapter)
+    network, state = LiteMedSAM(), read_checkpoint(base)
+    network.load_state_dict(state)
+    options = LoraOptions(config["r"], config["lora_alpha"], 0.0, tuple(config["target_modules"]))
+    add_lora(network, options)
+    names = {key.replace(".default.weight", "").replace(".base_layer", ""): key for key in network.state_dict()}
+    scaled = scale_adapter(state, tensors, scale)
+    network.load_state_dict({names[key]: value for key, value in scaled.items()}, strict=False)
+    return network.eval()

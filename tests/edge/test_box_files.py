@@ -1,0 +1,160 @@
+"""Boxes in files: of one case or many, in voxels of the file or mm, with names; and around the labels of a map."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from edge.data.box_files import read_box_file
+from edge.data.formats.registry import read_input
+from edge.data.prompting import Prompting, boxes_of_labels, prompted
+from edge.errors import CaseError, RunError
+
+AFFINE = np.array([[0, 0, -1.5, 9], [0, -0.5, 0, 2], [2, 0, 0, -4], [0, 0, 0, 1.0]])  # stored as S P L
+SHAPE = (5, 40, 30)
+HEADER = "x_min,y_min,z_min,x_max,y_max,z_max"
+IN_VOLUME = [[7, 20, 1, 9, 30, 3]]  # of i j k 1 20 7 to 3 30 9: x is k, y is j, z is i
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """An MR stored slice by slice from the feet, its rows to the back, its columns to the left."""
+    voxels = np.random.default_rng(0).integers(1, 900, SHAPE).astype(np.int16)
+    nibabel.save(nibabel.nifti1.Nifti1Image(voxels, AFFINE), tmp_path / "MR_a.nii.gz")
+    return tmp_path / "MR_a.nii.gz"
+
+
+def mm(frame: str) -> list[float]:
+    """The corners of i j k 1 20 7 and 3 30 9."""
+    ends = np.array([[1, 20, 7, 1], [3, 30, 9, 1.0]]) @ AFFINE[:3].T * ((-1, -1, 1) if frame == "LPS" else (1, 1, 1))
+    return [*ends.min(axis=0).tolist(), *ends.max(axis=0).tolist()]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{HEADER}\n1,20,7,3,30,9\n",
+        "1,20,7,3,30,9\n",
+        f"label;file;{HEADER.replace(',', ';')}\r\nliver;MR_a;1;20;7;3;30;9\r\nspleen;MR_b;0;0;0;1;1;1\r\n",
+        "file,x,y,z,width,height,depth\nMR_a.nii.gz,1,20,7,3,11,3\n",
+        f"{HEADER},units\n{','.join(map(str, mm('LPS')))},LPS\n",
+        f"units,{HEADER}\nras,{','.join(map(str, mm('RAS')))}\n",
+    ],
+)
+def test_a_table_says_boxes_in_voxels_of_the_file_or_in_mm(scan: Path, content: str) -> None:
+    """With and without a first line of names, of many cases, as corner and size."""
+    (scan.parent / "boxes.csv").write_bytes(b"\xef\xbb\xbf" + content.encode())
+    case = prompted(read_input(scan), scan, Prompting(boxes=scan.parent / "boxes.csv"))
+    assert case.boxes.tolist() == IN_VOLUME
+    assert case.label_names == (("liver",) if "liver" in content else ())
+
+
+RECORD = dict(zip(HEADER.split(","), (1, 20, 7, 3, 30, 9), strict=True))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [[1, 20, 7, 3, 30, 9]],
+        [{**RECORD, "label": "liver"}],
+        {"boxes": [RECORD]},
+        {"MR_a": [[1, 20, 7, 3, 30, 9]], "MR_b": [[0, 0, 0, 1, 1, 1]]},
+        {"units": "RAS", "boxes": {"MR_a.nii.gz": [mm("RAS")]}},
+        [{**dict(zip(HEADER.split(","), mm("LPS"), strict=True)), "units": "LPS", "file": "sub/MR_a.nii.gz"}],
+    ],
+)
+def test_json_says_the_same(scan: Path, content: object) -> None:
+    """Rows or records, of one case or many; beside the case it is found by itself."""
+    (scan.parent / "MR_a.json").write_text(json.dumps(content))
+    assert prompted(read_input(scan), scan).boxes.tolist() == IN_VOLUME
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "b.csv",
+            f"file,{HEADER}\nMR_b,1,2,3,4,5,6\n",
+            "names no box of it; its column file must hold MR_a.nii.gz or MR_a",
+        ),
+        ("b.csv", f"{HEADER},units\n1,2,3,4,5,6,mm\n", "has units 'mm'; expected voxels, LPS, RAS"),
+        ("b.csv", f"{HEADER},units\n1,2,3,4,5,6,LPS\n1,2,3,4,5,6,RAS\n", "mixes units"),
+        ("b.csv", "label,x_min,y_min,x_max,y_max\na,1,2,3,4\n", "line 1 lacks the columns z_min, z_max"),
+        ("b.csv", "1,2,3,4\n", f"line 1 must be {HEADER}, got 1,2,3,4"),
+        ("b.csv", f"{HEADER}\n3,20,7,1,30,9\n", "minimum above its maximum"),
+        ("b.csv", f"{HEADER}\n1,20,7,3,30,900\n", "lies far outside"),
+        ("b.json", "[1, 2", "is no JSON"),
+        ("b.json", "[" * 100000, "is no JSON"),
+        ("b.json", '{"MR_b": [[1,2,3,4,5,6]]}', "names no box of it; it has MR_b"),
+        ("b.json", "[[1,2,3]]", "must hold rows of 6 numbers"),
+        ("b.json", '[[1,2,3,4,5,6], {"x_min": 1}]', "mixes records and rows"),
+        ("b.json", '[{"x_min": 1}]', "boxes record 0 lacks y_min"),
+        ("b.json", '["a"]', "must hold rows of 6 numbers"),
+        ("b.json", "7", "must hold a list of boxes"),
+    ],
+)
+def test_what_cannot_be_boxes_is_one_line(scan: Path, name: str, content: str, says: str) -> None:
+    (scan.parent / name).write_text(content)
+    with pytest.raises(CaseError, match=f"^MR_a: .*{says}") as caught:
+        prompted(read_input(scan), scan, Prompting(boxes=scan.parent / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_one_box_from_the_command_line(scan: Path) -> None:
+    """x0,y0,x1,y1,z0,z1; in mm where the units say so."""
+    case = read_input(scan)
+    assert prompted(case, scan, Prompting(box="1,20,3,30,7,9")).boxes.tolist() == IN_VOLUME
+    low_x, low_y, low_z, high_x, high_y, high_z = mm("LPS")
+    text = f"{low_x},{low_y},{high_x},{high_y},{low_z},{high_z}"
+    assert prompted(case, scan, Prompting(box=text, units="LPS")).boxes.tolist() == IN_VOLUME
+    with pytest.raises(CaseError, match="--box must be x0,y0,x1,y1,z0,z1 of a volume, got 1,2,3,4"):
+        prompted(case, scan, Prompting(box="1,2,3,4"))
+    with pytest.raises(RunError, match="--box must be"):
+        prompted(case, scan, Prompting(box="1,2,3"))
+    with pytest.raises(RunError, match="one of --box, --boxes and --boxes-from"):
+        Prompting(box="1,2,3,4", boxes_from=scan)
+
+
+def test_boxes_around_labels_by_hand() -> None:
+    """x and y of the middle slice; of all slices where that one lacks the object; numbers may have gaps."""
+    labels = np.zeros((5, 6, 7), np.uint8)
+    labels[0, 0, 0] = labels[1, 2:4, 3] = labels[2, 5, 6] = 9
+    labels[2, 1, 1] = labels[4, 3, 2] = 4
+    rows, numbers = boxes_of_labels(labels)
+    assert numbers == [4, 9]
+    assert rows.tolist() == [[1, 1, 2, 2, 3, 4], [3, 2, 0, 3, 3, 2]]
+    assert boxes_of_labels(labels[1])[0].tolist() == [[3, 2, 3, 3]]
+    assert boxes_of_labels(np.zeros((3, 3), np.uint8))[0].shape == (0, 4)
+
+
+def test_boxes_from_a_label_map_in_another_orientation(scan: Path) -> None:
+    """By place, not by index; one that lies elsewhere, or holds nothing, is refused."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1:4, 20:31, 7:10] = 5
+    image = nibabel.nifti1.Nifti1Image(labels, AFFINE)
+    nibabel.save(nibabel.as_closest_canonical(image), scan.parent / "labels.nii")
+    case = prompted(read_input(scan), scan, Prompting(boxes_from=scan.parent / "labels.nii"))
+    assert case.boxes.tolist() == IN_VOLUME and case.label_names == ("5",)
+    moved = AFFINE.copy()
+    moved[0, 3] += 4
+    nibabel.save(nibabel.nifti1.Nifti1Image(labels, moved), scan.parent / "moved.nii")
+    with pytest.raises(CaseError, match=r"^MR_a: moved.nii lies 4.0 mm beside the image"):
+        prompted(read_input(scan), scan, Prompting(boxes_from=scan.parent / "moved.nii"))
+    (scan.parent / "maps").mkdir()
+    with pytest.raises(CaseError, match=r"^MR_a: no label map of its name in"):
+        prompted(read_input(scan), scan, Prompting(boxes_from=scan.parent / "maps"))
+    nibabel.save(nibabel.nifti1.Nifti1Image(labels * 0, AFFINE), scan.parent / "maps" / "MR_a_gt.nii.gz")
+    with pytest.raises(CaseError, match=r"^MR_a: MR_a_gt.nii.gz holds no object, only background"):
+        prompted(read_input(scan), scan, Prompting(boxes_from=scan.parent / "maps"))
+
+
+def test_a_picture_has_no_mm(tmp_path: Path) -> None:
+    from edge.data.case import make_case
+
+    case = make_case("a", np.zeros((9, 9, 3), np.uint8), [])
+    with pytest.raises(CaseError, match=r"^a: states no place in mm; give boxes in voxels"):
+        prompted(case, tmp_path / "a.png", Prompting(box="1,2,3,4", units="RAS"))
+    (tmp_path / "a.csv").write_text("x_min,y_min,width,height\n1,2,3,4\n")
+    assert read_box_file(tmp_path / "a.png", tmp_path / "a.csv", 2).rows.tolist() == [[1, 2, 3, 5]]

@@ -1,0 +1,169 @@
+"""DICOM series in any order and of any kind; what is wrong with one is one line that names the files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+pytest.importorskip("pydicom", reason="needs pydicom (extra dicom), which is not there")
+
+from edge.data.formats.registry import find_inputs, read_input, read_label_map, read_scan
+from edge.data.outputs import write_labels
+from edge.data.scan import Reading
+from edge.errors import CaseError
+from tests.edge.dicom_files import AXIAL, write_series, write_slice
+
+VOLUME = np.random.default_rng(0).integers(0, 2000, (4, 6, 5)).astype(np.int16)
+
+
+def intensities(path: Path, **reading: Any) -> npt.NDArray[np.float64]:
+    """What a reader gives in the volume's order."""
+    scan = read_scan(path, Reading(**reading))
+    return scan.geometry.to_volume(scan.array) * scan.slope + scan.intercept
+
+
+def test_slices_lie_where_they_say_whatever_the_files_are_called(tmp_path: Path) -> None:
+    """Names against the order of places; the folder, and any file of it, are the series."""
+    folder = write_series(tmp_path / "scan", VOLUME)
+    case = read_input(folder)
+    assert case.name == "scan" and case.modality == "CT" and case.notes == ()
+    assert case.spacing_mm == (2.0, 0.5, 0.75)
+    assert np.array_equal(intensities(folder), VOLUME)
+    assert np.array_equal(intensities(folder / "003.dcm"), VOLUME)
+    assert case.geometry is not None
+    assert np.allclose(case.geometry.mm_from_volume(np.array([[1, 2, 3]]), "LPS"), [[5.75, -6, -4]])
+    assert find_inputs(tmp_path, recursive=True) == [folder] == find_inputs(folder)
+
+
+def test_slope_and_intercept_of_all_and_of_each_slice(tmp_path: Path) -> None:
+    """PET scales each slice on its own."""
+    folder = write_series(tmp_path / "ct", VOLUME, RescaleSlope="2", RescaleIntercept="-1024")
+    assert np.array_equal(intensities(folder), VOLUME * 2.0 - 1024)
+    folder = write_series(tmp_path / "pet", VOLUME, Modality="PT")
+    for index in range(len(VOLUME)):
+        place = (5.0, -7.0, -10 + 2.0 * index)
+        write_slice(folder / f"{4 - index:03}.dcm", VOLUME[index], place, Modality="PT", RescaleSlope=str(index + 0.5))
+    assert np.allclose(intensities(folder), VOLUME * (np.arange(4) + 0.5)[:, None, None])
+
+
+def test_several_series_in_one_folder_are_told_apart(tmp_path: Path) -> None:
+    """Each is a case called by its first file; the folder alone is refused, with files to give."""
+    folder = write_series(tmp_path / "scan", VOLUME)
+    for index in range(3):
+        write_slice(
+            folder / f"b{index}.dcm", VOLUME[index], (0, 0, 3.0 * index), SeriesInstanceUID="1.2.3", Modality="MR"
+        )
+    write_slice(folder / "scout.dcm", VOLUME[0], (0, 0, 0), ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    write_slice(folder / "report.dcm", VOLUME[0], None, Modality="CT").write_bytes(b"no DICOM at all")
+    found = find_inputs(folder)
+    assert [path.name for path in found] == ["001.dcm", "b0.dcm", "report.dcm", "scout.dcm"]
+    assert [read_input(path).image.shape for path in (found[0], found[1], found[3])] == [
+        (4, 6, 5),
+        (3, 6, 5),
+        (6, 5, 3),
+    ]
+    (folder / "report.dcm").unlink()
+    with pytest.raises(
+        CaseError, match=r"^scan: holds 3 series; give a file of the one that is meant, such as 001.dcm"
+    ):
+        read_input(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("missing", r"slices are missing between 003.dcm and 001.dcm, 4.00 mm apart where 2.00 are usual"),
+        ("twice", r"002.dcm and copy.dcm lie at the same place \(1 such pairs\): duplicates, or several phases"),
+        ("uneven", r"slices are unevenly spaced, 1.70 mm \(.*\) to 2.30 mm"),
+        ("tilted", r"slices are shifted against each other, 14.0 degrees \(tilted gantry\)"),
+        ("size", r"holds 2 series"),
+        ("spacing", r"PixelSpacing is missing or not two positive numbers"),
+    ],
+)
+def test_a_series_that_is_no_volume_says_why(tmp_path: Path, name: str, says: str) -> None:
+    """One line, with the files."""
+    folder = write_series(tmp_path / "scan", np.concatenate([VOLUME, VOLUME])[:6])
+    if name == "missing":
+        (folder / "002.dcm").unlink()
+    elif name == "twice":
+        (folder / "copy.dcm").write_bytes((folder / "002.dcm").read_bytes())
+    elif name == "uneven":
+        write_slice(folder / "003.dcm", VOLUME[0], (5, -7, -3.7))
+    elif name == "tilted":
+        for index in range(6):
+            write_slice(folder / f"{6 - index:03}.dcm", VOLUME[0], (5, -7 + 0.5 * index, -10 + 2 * index))
+    elif name == "size":
+        write_slice(folder / "003.dcm", VOLUME[0, :4].copy(), (5, -7, -4))
+    elif name == "spacing":
+        write_series(folder, np.concatenate([VOLUME, VOLUME])[:6], PixelSpacing=None)
+    with pytest.raises(CaseError, match=f"^scan: {says}") as caught:
+        read_input(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_single_pictures_are_flat(tmp_path: Path) -> None:
+    """MONOCHROME1 is turned round; colours stay; neither needs a place."""
+    pixels = np.arange(30, dtype=np.uint16).reshape(6, 5) * 100
+    dark = read_input(
+        write_slice(tmp_path / "a.dcm", pixels, None, Modality="CR", PhotometricInterpretation="MONOCHROME1")
+    )
+    light = read_input(write_slice(tmp_path / "b.dcm", pixels, None, Modality="CR"))
+    assert light.modality == "X-Ray" and not light.is_volume and light.image.shape == (6, 5, 3)
+    assert light.image[0, 0, 0] == 0 and light.image[-1, -1, 0] == 255
+    assert np.abs(dark.image.astype(int) + light.image - 255).max() <= 1
+    colours = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    assert np.array_equal(read_input(write_slice(tmp_path / "c.dcm", colours, None, Modality="US")).image, colours)
+
+
+def test_frames_of_one_file_lie_where_they_say(tmp_path: Path) -> None:
+    """An enhanced MR with its frames in another order; a film without places is slices 1 mm apart, which is told."""
+    from pydicom.dataset import Dataset
+
+    order = [2, 0, 3, 1]
+    groups = []
+    for place in order:
+        group, position = Dataset(), Dataset()
+        position.ImagePositionPatient = [5.0, -7.0, 3.0 * place]
+        group.PlanePositionSequence = [position]
+        groups.append(group)
+    shared, plane, measures = Dataset(), Dataset(), Dataset()
+    plane.ImageOrientationPatient, measures.PixelSpacing, measures.SliceThickness = list(AXIAL), [0.5, 0.75], 3.0
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [plane], [measures]
+    frames = VOLUME[order]
+    changes = {"NumberOfFrames": 4, "PixelData": frames.tobytes(), "Modality": "MR"}
+    write_slice(tmp_path / "film.dcm", VOLUME[0], None, **changes)
+    film = read_input(tmp_path / "film.dcm")
+    assert np.array_equal(intensities(tmp_path / "film.dcm"), frames) and "1 mm apart" in str(film.notes[0])
+    places = {"PerFrameFunctionalGroupsSequence": groups, "SharedFunctionalGroupsSequence": [shared]}
+    write_slice(tmp_path / "mr.dcm", VOLUME[0], None, **changes, **places)
+    assert np.array_equal(intensities(tmp_path / "mr.dcm"), VOLUME)
+    assert read_input(tmp_path / "mr.dcm").spacing_mm == (3.0, 0.5, 0.75)
+
+
+@pytest.mark.parametrize("series", ["CT_TotalSegmentator_example", "MR_BRAINIX_FLAIR"])
+def test_real_series_are_what_simpleitk_reads(shared: Path, series: str, tmp_path: Path) -> None:
+    """Intensities and places, JPEG 2000 and oblique; as NIfTI it is the same volume, whose labels lie on its voxels."""
+    itk = pytest.importorskip("SimpleITK", reason="needs SimpleITK (extra itk), which is not there")
+    folder = shared / "data" / "dicom" / series
+    reader = itk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    image = reader.Execute()
+    case, scan = read_input(folder), read_scan(folder, Reading())
+    assert np.array_equal((scan.array * scan.slope + scan.intercept).T, itk.GetArrayFromImage(image))
+    corner = [length - 1 for length in image.GetSize()]
+    assert case.geometry is not None
+    ours = case.geometry.mm_from_volume(np.array([[0, 0, 0], corner]), "LPS")
+    theirs = [image.TransformIndexToPhysicalPoint(index) for index in ([0, 0, 0], corner)]
+    assert np.allclose(ours, theirs, atol=1e-3)
+    itk.WriteImage(image, str(tmp_path / f"{series}.nii.gz"))
+    again = read_input(tmp_path / f"{series}.nii.gz", Reading(modality=case.modality))
+    assert np.array_equal(again.image, case.image)
+    labels = (case.image // 100).astype(np.uint8)
+    (file,) = write_labels(case, labels, folder, tmp_path, ("nifti",))
+    assert np.array_equal(read_label_map(file).labels, labels)
+    there = itk.ReadImage(str(file))
+    assert np.array_equal(itk.GetArrayFromImage(there), labels) and np.allclose(
+        there.GetOrigin(), image.GetOrigin(), atol=1e-3
+    )

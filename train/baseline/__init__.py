@@ -1,0 +1,1 @@
+"""The public program restated, to compare with."""

@@ -1,0 +1,1 @@
+"""The commands that `train` adds to `samedge`."""

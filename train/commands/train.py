@@ -1,0 +1,107 @@
+"""`samedge train`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from train.plan import Plan
+
+RECIPES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.toml"))
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help=f"One of {', '.join(RECIPES)}, or a .toml file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, over the recipe's.", metavar="[KEY=VALUE]...")
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Folder of labelled cases; can be given several times.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from, or `litemedsam`; random weights if not given.")
+    ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of an adapter of BASE to go on from; a fresh one if not given.")
+    ] = None,
+    val: Annotated[
+        Path | None, typer.Option(help="Labelled cases to validate on; a share of the data if not given.")
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Cross-validate: a run per fold in OUT/fold-0 and so on, and a report; 0: none.")
+    ] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print parameters, data, steps, memory and time; train nothing.")
+    ] = False,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[str, typer.Option(help="How many, or auto.")] = "1",
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; see Lightning Fabric on how to start each.")] = 1,
+) -> None:
+    """Fine-tune or train by a recipe; the run folder gets the result, the resolved recipe, records and curves."""
+    from edge.errors import RunError
+    from edge.reports.report import print_rows
+
+    try:
+        from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+        from train.records.display import on_stderr
+        from train.run import Outcome
+        from train.run import train as run
+        from train.sam_systems.cross_validation import cross_validate, table
+    except ImportError as error:
+        raise RunError(f"samedge train needs {error.name or error}: pip install 'samedge[train]'") from None
+
+    if not data or (out is None and not dry_run):
+        raise typer.BadParameter("--data DIR and --out DIR are needed")
+    settings: dict[str, Any] = {
+        "base": base,
+        "adapter": adapter,
+        "validation": val,
+        "resume": resume,
+        "overrides": overrides or [],
+        "accelerator": accelerator,
+        "devices": devices if devices == "auto" else int(devices),
+        "nodes": nodes,
+    }
+    if folds:
+        if dry_run or out is None or val is not None or adapter is not None:
+            raise typer.BadParameter("--folds needs --out and goes with neither --val, --adapter nor --dry-run")
+        del settings["validation"], settings["adapter"]
+        with on_stderr() as (say, advance):
+            report = cross_validate(recipe, data, out, folds=folds, say=say, advance=advance, **settings)
+        print_rows(table(report))
+        print(f"written to {out}")
+        return
+    with on_stderr() as (say, advance):
+        result = run(recipe, data, out or Path(), dry_run=dry_run, say=say, advance=advance, **settings)
+    if getattr(rank_zero_only, "rank", 0):  # another process of the same run
+        return
+    if isinstance(result, Outcome):
+        score = "no validation" if result.dsc is None else f"best validation DSC {result.dsc:.4f}"
+        print(f"{result.result}: {result.steps} steps, {score}")
+        return
+    _print_plan(result)
+
+
+def _print_plan(plan: "Plan") -> None:
+    print(f"parameters   {plan.parameters:,} in all, {plan.trainable:,} trainable")
+    for modality, cases in plan.cases.items():
+        print(f"{modality:12} {cases} cases, {plan.shares[modality]:.1%} of the samples")
+    print(f"data         {plan.slices} slices prepared, {len(plan.left_out)} cases left out as broken")
+    print(f"steps        {plan.steps} of {plan.samples // max(1, plan.steps)} samples")
+    if plan.estimate is None:
+        return
+    where, estimate = {"cpu": "CPU", "cuda": "GPU"}.get(plan.estimate.device, plan.estimate.device), plan.estimate
+    for workers, rate in estimate.samples_per_s.items():
+        print(f"loading      {rate:.0f} samples/s by {f'{workers} workers' if workers else 'the process itself'}")
+    hours = estimate.step_s * plan.steps / 3600
+    print(
+        f"estimate     {estimate.step_s:.2f} s a step on this {where}, {hours:.1f} h, {estimate.memory_mib:.0f} MiB; "
+        f"scaled from {estimate.samples} samples"
+    )

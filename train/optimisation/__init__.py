@@ -1,0 +1,1 @@
+"""What a step minimises and how it changes the weights."""

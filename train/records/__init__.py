@@ -1,0 +1,1 @@
+"""What a run leaves behind and shows: curves, progress, the state it goes on from."""

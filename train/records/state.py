@@ -1,0 +1,79 @@
+"""What a killed run needs to go on as if it had not been: saved whole, restored whole."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edge.errors import RunError
+from train.networks.build import Network
+from train.networks.checkpoint import save_atomically
+from train.networks.lora import adapter_state
+from train.optimisation.average import Average
+from train.optimisation.schedule import Schedule
+
+LAST = "last.ckpt"
+
+
+@dataclass
+class Progress:
+    """How far a run is."""
+
+    step: int = 0
+    best: float = -1.0  # validation DSC
+    validations_since_best: int = 0
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that changes while a run goes on, held together."""
+
+    network: Network
+    optimizer: Any  # Fabric's wrapper
+    schedule: Schedule
+    average: Average
+    progress: Progress
+
+    def save(self, out: Path) -> None:
+        """Write the run's last checkpoint.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        content = {
+            "network": _own_state(self.network),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state(),
+            "average": self.average.state(),
+            "progress": asdict(self.progress),
+        }
+        save_atomically(content, out / LAST)
+
+    def restore(self, out: Path) -> None:
+        """Take the run's last checkpoint in.
+
+        Raises:
+            RunError: there is none, or it is of another recipe.
+        """
+        path = out / LAST
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise RunError(f"{path}: no checkpoint to resume from; start without --resume") from None
+        if set(content["network"]) != set(_own_state(self.network)):
+            raise RunError(f"{path}: was written by another recipe; resume with the recipe.toml beside it")
+        self.network.load_state_dict(content["network"], strict=False)
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.schedule.restore(content["schedule"])
+        self.average.restore(content["average"])
+        vars(self.progress).update(content["progress"])
+
+
+def _own_state(network: Network) -> dict[str, Tensor]:
+    """What the base does not hold: everything, or with adapters only these and what trains beside them."""
+    if not adapter_state(network):
+        return network.state_dict()
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    return {name: tensor for name, tensor in network.state_dict().items() if name in trained}

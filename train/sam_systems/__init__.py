@@ -1,0 +1,1 @@
+"""The four SAM papers' systems: networks, maps and sequences, folds and search."""
