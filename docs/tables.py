@@ -17,6 +17,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from export.checks.callers import callers_table
+
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 RESULTS = DOCS / "results"
@@ -57,7 +59,7 @@ def read_reports(folder: Path = RESULTS) -> Reports:
             raise ResultError(f"{name}.json names no machine; write it with --json of samedge bench or evaluate")
         if name in ("val", "public") and not (report.get("prediction") or {}).get("engine"):
             raise ResultError(f"{name}.json names no model; samedge predict --report FILE, evaluate --report FILE")
-        if failed := [case["name"] for case in report["cases"] if case["error"]]:
+        if failed := [case["name"] for case in report.get("cases", ()) if case["error"]]:
             raise ResultError(f"{name}.json holds cases that failed, such as {failed[0]}; mend and measure them again")
     scored = {name: {case["name"] for case in reports[name]["cases"]} for name in TITLES if name in reports}
     if len(set(map(frozenset, scored.values()))) > 1:
@@ -192,12 +194,62 @@ def volumes(reports: Reports) -> list[str]:
     for (modality, dataset), names in [group for kind in groups.values() for group in sorted(kind.items())]:
         means = [_number(_mean(found.get(name) for name in names)) for found in ways.values()]
         rows.append([modality, dataset, str(len(names)), *means])
+    seconds = [sum(c["total_s"] for c in report["cases"] if c["configuration"] == title) for title in titles]
+    told_s = [*(f"{total:.0f}" for total in seconds), *[""] * (len(ways) - len(titles))]
+    rows.append(["all", "seconds together", str(len(groups["all"]["all", ""])), *told_s])
     told = f"Means over volumes; {_measured_on(report, 'volumes')}"
     files = [f"{BOUNDS_3D[name]}: {_source(reports[name], name)}" for name in BOUNDS_3D if name in reports]
     return [*_markdown(rows), "", "; ".join([told, *files]) + "."]
 
 
+def growth(reports: Reports) -> list[str]:
+    """What grows, and what each more of it costs: the same in every row of what grows in a straight line."""
+    report = reports["growth"]
+    rows = [["what grows", "", "seconds", "CPU seconds", "CPU ms for each more", "peak MiB"]]
+    before: Report | None = None
+    for case in report["cases"]:
+        more = ""
+        if before and before["axis"] == case["axis"]:
+            more = _number(1000 * (case["cpu_s"] - before["cpu_s"]) / (case["at"] - before["at"]), 1)
+        times = [_number(case["total_s"], 2), _number(case["cpu_s"], 2)]
+        rows.append([case["axis"], f"{case['at']:.4g}", *times, more, f"{case['peak_mib']:.0f}"])
+        before = case
+    return [*_markdown(rows), "", f"{_kind(report).capitalize()}; {_measured_on(report, 'growth')}."]
+
+
+def many_cases(reports: Reports) -> list[str]:
+    """A process that segments case after case: what it holds."""
+    report = reports["growth"]
+    rows = [["cases done", "resident MiB", "seconds since the one above, for each case"]]
+    done, seconds = 0, 0.0
+    for point in report["process"]:
+        each = (point["s"] - seconds) / (point["cases"] - done)
+        rows.append([str(point["cases"]), f"{point['resident_mib']:.0f}", _number(each)])
+        done, seconds = point["cases"], point["s"]
+    return [*_markdown(rows), "", f"{_measured_on(report, 'growth')}."]
+
+
+def training_size(reports: Reports) -> list[str]:
+    """What training on more images takes before its first step."""
+    report = reports["training-size"]
+    rows = [["images", "bytes of each in memory", "CPU s to open", "CPU s for the tables", "CPU us of a draw"]]
+    for size in report["sizes"]:
+        seconds = [_number(size[key], 2) for key in ("open_s", "tables_s")]
+        rows.append([str(size["images"]), f"{size['bytes_each']:.0f}", *seconds, _number(size["draw_us"], 1)])
+    return [*_markdown(rows), "", f"{_machine(report['machine'])}; [training-size.json](RESULTS/training-size.json)."]
+
+
+def callers(reports: Reports) -> list[str]:
+    """What threads that share an engine get done."""
+    report = reports["callers"]
+    return [*_markdown(callers_table(report)), "", f"{_measured_on(report, 'callers')}."]
+
+
 TABLES = {
+    "callers": Table("callers", callers),
+    "training size": Table("training-size", training_size),
+    "growth": Table("growth", growth),
+    "many cases": Table("growth", many_cases),
     "summary": Table("bench", summary),
     "bench": Table("bench", partial(times, name="bench")),
     "process": Table("process", partial(times, name="process")),

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge.data.case import Case
 from edge.data.folders import label_of, labelled
@@ -79,13 +79,13 @@ def plan(
     _make_folder(outputs)
     if not os.access(outputs, os.W_OK | os.X_OK):
         raise RunError(f"{outputs}: cannot be written (permission denied or read-only); choose another folder")
-    for place in {_output_folder(path, folder, outputs) for path in paths}:
+    for place in {output_folder(path, folder, outputs) for path in paths}:
         remove_partial_files(place)
     pending: list[Path] = []
     done: list[Path] = []
-    twins = _twins(paths)
+    twins = twins_of(paths)
     for path in paths:
-        files = output_files(path, _output_folder(path, folder, outputs), formats)
+        files = output_files(path, output_folder(path, folder, outputs), formats)
         is_done = all(file.is_file() for file in files) and path not in twins
         (done if is_done and not overwrite else pending).append(path)
     return pending, done
@@ -109,31 +109,51 @@ def predict_cases(
     job = job or Job()
     if not paths:
         return
-    twins = _twins(paths)
+    twins = twins_of(paths)
     with ThreadPoolExecutor(1) as pool:
         segmenter = pool.submit(load)
         for path in paths:
-            start, folder = time.perf_counter(), _output_folder(path, root or path.parent, outputs)
-            name = label_of(path, root or path.parent)
-            try:
-                case = read_input(path, job.reading)
-                if twin := twins.get(path):
-                    raise CaseError(
-                        f"{case_name(path)}: {path.name} and {twin.name} would write the same output; rename one"
-                    )
-            except Exception as error:
-                yield _failed(name, path, error)
-                continue
-            read = time.perf_counter()
-            loaded = segmenter.result()
-            waited_s = time.perf_counter() - read
-            try:
-                predicted = _predict_case(case, path, folder, loaded, read - start, job)
-            except ModelError:  # graphs are loaded when they are first needed; the next case would fail alike
-                raise
-            except Exception as error:
-                predicted = _failed(name, path, error)
-            yield replace(predicted, name=name, waited_s=waited_s)
+            yield predict_case(path, outputs, segmenter.result, root=root or path.parent, job=job, twin=twins.get(path))
+
+
+def predict_case(
+    path: Path, outputs: Path, load: "Callable[[], Segmenter]", *, root: Path, job: Job, twin: Path | None = None
+) -> Prediction:
+    """Segment one case; for the arguments see `predict_cases`.
+
+    Args:
+        load: gives the segmenter, once the case is read.
+        twin: another file that writes the same output, which this one must not.
+
+    Raises:
+        ModelError: the next case would fail alike.
+    """
+    start, name = time.perf_counter(), label_of(path, root)
+    try:
+        case = read_input(path, job.reading)
+        if twin:
+            raise CaseError(f"{case_name(path)}: {path.name} and {twin.name} would write the same output; rename one")
+    except Exception as error:
+        return _failed(name, path, error)
+    read = time.perf_counter()
+    loaded = load()
+    waited_s = time.perf_counter() - read
+    try:
+        predicted = _predict_case(case, path, output_folder(path, root, outputs), loaded, read - start, job)
+    except ModelError:  # graphs are loaded when they are first needed
+        raise
+    except Exception as error:
+        predicted = _failed(name, path, error)
+    return replace(predicted, name=name, waited_s=waited_s)
+
+
+def ran_on(segmenter: "Segmenter") -> dict[str, Any]:
+    """Engine, options, the time its loading took, and the peak memory of this process, for the run's manifest."""
+    from edge.engines.runtime import describe_engine
+    from edge.system.machine import peak_memory_mib
+
+    engine, options = describe_engine(segmenter.engine), asdict(segmenter.options)
+    return {"engine": engine, "options": options, "load_s": segmenter.load_s, "peak_mib": peak_memory_mib()}
 
 
 def _make_folder(folder: Path) -> None:
@@ -143,7 +163,8 @@ def _make_folder(folder: Path) -> None:
         raise RunError(f"{folder}: cannot make the output folder ({error.strerror})") from None
 
 
-def _output_folder(path: Path, root: Path, outputs: Path) -> Path:
+def output_folder(path: Path, root: Path, outputs: Path) -> Path:
+    """Where the outputs of a case are written: in `outputs` as the case lies below `root`."""
     return outputs / path.parent.relative_to(root) if root in path.parents else outputs
 
 
@@ -192,7 +213,7 @@ def _failed(name: str, path: Path, error: Exception) -> Prediction:
     return Prediction(name, "failed", reason)
 
 
-def _twins(paths: Sequence[Path]) -> dict[Path, Path]:
+def twins_of(paths: Sequence[Path]) -> dict[Path, Path]:
     """Of a file whose output another file of its folder may write instead of it, that one.
 
     a.npz comes before a.NPZ, both before a.nii.gz and a.png, and that before a.jpg.

@@ -106,7 +106,14 @@ def test_three_programs_stand_side_by_side() -> None:
 def volumes_report(dsc: dict[str, dict[str, float | None]]) -> dict[str, Any]:
     """Of `samedge bench`: configuration -> case -> DSC."""
     cases = [
-        {"name": name, "modality": name.split("_")[1], "configuration": title, "dsc": value, "error": None}
+        {
+            "name": name,
+            "modality": name.split("_")[1],
+            "configuration": title,
+            "dsc": value,
+            "total_s": 1.25 if "tracked" in title else 2.0,
+            "error": None,
+        }
         for title, scores in dsc.items()
         for name, value in scores.items()
     ]
@@ -125,7 +132,7 @@ def test_ways_through_volumes_stand_side_by_side() -> None:
     )
     others = {"2DBox_CT_Lung_1": 1.0, **dict.fromkeys(names, 0.25)}
     lines = tables.volumes({"volumes": report, "ellipse": volumes_report({"": others})})
-    assert lines[:1] + lines[2:8] == [
+    assert lines[:1] + lines[2:9] == [
         "| modality | data set | volumes | DSC, tracked | DSC, propagated | DSC, ellipsoid |",
         "| CT | Spleen | 1 | 0.500 | 0.700 | 0.250 |",
         "| MR | ACDC | 2 | 0.700 | 0.600 | 0.250 |",
@@ -133,6 +140,7 @@ def test_ways_through_volumes_stand_side_by_side() -> None:
         "| CT | all | 1 | 0.500 | 0.700 | 0.250 |",
         "| MR | all | 3 | 0.600 | 0.750 | 0.250 |",
         "| all |  | 4 | 0.575 | 0.733 | 0.250 |",
+        "| all | seconds together | 4 | 5 | 8 |  |",
     ]
     assert "[volumes.json]" in lines[-1] and "ellipsoid: [ellipse.json]" in lines[-1] and "oracle" not in lines[-1]
     assert "true box" in tables.volumes({"volumes": report, "oracle": volumes_report({"": others})})[0]

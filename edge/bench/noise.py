@@ -10,30 +10,38 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.case import read_case, write_case
+from edge.data.case import write_case
+from edge.data.formats.registry import read_with_truth
+from edge.data.names import case_name
+from edge.data.prompting import Prompting, prompted
+from edge.data.scan import Reading
 from edge.errors import CaseError
+from edge.predict import Job
 
 Boxes = npt.NDArray[np.float64]
 
 
 @contextmanager
-def moved_boxes(path: Path, percent: float) -> Iterator[Path]:
-    """The case file, or at more than 0 % one of the same name whose boxes' sides are moved, until the block ends.
+def moved_boxes(path: Path, percent: float, job: Job, *, as_npz: bool = False) -> Iterator[tuple[Path, Job]]:
+    """The case and how it is read; at more than 0 % an `.npz` of its name with the boxes' sides moved, while it lasts.
 
-    A file that cannot be read is given as it is, so that its reader says what is wrong.
+    Args: as_npz: such a file at 0 %, too.
+
+    A case that cannot be read is given as it is, so that its reader says what is wrong.
     """
-    if not percent:
-        yield path
+    if not percent and not as_npz:
+        yield path, job
         return
     with tempfile.TemporaryDirectory() as folder:
-        moved = Path(folder) / path.name
+        moved = Path(folder) / f"{case_name(path)}.npz"
         try:
-            case = read_case(path, with_truth=True)
+            case = prompted(read_with_truth(path, job.reading), path, job.prompting)
             shifts = side_shifts(case.name, len(case.boxes), percent)
             write_case(moved, replace(case, boxes=move_sides(case.boxes, shifts, case.shape)))
+            given = moved, replace(job, reading=Reading(case.stated_modality), prompting=Prompting())
         except CaseError:
-            moved = path
-        yield moved
+            given = path, job
+        yield given
 
 
 def side_shifts(name: str, boxes: int, percent: float) -> npt.NDArray[np.float64]:

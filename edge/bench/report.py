@@ -1,6 +1,7 @@
 """What `samedge bench` leaves to read: tables, JSON and CSV."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from edge.data.table import format_table, number_or_blank
 from edge.errors import RunError
 from edge.notes import Note
 from edge.reports.report import count, now, print_rows
+from edge.reports.run_page import SCORE_TITLES, RunPage, Table, summed
+from edge.reports.worst import Shown
 from edge.system.machine import ARM, describe_machine
 
 TIMED = ("read", "preprocess", "encode", "decode", "restore+merge", "save")
@@ -19,12 +22,18 @@ START = ("start", "load")  # before TIMED, of a process of its own: interpreter,
 
 
 def bench_report(
-    measurements: list[Measurement], engines: list[dict[str, Any]], *, per_process: bool, by: str = "modality"
+    measurements: list[Measurement],
+    engines: list[dict[str, Any]],
+    *,
+    per_process: bool,
+    given: dict[str, Any],
+    by: str = "modality",
 ) -> dict[str, Any]:
     """Everything `samedge bench` measured, and on what.
 
     Args:
         engines: from `edge.reports.report.describe_engine`.
+        given: what a user said of the cases.
         by: the summary's groups, modality or dataset.
     """
     return {
@@ -32,34 +41,63 @@ def bench_report(
         "machine": describe_machine(),
         "engines": engines,
         "per_process": per_process,
+        "given": given,
         "cases": [asdict(measurement) for measurement in measurements],
         "by": by,
         "summary": summarize(measurements, by),
     }
 
 
-def measured_before(path: Path, engines: list[dict[str, Any]], *, per_process: bool) -> list[Measurement]:
+def measured_before(
+    path: Path, engines: list[dict[str, Any]], *, per_process: bool, given: dict[str, Any]
+) -> list[Measurement]:
     """What an earlier run wrote to a JSON file and need not be measured again; nothing where there is no file.
 
     Raises:
-        RunError: not such a file, or of another CPU, model, engine or kind of run.
+        RunError: not such a file, or of another CPU, model, engine, kind of run or reading of the cases.
     """
     if not path.is_file():
         return []
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         measurements = [_measurement(case) for case in report["cases"]]
-        found = report["machine"]["cpu"], report["per_process"], report["engines"]
+        found = report["machine"]["cpu"], report["per_process"], report["engines"], report.get("given", {})
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{path}: not what samedge bench writes; give another --json file") from None
-    if found != (describe_machine()["cpu"], per_process, engines):
-        raise RunError(f"{path}: holds times of another CPU, model, engine or kind of run; give another --json file")
+    if found != (describe_machine()["cpu"], per_process, engines, given):
+        what = "another CPU, model, engine, kind of run or other options of the cases"
+        raise RunError(f"{path}: holds times of {what}; give another --json file")
     return [measurement for measurement in measurements if not measurement.error]
 
 
 def _measurement(case: dict[str, Any]) -> Measurement:
     notes = tuple(Note(**note) for note in case.get("notes", ()))
     return Measurement(**{**case, "shape": tuple(case["shape"]), "ratio": None, "notes": notes})
+
+
+def bench_page(report: dict[str, Any], worst: Sequence[Shown]) -> RunPage:
+    """The report as a page."""
+    done = [case for case in report["cases"] if not case["error"]]
+    scores = dict.fromkeys(SCORE_TITLES, "score")
+    times = {"seconds": "seconds", "cores": "seconds", "peak MiB": "number"}
+
+    def numbers(row: dict[str, Any]) -> list[Any]:
+        cores = row["cpu_s"] / row["total_s"] if row["total_s"] else None
+        return [row["total_s"], cores, row["peak_mib"], *(row[key] for key in SCORES)]
+
+    groups = [[row[report["by"]], row["configuration"], row["cases"], *numbers(row)] for row in report["summary"]]
+    rows = [[case["name"], case["configuration"], case["boxes"], case["slices"], *numbers(case)] for case in done]
+    runs = dict.fromkeys(case["configuration"] for case in done)
+    return RunPage(
+        "samedge bench",
+        report,
+        len(done),
+        [f"{case['error']} [{case['configuration']}]" for case in report["cases"] if case["error"]],
+        Table({report["by"]: "text", "run": "text", "cases": "number", **times, **scores}, groups),
+        Table({"case": "text", "run": "text", "boxes": "number", "slices": "number", **times, **scores}, rows),
+        {run: summed([case["stage_s"] for case in done if case["configuration"] == run]) for run in runs},
+        worst,
+    )
 
 
 def print_bench(report: dict[str, Any]) -> None:

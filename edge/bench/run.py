@@ -9,21 +9,25 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy.typing as npt
+
 from edge.bench.noise import moved_boxes
 from edge.choices import BOX_MARGIN_PX
-from edge.data.case import dataset_of, modality_of, read_labels
+from edge.data.case import Case, Spacing, dataset_of, modality_of, read_labels
 from edge.data.folders import label_of, labelled
-from edge.data.formats.registry import read_with_truth
+from edge.data.formats.registry import kind_of, read_with_truth
 from edge.data.labels import number_by_box
 from edge.data.names import case_name
 from edge.engines.model_folder import file_hash
 from edge.errors import CaseError, RunError
 from edge.notes import Note
 from edge.predict import Job, predict_cases
+from edge.scoring.evaluate import SpacingOrder, spacings
 from edge.scoring.score import score_case
 from edge.segmenter import Segmenter
 from edge.system.machine import peak_memory_mib, reset_peak_memory
@@ -32,6 +36,8 @@ JOB = Job(formats=("npz",), sidecar=False)  # what is timed is written alike, wh
 NOISE = "noise"  # in a title, before the percentage
 FORM = ("--format=npz", "--no-sidecar")
 BASELINES_GROUP = "samedge.baselines"  # entry points: (case, folder for its result, Configuration) -> command line
+
+Seen = Callable[["Measurement", Case, npt.NDArray], None] | None
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,10 @@ def measure_all(
     segmenters: Mapping[Configuration, Segmenter | None],
     before: Sequence[Measurement] = (),
     root: Path | None = None,
+    *,
+    job: Job = JOB,
+    spacing_order: SpacingOrder = "xyz",
+    seen: Seen = None,
 ) -> Iterator[Measurement]:
     """Every case under every configuration in turn, so that what slows the machine down slows all of them.
 
@@ -103,6 +113,9 @@ def measure_all(
         segmenters: of each configuration to run; where it is None, cases run in processes of their own.
         before: measurements of an earlier run, which are taken over.
         root: a case's name is its place below this folder; None: its file's name.
+        job: how cases are read and prompted, with the formats of JOB.
+        spacing_order: of `spacing` in `.npz` files.
+        seen: is given each case that is measured now, as it was read, with its labels.
     """
     known = {measurement.key: measurement for measurement in before}
     for path in paths:
@@ -111,39 +124,50 @@ def measure_all(
             if (sha256, configuration.title) in known:
                 measured = known[sha256, configuration.title]
             else:
-                measured = _measure(path, configuration, segmenter)
+                score = partial(_scored, name=name, job=job, spacing_order=spacing_order, seen=seen)
+                measured = _measure(path, configuration, segmenter, job, score)
             error = measured.error and labelled(measured.error, path, name)
             yield replace(measured, name=name, error=error, case_sha256=sha256)
 
 
-def _measure(path: Path, configuration: Configuration, segmenter: Segmenter | None) -> Measurement:
-    with moved_boxes(path, configuration.box_noise) as given:
+def _measure(
+    path: Path,
+    configuration: Configuration,
+    segmenter: Segmenter | None,
+    job: Job,
+    score: Callable[[Measurement, Path, Path], Measurement],
+) -> Measurement:
+    plain = kind_of(path) == "npz" and not said(job)  # all that a baseline reads
+    moving = moved_boxes(path, configuration.box_noise, job, as_npz=bool(configuration.baseline) and not plain)
+    with moving as (given, given_job), tempfile.TemporaryDirectory() as folder:
+        outputs = Path(folder)
         if segmenter is None:
-            return measure_process(given, configuration)
-        return measure_here(given, configuration, segmenter)
+            measured = measure_process(given, outputs, configuration, given_job)
+        else:
+            measured = measure_here(given, outputs, configuration, segmenter, given_job)
+        return measured if measured.error else score(measured, path, outputs)
 
 
-def measure_here(path: Path, configuration: Configuration, segmenter: Segmenter) -> Measurement:
-    """One case in this process with a loaded model."""
-    with tempfile.TemporaryDirectory() as outputs:
-        reset_peak_memory()
-        cpu_s = time.process_time()
-        (prediction,) = predict_cases([path], Path(outputs), lambda: segmenter, job=JOB)
-        measured = Measurement(
-            prediction.name, modality_of(prediction.name), configuration.title, prediction.error, prediction.shape,
-            prediction.boxes, prediction.slices, prediction.stage_s, prediction.total_s, time.process_time() - cpu_s,
-            peak_mib=peak_memory_mib(), notes=prediction.notes,
-        )  # fmt: skip
-        return measured if prediction.error else _scored(measured, path, Path(outputs))
+def measure_here(
+    path: Path, outputs: Path, configuration: Configuration, segmenter: Segmenter, job: Job = JOB
+) -> Measurement:
+    """One case in this process with a loaded model, not yet scored; its labels are in `outputs`."""
+    reset_peak_memory()
+    cpu_s = time.process_time()
+    (prediction,) = predict_cases([path], outputs, lambda: segmenter, job=job)
+    return Measurement(
+        prediction.name, job.reading.modality or modality_of(prediction.name), configuration.title, prediction.error,
+        prediction.shape, prediction.boxes, prediction.slices, prediction.stage_s, prediction.total_s,
+        time.process_time() - cpu_s, peak_mib=peak_memory_mib(), notes=prediction.notes,
+    )  # fmt: skip
 
 
-def measure_process(path: Path, configuration: Configuration) -> Measurement:
-    """One case as the challenge runs it: a fresh process, start-up, imports and model load included."""
+def measure_process(path: Path, outputs: Path, configuration: Configuration, job: Job = JOB) -> Measurement:
+    """One case as the challenge runs it: a fresh process, start-up, imports and model load included; not yet scored."""
     name = case_name(path)
     with tempfile.TemporaryDirectory() as folder:
-        outputs, report = Path(folder) / "outputs", Path(folder) / "report.json"
-        outputs.mkdir()
-        command = _command(path, outputs, report, configuration)
+        report = Path(folder) / "report.json"
+        command = _command(path, outputs, report, configuration, job)
         reset_peak_memory()  # a child's peak starts, in the kernel's books, at what its parent's was
         start = time.perf_counter()
         with tempfile.TemporaryFile() as errors:
@@ -155,14 +179,22 @@ def measure_process(path: Path, configuration: Configuration) -> Measurement:
             message = errors.read().decode(errors="replace").strip()
         cpu_s, peak_mib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
         measured = Measurement(
-            name, modality_of(name), configuration.title, total_s=total_s, cpu_s=cpu_s, peak_mib=peak_mib
-        )
+            name, job.reading.modality or modality_of(name), configuration.title,
+            total_s=total_s, cpu_s=cpu_s, peak_mib=peak_mib,
+        )  # fmt: skip
         if process.returncode != 0:
             reason = message.splitlines()[0].removeprefix("error: ") if message else f"exit code {process.returncode}"
             return replace(measured, error=reason)
         if report.is_file():
             measured = _with_stages(measured, json.loads(report.read_text(encoding="utf-8")))
-        return _scored(measured, path, outputs)
+        return measured
+
+
+def said(job: Job) -> dict[str, Any]:
+    """What a user said of the cases, by the options' names; what nobody said is left out."""
+    reading, prompting = job.reading, job.prompting
+    options = {"modality": reading.modality, "window": reading.window, "boxes_from": prompting.boxes_from}
+    return {name: value if isinstance(value, str) else str(value) for name, value in options.items() if value}
 
 
 def baselines() -> dict[str, Callable[[Path, Path, Configuration], list[str]]]:
@@ -170,11 +202,11 @@ def baselines() -> dict[str, Callable[[Path, Path, Configuration], list[str]]]:
     return {entry.name: _loaded_late(entry) for entry in metadata.entry_points(group=BASELINES_GROUP)}
 
 
-def _command(path: Path, outputs: Path, report: Path, configuration: Configuration) -> list[str]:
+def _command(path: Path, outputs: Path, report: Path, configuration: Configuration, job: Job = JOB) -> list[str]:
     if configuration.baseline:
         return baselines()[configuration.baseline](path, outputs, configuration)
     keys = ("model", "backend", "precision", "threads", "method", "box_margin")
-    given = {key: getattr(configuration, key) for key in keys}
+    given = {**{key: getattr(configuration, key) for key in keys}, **said(job)}
     options = [f"--{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]
     return [
         sys.executable,
@@ -226,18 +258,32 @@ def _hash(path: Path) -> str:
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def _scored(measured: Measurement, path: Path, outputs: Path) -> Measurement:
-    """The measurement with its scores, where the case file holds a truth."""
+def _scored(
+    measured: Measurement, path: Path, outputs: Path, *, name: str, job: Job, spacing_order: SpacingOrder, seen: Seen
+) -> Measurement:
+    """The measurement with its scores, where the case has a truth."""
     try:
-        case = read_with_truth(path)
+        case = read_with_truth(path, job.reading)
     except CaseError as error:
         return replace(measured, error=str(error))
     segs, _ = read_labels(outputs / f"{case_name(path)}.npz", "segs")
     boxes = measured.boxes or len(case.boxes)
     measured = replace(measured, modality=case.modality, shape=case.shape, boxes=boxes)
-    if case.truth is None:
-        return measured
-    truth, _ = number_by_box(case.truth, boxes)
-    scores = score_case(case.name, truth, segs, case.spacing_mm)
+    if case.truth is not None:
+        measured = _with_scores(measured, case, case.truth, segs, spacings(path, case.spacing_mm, spacing_order))
+    if seen:
+        seen(replace(measured, name=name), case, segs)
+    return measured
+
+
+def _with_scores(
+    measured: Measurement,
+    case: Case,
+    drawn: npt.NDArray,
+    segs: npt.NDArray,
+    spacing: tuple[Spacing | None, Spacing | None],
+) -> Measurement:
+    truth, _ = number_by_box(drawn, measured.boxes)
+    scores = score_case(case.name, truth, segs, spacing[0], file_spacing=spacing[1])
     notes = (*measured.notes, Note(scores.note)) if scores.note else measured.notes
     return replace(measured, dsc=scores.dsc, nsd_official=scores.nsd_official, nsd=scores.nsd, notes=notes)

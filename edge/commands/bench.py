@@ -17,7 +17,10 @@ from edge.commands.notes import Notes
 from edge.errors import RunError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from edge.bench.run import Configuration
+    from edge.data.case import Case
     from edge.segmenter import Segmenter
 
 
@@ -44,7 +47,10 @@ def bench(
     checkpoint: Annotated[
         Path | None, typer.Option(help="What public-program runs with; random weights, as fast, if not given.")
     ] = None,
+    boxes_from: options.BoxesFromOption = None,
     modality: options.ModalityOption = None,
+    window: options.WindowOption = None,
+    spacing_order: options.SpacingOrderOption = "xyz",
     process: Annotated[bool, typer.Option(help="A fresh process per case, as the challenge does.")] = False,
     recursive: options.RecursiveOption = False,
     match: Annotated[str, typer.Option(help="Only cases whose name is like this, such as '2DBox_*'.")] = "*",
@@ -52,6 +58,7 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all measurements here ('-': stdout).")] = None,
     resume: Annotated[bool, typer.Option(help="Take over what --json's file already holds, measure the rest.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per case here.")] = None,
+    html_file: options.HtmlOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Time every case stage by stage, with peak memory and, where the file holds the truth, DSC and NSD.
@@ -59,17 +66,24 @@ def bench(
     With --process, --compare also takes public-program: the public baseline as it is, in PyTorch, the encoder again for
     every box of every slice, box by box (needs the export extra).
     """
-    from edge.bench.report import bench_report, measured_before, print_bench, write_bench_csv
-    from edge.bench.run import Configuration, Measurement, measure_all
+    from edge.bench.report import bench_page, bench_report, measured_before, print_bench, write_bench_csv
+    from edge.bench.run import JOB, Configuration, Measurement, measure_all, said
     from edge.bench.summary import with_ratios
     from edge.data.formats.registry import INPUTS, find_inputs
     from edge.data.names import case_name
+    from edge.data.prompting import Prompting
+    from edge.data.scan import Reading
     from edge.engines.model_folder import DEFAULT_MODEL
     from edge.engines.runtime import describe_engine
     from edge.reports.progress import track
     from edge.reports.report import write_json
+    from edge.reports.run_page import write_run_page
+    from edge.reports.worst import Worst
 
     base = Configuration(model or DEFAULT_MODEL, backend, precision, threads, method, box_margin, checkpoint=checkpoint)
+    options.check_html(html_file)
+    job = replace(JOB, reading=Reading(modality, window), prompting=Prompting(boxes_from=boxes_from))
+    given = {**said(job), **({} if spacing_order == "xyz" else {"spacing_order": spacing_order})}
     configurations = _with_noise(_compared(base, compare), box_noise)
     file = None if json_file == Path("-") else json_file
     if resume and file is None:
@@ -83,24 +97,33 @@ def bench(
     engines = [describe_engine(one.engine) for one in dict.fromkeys(loaded.values()) if one]
     if process:  # their memory and threads are not to weigh on what is measured
         loaded = dict.fromkeys(loaded)
-    before = measured_before(file, engines, per_process=process) if resume and file else []
+    before = measured_before(file, engines, per_process=process, given=given) if resume and file else []
+    told: dict[str, Any] = {"per_process": process, "given": given, "by": by}
     measurements: list[Measurement] = []
     notes = Notes(quiet=quiet)
-    for measured in track(measure_all(paths, loaded, before, cases), len(paths) * len(loaded), quiet=quiet):
+    worst = Worst()
+
+    def show(measured: Measurement, case: "Case", labels: "npt.NDArray") -> None:
+        said = "" if measured.dsc is None else f"DSC {measured.dsc:.3f}, {measured.configuration}"
+        worst.keep(measured.name, measured.dsc, said, case, labels)
+
+    seen = show if html_file else None
+    measuring = measure_all(paths, loaded, before, cases, job=job, spacing_order=spacing_order, seen=seen)
+    for measured in track(measuring, len(paths) * len(loaded), quiet=quiet):
         notes.tell(measured.name, measured.notes)
-        if modality:
-            measured = replace(measured, modality=modality)
         measurements = with_ratios([*measurements, measured])
         if file:  # each time, for --resume
-            write_json(file, bench_report(measurements, engines, per_process=process, by=by))
+            write_json(file, bench_report(measurements, engines, **told))
     notes.close()
-    report = bench_report(measurements, engines, per_process=process, by=by)
+    report = bench_report(measurements, engines, **told)
     if json_file == Path("-"):
         write_json(json_file, report)
     else:
         print_bench(report)
     if csv_file is not None:
         write_bench_csv(csv_file, measurements)
+    if html_file is not None:
+        write_run_page(html_file, bench_page(report, worst.shown))
     fail([f"{m.error} [{m.configuration}]" for m in measurements if m.error])
 
 

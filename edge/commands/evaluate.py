@@ -1,13 +1,21 @@
 """`samedge evaluate`: scores of a folder of predictions."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from edge.commands.group import fail
 from edge.commands.notes import Notes
-from edge.commands.options import ModalityOption, RecursiveOption, warn_of_nested
+from edge.commands.options import (
+    DaskOption,
+    HtmlOption,
+    ModalityOption,
+    RecursiveOption,
+    SpacingOrderOption,
+    check_html,
+    warn_of_nested,
+)
 
 
 def evaluate(
@@ -21,10 +29,10 @@ def evaluate(
     ] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write one row per case here.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores here ('-': stdout).")] = None,
+    html_file: HtmlOption = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; all usable cores if not given.")] = None,
-    spacing_order: Annotated[
-        Literal["xyz", "zyx"], typer.Option(help="Of 'spacing' in the files: xyz (the challenge's) or zyx.")
-    ] = "xyz",
+    dask: DaskOption = None,
+    spacing_order: SpacingOrderOption = "xyz",
     modality: ModalityOption = None,
     recursive: RecursiveOption = False,
 ) -> None:
@@ -36,6 +44,7 @@ def evaluate(
     from edge.system.cores import available_cores
     from edge.system.machine import describe_machine
 
+    check_html(html_file)
     prediction = read_run(report) if report else None  # what is wrong with it is better said before minutes of scoring
     if not recursive:
         warn_of_nested(truths, TRUTHS)
@@ -43,6 +52,7 @@ def evaluate(
         segs,
         truths,
         workers=workers or available_cores(),
+        dask=dask,
         spacing_order=spacing_order,
         modality=modality,
         recursive=recursive,
@@ -55,7 +65,13 @@ def evaluate(
     notes.close()
     if csv_file is not None:
         write_csv(evaluation, csv_file)
+    made = {"created": now(), "machine": describe_machine(), "prediction": prediction}
     if json_file is not None:
-        made = {"created": now(), "machine": describe_machine(), "prediction": prediction}
         write_json(json_file, {**made, **to_json(evaluation)})
+    if html_file is not None:
+        from edge.reports.run_page import evaluation_page, write_run_page
+        from edge.reports.worst import worst_scores
+
+        worst = worst_scores(evaluation, segs, truths, recursive=recursive)
+        write_run_page(html_file, evaluation_page(evaluation, made, worst))
     fail([case.error for case in evaluation.cases if case.error])

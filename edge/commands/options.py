@@ -68,7 +68,12 @@ WindowOption = Annotated[
     str | None,
     typer.Option(help="soft, lung, brain, bone or LEVEL,WIDTH; CT soft and others by percentiles if not given."),
 ]
-VolumeOption = Annotated[int | None, typer.Option(min=0, help="Which volume of a 4D file, from 0.")]
+VolumeOption = Annotated[
+    int | None, typer.Option(min=0, help="Which volume of a 4D file, or channel of nnU-Net, from 0.")
+]
+SpacingOrderOption = Annotated[
+    Literal["xyz", "zyx"], typer.Option(help="Of 'spacing' in .npz files: xyz (the challenge's) or zyx.")
+]
 PlaneOption = Annotated[
     Literal["auto", "axial", "coronal", "sagittal"],
     typer.Option(help="Slices of scans; auto: axial, or along an axis of much longer voxels."),
@@ -80,6 +85,12 @@ FormatOption = Annotated[
     ),
 ]
 ShardOption = Annotated[str | None, typer.Option(help="i/n: only the i-th of n parts of the cases, i from 1.")]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", help="Write a page of the results with the worst cases here; extra 'html'.")
+]
+DaskOption = Annotated[
+    str | None, typer.Option("--dask", help="Spread cases over this Dask scheduler's workers; extra 'cluster'.")
+]
 RecursiveOption = Annotated[bool, typer.Option("-r", "--recursive", help="Also the folders within a folder.")]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
 
@@ -89,14 +100,24 @@ def warn_of_nested(
 ) -> None:
     """Say on stderr that cases in a folder's subfolders are passed over, where there are any."""
     from edge.data.folders import files_within
+    from edge.data.trees import is_tree
     from edge.errors import CaseError
 
     try:
-        nested = next(files_within(folder, types, leave_out), None) if folder.is_dir() else None
+        passed_over = folder.is_dir() and not is_tree(folder)
+        nested = next(files_within(folder, types, leave_out), None) if passed_over else None
     except CaseError:  # a subfolder that must not be read holds nothing to be done
         nested = None
     if nested:
         print(f"warning: {folder}: its subfolders are passed over, such as that of {nested}; {cure}", file=sys.stderr)
+
+
+def check_html(file: Path | None) -> None:
+    """Whether the page that is asked for, if any, can be written, before minutes of work."""
+    if file is not None:
+        from edge.reports.page import check_pages
+
+        check_pages()
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:

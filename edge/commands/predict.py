@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from edge.commands.notes import Notes
 from edge.errors import RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edge.predict import Prediction
     from edge.segmenter import Segmenter
 
 
@@ -41,9 +44,11 @@ def predict(
     ] = None,
     recursive: options.RecursiveOption = False,
     shard: options.ShardOption = None,
+    dask: options.DaskOption = None,
     overwrite: Annotated[bool, typer.Option(help="Do cases again whose output is there.")] = False,
     overlay: Annotated[bool, typer.Option(help="Also write <case>.png with contours and boxes.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write a JSON report of the run here.")] = None,
+    html_file: options.HtmlOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
     """Segment every case of a folder; one bad case never stops the others."""
@@ -54,10 +59,11 @@ def predict(
     from edge.data.outputs import parse_formats
     from edge.data.prompting import Prompting
     from edge.data.scan import Reading
-    from edge.predict import Job, plan, predict_cases
+    from edge.predict import Job, plan, predict_cases, ran_on
     from edge.reports.progress import track
     from edge.reports.report import prediction_line, run_report, write_json
 
+    options.check_html(html_file)
     formats = parse_formats(output_format)
     job = Job(
         Reading(modality, window, volume, slices),
@@ -72,15 +78,25 @@ def predict(
     if not recursive and not quiet:
         options.warn_of_nested(inputs, INPUTS, leave_out=outputs)
     loaded: list[Segmenter] = []
+    ran: list[dict[str, Any]] = []
+    chosen: dict[str, Any] = {"method": method, "box_margin_px": box_margin}
 
     def load() -> "Segmenter":
-        loaded.append(
-            options.load_segmenter(model, backend, precision, threads, method=method, box_margin_px=box_margin)
-        )
+        loaded.append(options.load_segmenter(model, backend, precision, threads, **chosen))
         return loaded[0]
 
+    def on_cluster(address: str) -> "Iterator[Prediction]":
+        from edge.cluster import EngineChoice, predict_on_cluster
+        from edge.engines.model_folder import DEFAULT_MODEL
+        from edge.pipeline import Options
+
+        choice = EngineChoice((model or DEFAULT_MODEL).absolute(), backend, precision, threads, Options(**chosen))
+        for prediction, where in predict_on_cluster(address, pending, outputs, choice, root=root, job=job):
+            ran[:] = ran or ([where] if where else [])
+            yield prediction
+
     predictions, notes = [], Notes(quiet=quiet)
-    predicted = predict_cases(pending, outputs, load, root=root, job=job)
+    predicted = on_cluster(dask) if dask else predict_cases(pending, outputs, load, root=root, job=job)
     for prediction in track(predicted, len(pending), quiet=quiet):
         predictions.append(prediction)
         notes.tell(prediction.name, prediction.notes)
@@ -91,11 +107,18 @@ def predict(
     if not quiet:
         skipped = f", {len(done)} were there already" if done else ""
         print(f"{len(predictions) - len(failures)} of {len(pending)} cases done{skipped}", file=sys.stderr)
-    if report is not None:
+    if report is not None or html_file is not None:
+        ran += [ran_on(one) for one in loaded]
+        told = run_report(predictions, [label_of(path, root) for path in done], ran[0] if ran else None)
         try:
-            write_json(
-                report, run_report(predictions, [label_of(path, root) for path in done], loaded[0] if loaded else None)
-            )
+            if report is not None:
+                write_json(report, told)
+            if html_file is not None:
+                from edge.reports.run_page import prediction_page, write_run_page
+                from edge.reports.worst import worst_predictions
+
+                worst = worst_predictions(predictions, pending, outputs, root, job)
+                write_run_page(html_file, prediction_page(predictions, told, worst))
         except RunError as error:
             failures.append(str(error))
     fail(failures)

@@ -3,6 +3,7 @@
     x_min,y_min,x_max,y_max                              a flat image; a line each, this first line may be left out
     x_min,y_min,z_min,x_max,y_max,z_max                  a volume
     x,y,width,height         x,y,z,width,height,depth    corner and size, a width of 1 being one pixel
+    x1,y1,x2,y2[,x3,y3,x4,y4]  or with z    a lesion as RECIST measures it: ends of its long axis, of its short one
     file      of many cases: the name of each, with or without its ending
     label     what is in the box
     units     voxels, LPS or RAS (mm in the patient); one for all lines
@@ -35,6 +36,10 @@ NAMES: dict[int, dict[str, tuple[str, ...]]] = {
         "xywh": ("x", "y", "z", "width", "height", "depth"),
     },
 }
+LINES = {  # axes -> columns of the long axis, and of the short one, which may be left out
+    axes: tuple(tuple(f"{axis}{end}" for end in ends for axis in "xyz"[:axes]) for ends in ((1, 2), (3, 4)))
+    for axes in NAMES
+}
 OTHER_NAMES = {"w": "width", "h": "height", "d": "depth"}
 SAID = {"file": "file case name image filename", "label": "label class organ structure", "units": "units unit frame"}
 SAID_BY = {word: key for key, words in SAID.items() for word in words.split()}
@@ -47,6 +52,7 @@ class BoxList:
     rows: npt.NDArray[np.float64]  # (N, 4) or (N, 6), corners
     labels: tuple[str, ...] = ()  # of each row; empty: the file names none
     units: str | None = None  # one of UNITS; None: the file does not say
+    lines: npt.NDArray[np.float64] | None = None  # (N, 4, 2) or (N, 4, 3) instead of rows, see `edge.data.recist`
 
 
 def read_boxes(path: Path, box_format: str | None = None) -> npt.NDArray[np.float64]:
@@ -86,36 +92,44 @@ def _from_table(path: Path, file: Path, table: Table, axes: int, box_format: str
     name = case_name(path)
     places = _places(table.rows[0][1]) if table.rows else {}
     named = next((form for form, names in NAMES[axes].items() if set(names) <= set(places)), None)
-    if named is None and places.keys() & {"file", "label", "units"}:
+    if named is None and not set(LINES[axes][0]) <= set(places) and places.keys() & {"file", "label", "units"}:
         lacking = [one for one in NAMES[axes]["xyxy"] if one not in places]
         raise CaseError(f"{name}: {file.name} line 1 lacks the columns {', '.join(lacking)}")
     if named and box_format and named != box_format:
         raise CaseError(f"{name}: {file.name} line 1 names columns of {named}, and --box-format says {box_format}")
     form = box_format or named or "xyxy"
-    columns = NAMES[axes][form]
+    long, short = LINES[axes]
+    measured = set(long) <= set(places)
+    columns = NAMES[axes][form] if not measured else (*long, *(short if set(short) <= set(places) else ()))
     rows, labels, units = [], [], set()
-    for line, fields in table.rows[bool(named) :]:
-        if named:
+    for line, fields in table.rows[bool(named) or measured :]:
+        if named or measured:
             said = {key: fields[place] for key, place in places.items() if key in SAID and place < len(fields)}
             if not _is_of(path, said.get("file")):
                 continue
             fields = [fields[places[column]] for column in columns if places[column] < len(fields)]
+            if measured and len(columns) > len(long) and not any(field.strip() for field in fields[len(long) :]):
+                fields = fields[: len(long)]
             labels.append(said.get("label", ""))
             units.add(said.get("units", ""))
-        rows.append(_numbers(name, file, table, line, fields, columns))
+        rows.append(_numbers(name, file, table, line, fields, columns[: len(fields)] if measured else columns))
     if not rows and "file" in places and table.rows[1:]:
         raise CaseError(f"{name}: {file.name} names no box of it; its column file must hold {path.name} or {name}")
     if len(units) > 1:
         raise CaseError(f"{name}: {file.name} mixes units ({', '.join(sorted(units))}); one for all its lines")
-    return _list(name, file, rows, form, axes, labels if any(labels) else [], next(iter(units), "") or None)
+    return _list(
+        name, file, rows, "lines" if measured else form, axes, labels if any(labels) else [],
+        next(iter(units), "") or None,
+    )  # fmt: skip
 
 
 def _places(fields: list[str]) -> dict[str, int]:
     """Which column a first line names where; without any it is no line of names."""
+    ends = {column: column for columns in LINES[3] for column in columns}
     plain = {
         column.replace("_", ""): column for forms in NAMES.values() for names in forms.values() for column in names
     }
-    known = {**plain, **OTHER_NAMES, **SAID_BY}
+    known = {**plain, **ends, **OTHER_NAMES, **SAID_BY}
     words = [field.strip().lower().replace("_", "").replace(" ", "") for field in fields]
     places: dict[str, int] = {}
     for place, word in enumerate(words):
@@ -170,6 +184,11 @@ def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: st
         raise CaseError(f"{name}: {file.name} names no box of it; its records' file must be {path.name} or {name}")
     units = units or records[0].get("units")
     labels = [str(record.get("label") or "") for record in records]
+    long, short = LINES[axes]
+    if all(set(long) <= set(record) for record in records):
+        chosen = [[record[column] for column in (*long, *short) if column in record] for record in records]
+        ends = _plain_rows(name, file, chosen, axes, (2 * axes, 4 * axes))
+        return _list(name, file, ends, "lines", axes, labels if any(labels) else [], units)
     sizes = NAMES[axes]["xywh"]
     if all(set(sizes) <= set(record) for record in records):
         rows = _plain_rows(name, file, [[record[column] for column in sizes] for record in records], axes)
@@ -179,12 +198,14 @@ def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: st
     return _list(name, file, corners.tolist(), "xyxy", axes, labels if any(labels) else [], units)
 
 
-def _plain_rows(name: str, file: Path, found: list[Any], axes: int) -> list[list[float]]:
+def _plain_rows(
+    name: str, file: Path, found: list[Any], axes: int, lengths: tuple[int, ...] | None = None
+) -> list[list[float]]:
     try:
         rows = [[float(number) for number in row] for row in found]
     except (TypeError, ValueError):
         raise CaseError(f"{name}: {file.name} must hold rows of {2 * axes} numbers or records") from None
-    if any(len(row) != 2 * axes for row in rows):
+    if any(len(row) not in (lengths or (2 * axes,)) for row in rows):
         raise CaseError(f"{name}: {file.name} must hold rows of {2 * axes} numbers, {' '.join(NAMES[axes]['xyxy'])}")
     return rows
 
@@ -192,12 +213,15 @@ def _plain_rows(name: str, file: Path, found: list[Any], axes: int) -> list[list
 def _list(
     name: str, file: Path, rows: list[list[float]], form: str, axes: int, labels: list[str], units: Any
 ) -> BoxList:
+    if form == "lines":
+        whole = [row + [np.nan] * (4 * axes - len(row)) for row in rows]
+        rows, ends = [], np.array(whole, np.float64).reshape(-1, 4, axes)
     boxes = np.array(rows, np.float64).reshape(len(rows), -1 if rows else 2 * axes)
     stated = next((one for one in UNITS if one.lower() == str(units).lower()), None)
     if units and stated is None:
         raise CaseError(f"{name}: {file.name} has units {units!r}; expected {', '.join(UNITS)} (mm need their frame)")
     corners = from_sizes(boxes).reshape(boxes.shape) if form == "xywh" and len(boxes) else boxes
-    return BoxList(corners, tuple(labels), stated)
+    return BoxList(corners, tuple(labels), stated, ends if form == "lines" else None)
 
 
 def _is_of(path: Path, said: Any) -> bool:

@@ -22,8 +22,8 @@ from edge.data.formats.registry import (
 from edge.data.labels import renumber
 from edge.data.names import TRUTH, case_name
 from edge.data.npz import write_whole
-from edge.data.outputs import geometry_of, write_labels
-from edge.data.prompting import Prompting, boxes_of_labels, prompted
+from edge.data.outputs import check_formats, geometry_of, write_labels
+from edge.data.prompting import Prompting, box_file_beside, boxes_of_labels, prompted
 from edge.data.scan import Reading
 from edge.errors import CaseError, RunError, SamedgeError
 
@@ -110,6 +110,7 @@ def convert_labels(path: Path, folder: Path, to: str, image: Path, reading: Read
         RunError: the file cannot be written.
     """
     case = read_input(image, reading)
+    check_formats(case, image, (to,))
     labels = labels_of_case(case, image, path)
     boxes, numbers = boxes_of_labels(labels)
     if to in ("dicom-seg", "rtstruct"):  # segment k is label k
@@ -119,8 +120,7 @@ def convert_labels(path: Path, folder: Path, to: str, image: Path, reading: Read
 
 
 def _with_boxes(case: Case, path: Path, prompting: Prompting) -> Case:
-    beside = any((path.parent / f"{case_name(path)}{ending}").is_file() for ending in (".csv", ".json"))
-    if prompting.is_given or (kind_of(path) != "npz" and beside):
+    if prompting.is_given or (kind_of(path) != "npz" and box_file_beside(path).is_file()):
         return prompted(case, path, prompting)
     if kind_of(path) == "npz" or case.truth is None:
         return case

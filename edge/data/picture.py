@@ -12,7 +12,7 @@ from edge.data.case import Case, make_case
 from edge.data.intensity import Window, parse_window, percentile_window
 from edge.data.names import TRUTH, case_name
 from edge.data.picture_size import announced_size
-from edge.errors import CaseError
+from edge.errors import CaseError, in_one_line
 from edge.notes import Note
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -78,7 +78,7 @@ def read_checked(path: Path) -> bytes:
     try:
         content = read_bounded(path, MAX_FILE_BYTES)
     except OSError as error:
-        raise CaseError(f"{path.stem}: {path.name} cannot be read ({error})") from None
+        raise CaseError(f"{path.stem}: {path.name} cannot be read ({in_one_line(error)})") from None
     if path.suffix.lower() in PICTURES:
         _check_size(path, content)
     return content
@@ -93,7 +93,7 @@ def decode(path: Path, content: bytes, flags: int) -> npt.NDArray:
     try:
         decoded = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags) if content else None
     except cv2.error as error:
-        raise CaseError(f"{path.stem}: {path.name} cannot be read ({error})") from None
+        raise CaseError(f"{path.stem}: {path.name} cannot be read ({in_one_line(error)})") from None
     if decoded is None:
         raise CaseError(f"{path.stem}: {path.name} is not a picture")
     return decoded

@@ -11,7 +11,12 @@ from edge.data.case import Case, make_case
 from edge.data.formats.registry import LABEL_ENDINGS, kind_of, labels_of_case
 from edge.data.labels import numbers_in
 from edge.data.names import TRUTH, case_name
+from edge.data.recist import boxes_of_lines
+from edge.data.trees import has_other_json, label_names, tree_truth
 from edge.errors import CaseError, RunError
+from edge.notes import Note
+
+OF_TREE = "boxes are those around the labels of its data set"
 
 Rows = npt.NDArray[np.float64]
 
@@ -39,8 +44,8 @@ class Prompting:
 def prompted(case: Case, path: Path, prompting: Prompting | None = None) -> Case:
     """A case with its boxes, in the volume's indices.
 
-    Those of an `.npz` are in it; of another case in `<name>.csv` or `<name>.json` beside it, unless `prompting` names
-    others.
+    Those of an `.npz` are in it; of another case in `<name>.csv` or `<name>.json` beside it, or those around its labels
+    where it is of a data set that has these, unless `prompting` names others.
 
     Raises:
         CaseError: there are none, or they do not fit.
@@ -56,13 +61,20 @@ def prompted(case: Case, path: Path, prompting: Prompting | None = None) -> Case
     elif kind_of(path) == "npz":
         return case
     else:
-        table, text = (path.parent / f"{case_name(path)}{ending}" for ending in (".csv", ".json"))
-        found = read_box_file(
-            path, text if text.is_file() and not table.exists() else table, _axes(case), chosen.box_format
-        )
+        file = box_file_beside(path)
+        if not file.exists() and (truth := tree_truth(path)):
+            rows, labels = _boxes_of_map(case, path, truth)
+            return _checked(replace(case, notes=(*case.notes, Note(OF_TREE, truth.name))), rows, labels)
+        found = read_box_file(path, file, _axes(case), chosen.box_format)
     if chosen.units and found.units and chosen.units != found.units:
         raise CaseError(f"{case.name}: its file of boxes says {found.units}, and --box-units {chosen.units}")
     return _checked(case, _placed(case, found, chosen.units or found.units or UNITS[0]), found.labels)
+
+
+def box_file_beside(path: Path) -> Path:
+    """The file of boxes of a case, `<name>.csv` where there is neither."""
+    table, text = (path.parent / f"{case_name(path)}{ending}" for ending in (".csv", ".json"))
+    return text if text.is_file() and not table.exists() and not has_other_json(path) else table
 
 
 def boxes_of_labels(labels: npt.NDArray) -> tuple[Rows, list[int]]:
@@ -94,7 +106,8 @@ def _boxes_of_map(case: Case, path: Path, file: Path) -> tuple[Rows, tuple[str, 
     rows, numbers = boxes_of_labels(labels_of_case(case, path, file))
     if not numbers:
         raise CaseError(f"{case.name}: {file.name} holds no object, only background")
-    return rows, tuple(str(number) for number in numbers)
+    names = label_names(file)
+    return rows, tuple(names.get(number, str(number)) for number in numbers)
 
 
 def _map_for(case: Case, path: Path, given: Path) -> Path:
@@ -127,6 +140,13 @@ def _placed(case: Case, found: BoxList, units: str) -> Rows:
     rows, geometry = found.rows, case.geometry
     if units != UNITS[0] and (geometry is None or not case.is_volume):
         raise CaseError(f"{case.name}: states no place in mm; give boxes in voxels")
+    if found.lines is not None:
+        ends = found.lines
+        if geometry is not None and case.is_volume:
+            in_voxels = units == UNITS[0]
+            ends = geometry.volume_from_file(ends) if in_voxels else geometry.volume_from_mm(ends, units)
+        spacing_mm = case.spacing_mm or (1.0, 1.0, 1.0)
+        return boxes_of_lines(case.name, ends, spacing_mm[-_axes(case) :], case.shape)
     if geometry is None or not case.is_volume or rows.shape[1:] != (6,) or not np.isfinite(rows).all():
         return rows
     corners = rows.reshape(-1, 2, 3)

@@ -54,6 +54,17 @@ def write_sidecar(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode("utf-8", errors="backslashreplace"))
 
 
+def count_labels(path: Path) -> int:
+    """How many labels the JSON file `path` says that its label map was made with; 0: none, or not such a file."""
+    import json
+
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8"))["Labels"]
+        return len(labels) if isinstance(labels, list) else 0
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return 0
+
+
 def _label(case: Case, labels: npt.NDArray, row: int) -> dict[str, Any]:
     mask = labels == row + 1
     voxels = int(mask.sum())

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from edge.engines.concurrency import Callers, alone_or_together, in_turn
 from edge.engines.graph import Array, Graph, Run, decode_boxes
 from edge.engines.graph_cache import EngineCache
 from edge.engines.graph_engine import GraphEngine, as_model_error, check_ports, input_shapes, not_installed
 from edge.engines.model_folder import ModelDescription, model_hash
-from edge.engines.openvino_import import import_openvino
-from edge.engines.turns import Callers, alone_or_together, in_turn
+from edge.engines.openvino_import import import_openvino, openvino_core
 from edge.errors import RunError
 
 TOGETHER = 2  # callers that run side by side
@@ -21,9 +21,8 @@ class OpenVinoEngine(GraphEngine):
     """OpenVINO on the CPU. Of a caller that is alone, all threads work on one slice: the least time and memory.
 
     Callers that come together run two side by side, on half of the threads each, in graphs prepared for that when they
-    first meet; more than two wait for their turn. Two callers of the INT8 encoder alone, in turn and side by side: 53
-    and 62 views of 56 px a second, 13 and 16 of 112, 2.6 and 3.4 of 224 (AMD EPYC, 2 vCPU, kept busy by other programs
-    as well). The outputs were equal to the byte, in f32, too.
+    first meet; more than two wait for their turn. docs/threads.md has what that gains, and the command that measures
+    it. The outputs are equal to the byte, in f32, too.
 
     The encoder's graph is for one image: one for any batch was not faster beyond the noise of the machine and needs up
     to 50 MiB more.
@@ -41,7 +40,7 @@ class OpenVinoEngine(GraphEngine):
             openvino = import_openvino()
         except ImportError:
             raise not_installed("openvino", "onnxruntime") from None
-        core = openvino.Core()
+        core = openvino_core()
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not has_bf16:
             raise RunError("precision bf16: this CPU does not compute in bfloat16; use --precision f32")
@@ -50,7 +49,11 @@ class OpenVinoEngine(GraphEngine):
         rest = "bf16" if has_bf16 and precision != "f32" else "f32"
         self.precision = "int8" if precision == "int8" else rest
         self.threads = threads
-        self._settings = {"INFERENCE_PRECISION_HINT": rest, "INFERENCE_NUM_THREADS": threads}
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": rest,
+            "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": False,  # pinned, two engines or processes of one thread each share the first core
+        }
         self._compile = partial(EngineCache(cache).compile_graph, core)
         self._callers = Callers()
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edge.masks.restore import Logits, LogitWindow, restore_rows
+from edge.masks.restore import Logits, LogitWindow, restore_rows, rows_reached
 
 STRIP_ROWS = 64  # restored logits exist for this many rows at a time: in cache, and never a full-size float array
 NESTED_WITHIN, NESTED_AREA = 0.8, 0.7  # of a box's area that lies in the outer one; of the outer one's area it may have
@@ -91,9 +91,11 @@ def merge(
     """
     in_order = sorted(windows, key=lambda window: window.label)
     height, width = out.shape
+    reach = [rows_reached(window, height) for window in in_order]  # most boxes are in few of the strips
     for start in range(0, height, STRIP_ROWS):
         stop = min(start + STRIP_ROWS, height)
-        restored = (_Part(window.label, *restore_rows(window, width, start, stop)) for window in in_order)
+        here = [window for window, (top, end) in zip(in_order, reach, strict=True) if top < stop and end > start]
+        restored = (_Part(window.label, *restore_rows(window, width, start, stop)) for window in here)
         parts = [part for part in restored if part.logits.size]
         _yield_to_nested(parts, nested)
         _merge_strip(parts, out, start, stop, last_wins)

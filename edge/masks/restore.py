@@ -5,6 +5,7 @@ restored pixel mixes four of the view, so it can be positive only beside a posit
 and their neighbours, and restoring any part of it gives the same numbers as restoring everything.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,18 @@ def restore_rows(window: LogitWindow, width: int, start: int, stop: int) -> tupl
     wide = _interpolate(band.T, before - window.left, column_weight).T
     rows, columns = slice(rows.start + top, rows.stop + top), slice(columns.start + left, columns.stop + left)
     return rows, columns, _interpolate(np.ascontiguousarray(wide), above - lowest, row_weight)
+
+
+def rows_reached(window: LogitWindow, height: int) -> tuple[int, int]:
+    """The rows (half-open) of an original of `height` rows beyond which `restore_rows` gives nothing.
+
+    At most a row of the view and one of the original too many on each side.
+    """
+    _, top, _, bottom = _bounds(window.within, 0, 0, height)
+    view, (first, last) = window.view, window.positive_rows
+    row_px = view.height / view.inner_height
+    start, stop = math.floor((first - 1) * row_px) - 1, math.ceil((last + 2) * row_px) + 1
+    return max(top, view.top + start), min(bottom, view.top + stop)
 
 
 def restored_mask(window: LogitWindow, width: int, height: int) -> Mask | None:

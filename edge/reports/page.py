@@ -1,6 +1,7 @@
 """HTML pages that stand alone: styles, scripts and pictures within, no address of anything outside."""
 
 import base64
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,20 @@ from edge.data.npz import write_whole
 from edge.errors import RunError
 from edge.masks.overlay import draw_overlay
 
+NEEDED = "an HTML report needs jinja2: pip install 'samedge[html]'"
 JPEG_QUALITY = 82
 IMAGE_PX = 480  # longest side of an image's picture on a page
 STRIP_PX = 1200  # width of a row of slices
+
+
+def check_pages() -> None:
+    """Whether pages can be written, before anything is done for one.
+
+    Raises:
+        RunError: jinja2 is not installed.
+    """
+    if find_spec("jinja2") is None:
+        raise RunError(NEEDED)
 
 
 def write_page(path: Path, template: str, values: dict[str, Any]) -> None:
@@ -24,10 +36,9 @@ def write_page(path: Path, template: str, values: dict[str, Any]) -> None:
     Raises:
         RunError: jinja2 is not installed, or the file cannot be written.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError:
-        raise RunError("an HTML report needs jinja2: pip install 'samedge[docker]'") from None
+    check_pages()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("edge.reports"),
         autoescape=True,

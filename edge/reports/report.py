@@ -10,24 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from edge.data.npz import write_whole
 from edge.data.table import printable
-from edge.engines.runtime import describe_engine
 from edge.errors import RunError
 from edge.predict import Prediction
 from edge.system.machine import describe_machine, peak_memory_mib
 
 if TYPE_CHECKING:
-    from edge.segmenter import Segmenter
+    pass
 
 
-def run_report(predictions: list[Prediction], skipped: list[str], segmenter: "Segmenter | None") -> dict[str, Any]:
-    """The manifest of `samedge predict`: machine, engine, options, every case."""
+def run_report(predictions: list[Prediction], skipped: list[str], ran: dict[str, Any] | None) -> dict[str, Any]:
+    """The manifest of `samedge predict`: machine, engine, options, every case.
+
+    Args: ran: what it ran on, see `edge.predict.ran_on`; None: nothing was left to do.
+    """
     return {
         "created": now(),
         "machine": describe_machine(),
-        "engine": describe_engine(segmenter.engine) if segmenter else None,
-        "options": asdict(segmenter.options) if segmenter else None,
-        "load_s": segmenter.load_s if segmenter else 0.0,
-        "peak_mib": peak_memory_mib(),
+        **(ran or {"engine": None, "options": None, "load_s": 0.0, "peak_mib": peak_memory_mib()}),
         "cases": [asdict(prediction) for prediction in predictions]
         + [{"name": n, "status": "skipped"} for n in skipped],
     }

@@ -7,6 +7,7 @@ one the challenge's papers print: every modality present counts once.
 
 import math
 import multiprocessing
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -14,13 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from edge.data.case import find_cases
+from edge.data.case import UNKNOWN, Spacing, find_cases
 from edge.data.folders import label_of, labelled
 from edge.data.formats.registry import LABEL_ENDINGS, apart_mm, is_truth, kind_of, read_label_map
 from edge.data.labels import count_boxes, number_by_box
 from edge.data.names import TRUTH, case_name
 from edge.data.npz import write_whole
+from edge.data.outputs import SIDECAR
+from edge.data.sidecar import count_labels
 from edge.data.table import format_table
+from edge.data.trees import is_tree, tree_images, tree_modality, tree_truth
 from edge.errors import CaseError, RunError
 from edge.scoring.score import NAN, TOLERANCE, CaseScore, failed_case, mean_without_nan, score_case
 
@@ -66,6 +70,7 @@ def evaluate(
     truths_dir: Path,
     *,
     workers: int = 1,
+    dask: str | None = None,
     tolerance: float = TOLERANCE,
     spacing_order: SpacingOrder = "xyz",
     modality: str | None = None,
@@ -79,6 +84,7 @@ def evaluate(
         segs_dir: folder of predictions; files without a truth are passed over.
         truths_dir: folder of truths, or one file; whole cases will do where they hold `gts`.
         workers: processes; with 1 no other is started. The result does not depend on it.
+        dask: address of a Dask scheduler whose workers score instead; see `edge.cluster`.
         tolerance: mm in 3D, pixels in 2D.
         spacing_order: what `spacing` means in the truth files; "xyz" is the challenge's contract.
         modality: of every case; None: what its name says.
@@ -88,44 +94,81 @@ def evaluate(
         CaseError: no truth at all. A single bad file is named in its `CaseScore` instead.
         RunError: a worker process died.
     """
-    paths = _find_truths(truths_dir, recursive)
-    score = partial(
-        score_file, segs_dir, tolerance=tolerance, spacing_order=spacing_order, modality=modality, root=truths_dir
-    )
+    labels, paths = zip(*truth_files(truths_dir, recursive=recursive).items(), strict=True)
+    given: dict[str, Any] = {"tolerance": tolerance, "spacing_order": spacing_order, "modality": modality}
+    score = partial(score_file, segs_dir.absolute(), **given)
+    if dask:
+        return summarize(_scored_on_cluster(dask, score, paths, labels))
     workers = min(workers, len(paths))
     if workers <= 1:
-        return summarize([score(path) for path in paths])
+        return summarize(list(map(score, paths, labels)))
     try:
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            return summarize(list(pool.map(score, paths)))
+            return summarize(list(pool.map(score, paths, labels)))
     except BrokenProcessPool:
         raise RunError("a scoring process died, most likely short of memory; use fewer workers") from None
+
+
+def _scored_on_cluster(
+    address: str, score: Callable[..., CaseScore], paths: Sequence[Path], labels: Sequence[str]
+) -> list[CaseScore]:
+    from edge.cluster import spread
+
+    items = [(path.absolute(), label) for path, label in zip(paths, labels, strict=True)]
+    found = dict(spread(address, partial(_score_item, score), items))
+    for result in found.values():
+        if isinstance(result, BaseException):
+            raise RunError(f"a scoring worker died, most likely short of memory ({type(result).__name__})")
+    return [found[number] for number in range(len(items))]
+
+
+def _score_item(score: Callable[..., CaseScore], item: tuple[Path, str]) -> CaseScore:
+    return score(*item)
 
 
 def score_file(
     segs_dir: Path,
     truth_path: Path,
+    label: str | None = None,
     *,
     tolerance: float = TOLERANCE,
     spacing_order: SpacingOrder = "xyz",
     modality: str | None = None,
-    root: Path | None = None,
 ) -> CaseScore:
     """Score one truth file against its prediction; what cannot be read is told in the result. See `evaluate`.
 
     Args:
-        root: the truth's place below it is the prediction's below `segs_dir`; None: right in it.
+        label: what the case is called, the prediction's place below `segs_dir` without its ending; None: the truth's
+            name.
     """
-    label = label_of(truth_path, root or truth_path.parent)
-    if is_truth(truth_path):
-        label = label.removesuffix(TRUTH)
-    score = _score_file((segs_dir / label).parent, truth_path, tolerance, spacing_order)
+    label = label or _labels([truth_path], truth_path.parent)[0]
+    score = _score_file(segs_dir, truth_path, label, tolerance, spacing_order)
     error = score.error and labelled(score.error, truth_path, label)
-    return replace(score, name=label, modality=modality or score.modality, error=error)
+    known = tree_modality(truth_path) if score.modality == UNKNOWN else None
+    return replace(score, name=label, modality=modality or known or score.modality, error=error)
+
+
+def _labels(truths: list[Path], root: Path) -> list[str]:
+    """What the cases are called: the places of their truths below a folder, in a data set those of its images."""
+    if is_tree(root):
+        return [label_of(image, root) for image in tree_images(root) if tree_truth(image)]
+    labels = [label_of(path, root) for path in truths]
+    return [one.removesuffix(TRUTH) if is_truth(path) else one for one, path in zip(labels, truths, strict=True)]
+
+
+def truth_files(truths: Path, *, recursive: bool = False) -> dict[str, Path]:
+    """The truths that `evaluate` scores, by what their cases are called."""
+    paths = _find_truths(truths, recursive)
+    return dict(zip(_labels(paths, truths), paths, strict=True))
 
 
 def _find_truths(truths: Path, recursive: bool) -> list[Path]:
-    """The label maps of a folder: an image beside a file with its truth is none."""
+    """The label maps of a folder or data set: an image beside a file with its truth is none."""
+    if is_tree(truths):
+        labelled_images = [truth for image in tree_images(truths) if (truth := tree_truth(image))]
+        if not labelled_images:
+            raise CaseError(f"{truths}: a data set without label maps; expected labelsTr/ or derivatives/")
+        return labelled_images
     found = find_cases(truths, TRUTHS, recursive=recursive)
     if not truths.is_dir():
         return found
@@ -133,19 +176,21 @@ def _find_truths(truths: Path, recursive: bool) -> list[Path]:
     return [path for path in found if is_truth(path) or (path.parent, case_name(path)) not in separate]
 
 
-def _score_file(segs_dir: Path, truth_path: Path, tolerance: float, spacing_order: SpacingOrder) -> CaseScore:
+def _score_file(
+    segs_dir: Path, truth_path: Path, label: str, tolerance: float, spacing_order: SpacingOrder
+) -> CaseScore:
     name = case_name(truth_path)
-    named = name.removesuffix(TRUTH) if is_truth(truth_path) else name
-    in_npz = kind_of(truth_path) == "npz"
+    said = Path(f"{segs_dir / label}{SIDECAR}")  # by predict, beside the prediction
+    boxes = count_boxes(truth_path) if kind_of(truth_path) == "npz" else count_labels(said)
     try:
         truth_map = read_label_map(truth_path, "gts")
-        truth, told = number_by_box(truth_map.labels, count_boxes(truth_path) if in_npz else 0)
+        truth, told = number_by_box(truth_map.labels, boxes)
         if name.startswith(("2D", "3D")) and not name.startswith(f"{truth.ndim}D"):
             raise CaseError(f"{name}: gts must be {name[:2]} as the name says, got shape {truth.shape}")
     except CaseError as error:
         return failed_case(name, f"{error} (truth)", NAN)
     try:
-        prediction_path = _prediction(segs_dir, named)
+        prediction_path = prediction_file(segs_dir / label)
         prediction = read_label_map(prediction_path, "segs")
         if far := apart_mm(truth_map.geometry, prediction.geometry):
             raise CaseError(
@@ -153,19 +198,27 @@ def _score_file(segs_dir: Path, truth_path: Path, tolerance: float, spacing_orde
             )
     except CaseError as error:
         return failed_case(name, f"{error} (prediction)", 0.0)
-    spacing_mm = truth_map.spacing_mm
-    file_spacing = spacing_mm and spacing_mm[::-1]  # as an .npz has it, (x, y, z)
-    if spacing_order == "zyx" and in_npz:
-        spacing_mm = file_spacing
+    spacing_mm, file_spacing = spacings(truth_path, truth_map.spacing_mm, spacing_order)
     labels = prediction.labels
     score = score_case(name, truth, labels, spacing_mm, file_spacing=file_spacing, tolerance=tolerance)
     return replace(score, note="; ".join(filter(None, [told and f"gts {told}", score.note])) or None)
 
 
-def _prediction(segs_dir: Path, name: str) -> Path:
-    """The label map of a case, an .npz before others; where there is none, that .npz."""
-    paths = [segs_dir / f"{name}{ending}" for ending in (".npz", *LABEL_ENDINGS)]
-    return next((path for path in [*paths, segs_dir / f"{name}_labels.png"] if path.is_file()), paths[0])
+def spacings(path: Path, spacing_mm: Spacing | None, order: SpacingOrder) -> tuple[Spacing | None, Spacing | None]:
+    """A truth's spacing (z, y, x) in mm, and its numbers as they lie in an `.npz`, for nsd_official.
+
+    Args:
+        spacing_mm: as it was read, of an `.npz` as if that stored x, y, z.
+        order: what an `.npz` stores; other files say it themselves.
+    """
+    in_file = spacing_mm and spacing_mm[::-1]
+    return (in_file if order == "zyx" and kind_of(path) == "npz" else spacing_mm), in_file
+
+
+def prediction_file(stem: Path) -> Path:
+    """The label map of a case by its path without ending, an .npz before others; where there is none, that .npz."""
+    paths = [Path(f"{stem}{ending}") for ending in (".npz", *LABEL_ENDINGS, "_labels.png")]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def summarize(cases: list[CaseScore]) -> Evaluation:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edge.engines.openvino_import import openvino_core
 from edge.system.cores import available_cores
 
 BOXES = 16  # decoded at once when the graph is a decoder
@@ -17,11 +18,9 @@ RUNS = 7
 
 def compile_for_profile(graph: Path, precision: str, counters: bool) -> Any:
     """The graph on all cores and one stream, as `edge.engines.runtime` runs it."""
-    import openvino
-
     hint = "bf16" if precision == "bf16" else "f32"
     settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": available_cores(), "NUM_STREAMS": 1}
-    return openvino.Core().compile_model(str(graph), "CPU", {**settings, "PERF_COUNT": counters})
+    return openvino_core().compile_model(str(graph), "CPU", {**settings, "PERF_COUNT": counters})
 
 
 def example_feed(compiled: Any) -> dict[str, np.ndarray]:

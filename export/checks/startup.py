@@ -1,7 +1,8 @@
 """Where the start of `samedge predict` goes: `python -m export.checks.startup CASE.npz`.
 
 Fresh processes, in which the steps are done one after the other; medians. The command itself, timed as a whole beside
-them, does several at once: it reads the first case while the engine is loaded, and both graphs side by side.
+them, does several at once: it reads the first case while the engine is loaded, and both graphs side by side. Beside
+other work seconds by the clock say little; those of the CPU still do.
 """
 
 import argparse
@@ -13,11 +14,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from itertools import chain
 from pathlib import Path
+
+from edge.system.machine import peak_memory_mib
 
 ROUNDS = 7
 FLOOR = "import numpy, openvino"  # what no start can be faster than
 BEGUN = "SAMEDGE_BENCH_BEGUN"  # time.time() at which a process was started
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step or a process took."""
+
+    wall_s: float
+    cpu_s: float  # of all threads
+    peak_mib: float  # of the process until then
 
 
 def steps(path: Path) -> Iterator[str]:
@@ -64,38 +78,47 @@ def steps(path: Path) -> Iterator[str]:
     yield "case: segmented once more"
 
 
-def step_seconds(path: Path) -> dict[str, float]:
-    """Name of a step -> seconds, in this process."""
-    last = float(os.environ[BEGUN])
-    seconds = {"python": time.time() - last}
-    last = time.time()
-    for name in steps(path):
-        seconds[name] = time.time() - last
-        last = time.time()
-    return seconds
+def step_costs(path: Path) -> dict[str, Cost]:
+    """Name of a step -> its cost, in this process."""
+    last = float(os.environ[BEGUN]), 0.0
+    costs = {}
+    for name in chain(["python"], steps(path)):
+        now = time.time(), time.process_time()
+        costs[name] = Cost(now[0] - last[0], now[1] - last[1], peak_memory_mib())
+        last = time.time(), time.process_time()
+    return costs
 
 
-def seconds_of(command: Sequence[str]) -> float:
-    """Wall time of a process from start to end."""
+def cost_of(command: Sequence[str]) -> Cost:
+    """Of a process from start to end, and what it started."""
     start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Cost(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
-def measure(path: Path, rounds: int = ROUNDS) -> dict[str, float]:
-    """Step, or whole process -> median seconds of fresh processes, after one that fills the caches."""
-    found: list[dict[str, float]] = []
+def measure(path: Path, rounds: int = ROUNDS) -> dict[str, Cost]:
+    """Step, or whole process -> medians over fresh processes, after one that fills the caches."""
+    found: list[dict[str, Cost]] = []
     with tempfile.TemporaryDirectory() as folder:
         predict = [sys.executable, "-m", "edge", "predict", "--quiet", "--overwrite", str(path), folder]
-        seconds_of(predict)
+        cost_of(predict)
         for _ in range(rounds):
             child = [sys.executable, "-m", "export.checks.startup", "--steps", str(path)]
             environment = {**os.environ, BEGUN: str(time.time())}
             run = subprocess.run(child, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-            whole = {f"python -c '{FLOOR}'": seconds_of([sys.executable, "-c", FLOOR])}
-            whole["samedge predict, whole"] = seconds_of(predict)
-            found.append({**json.loads(run.stdout), **whole})
-    return {name: statistics.median(times[name] for times in found) for name in found[0]}
+            costs = {name: Cost(*cost) for name, cost in json.loads(run.stdout).items()}
+            costs[f"python -c '{FLOOR}'"] = cost_of([sys.executable, "-c", FLOOR])
+            costs["samedge predict, whole"] = cost_of(predict)
+            found.append(costs)
+    return {name: _median([costs[name] for costs in found]) for name in found[0]}
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    return Cost(*map(statistics.median, zip(*map(astuple, costs), strict=True)))
 
 
 def main() -> None:
@@ -105,15 +128,16 @@ def main() -> None:
     parser.add_argument("--steps", action="store_true", help="do the steps here, once, and print JSON")
     options = parser.parse_args()
     if options.steps:
-        print(json.dumps(step_seconds(options.case)))
+        print(json.dumps({name: astuple(cost) for name, cost in step_costs(options.case).items()}))
         return
-    seconds = measure(options.case)
+    costs = measure(options.case)
     from edge.reports.report import print_rows
     from edge.system.machine import describe_machine
 
     machine = describe_machine()
     print(f"{machine['cpu']}, {machine['cores']} cores, medians of {ROUNDS} fresh processes")
-    print_rows([["step", "s"], *([name, f"{value:.3f}"] for name, value in seconds.items())])
+    rows = [[name, f"{cost.wall_s:.3f}", f"{cost.cpu_s:.3f}", f"{cost.peak_mib:.0f}"] for name, cost in costs.items()]
+    print_rows([["step", "s", "CPU s", "peak MiB"], *rows])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge.engines.openvino_import import openvino_core
 from edge.system.cores import available_cores
 from export.graphs.compact import compact_onnx, compact_openvino, expand_openvino, shorten_xml
 from export.quiet import quiet
@@ -126,18 +127,14 @@ def most_sensitive(graph: Path, quantized: Path, inputs: Inputs, known: Sequence
 
 
 def _read(graph: Path) -> Any:
-    import openvino
-
-    model = openvino.Core().read_model(graph)
+    model = openvino_core().read_model(graph)
     expand_openvino(model)
     return model
 
 
 def _answers(model: Any, inputs: Inputs) -> list[npt.NDArray[np.float32]]:
-    import openvino
-
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": available_cores()}
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = openvino_core().compile_model(model, "CPU", settings)
     return [compiled(one)[0] for one in inputs]
 
 

@@ -3,14 +3,18 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
 from edge.bench.noise import move_sides, side_shifts
-from edge.bench.run import Configuration, Measurement, _command, measure_here
+from edge.bench.run import JOB, Configuration, Measurement, _command, measure_here
 from edge.bench.summary import summarize, with_ratios
+from edge.data.prompting import Prompting
+from edge.data.scan import Reading
 from edge.segmenter import Segmenter
 from tests.conftest import Samedge
 
@@ -174,17 +178,61 @@ def test_a_process_of_its_own_is_given_every_option(tmp_path: Path) -> None:
     """What changes masks or time, as `samedge predict` calls it."""
     chosen = {"backend": "onnxruntime", "precision": "f32", "threads": 3, "method": "baseline", "box_margin": 1.5}
     configuration = Configuration(tmp_path / "model", **chosen)
-    command = _command(tmp_path / "case.npz", tmp_path / "out", tmp_path / "report.json", configuration)
+    said = {"modality": "CT", "window": "bone", "boxes_from": str(tmp_path)}
+    job = replace(JOB, reading=Reading("CT", "bone"), prompting=Prompting(boxes_from=tmp_path))
+    command = _command(tmp_path / "case.npz", tmp_path / "out", tmp_path / "report.json", configuration, job)
     given = dict(part[2:].split("=", 1) for part in command if part.startswith("--") and "=" in part)
     assert given.pop("model") == str(tmp_path / "model") and given.pop("report") == str(tmp_path / "report.json")
     assert given.pop("format") == "npz" and "--no-sidecar" in command  # what is timed is written alike
-    assert given == {key.replace("_", "-"): str(value) for key, value in chosen.items()}
+    assert given == {key.replace("_", "-"): str(value) for key, value in {**chosen, **said}.items()}
+
+
+def test_spacing_order_says_what_the_files_mean(samedge: Samedge, tiny_model: Path, tmp_path: Path) -> None:
+    """Slices 5 mm apart, one too few predicted: within 2 mm only if z were 1 mm. As `evaluate` scores it."""
+    truth = np.zeros((9, 256, 256), np.uint8)
+    truth[:8, 100:140, 100:140] = 1
+    boxes = [[100, 100, 0, 139, 139, 6]]
+    np.savez(tmp_path / "3DBox_CT_1.npz", imgs=truth * 200, gts=truth, boxes=boxes, spacing=[5.0, 1, 1])
+    options = ["--model", tiny_model, "--method", "tracked", "--box-margin", 0, "--json", "-"]
+    samedge("predict", tmp_path, tmp_path / "out", *options[:-2])
+    found = {}
+    for order in ("xyz", "zyx"):
+        for process in ([], ["--process"]):
+            run = samedge("bench", tmp_path, *options, "--spacing-order", order, *process)
+            (case,) = json.loads(run.stdout)["cases"]
+            found[order, bool(process)] = case["nsd"]
+        scored = samedge("evaluate", tmp_path / "out", tmp_path, "--spacing-order", order, "--json", "-")
+        assert json.loads(scored.stdout)["cases"][0]["nsd"] == found[order, False] == found[order, True]
+    assert found["zyx", False] < found["xyz", False]
+
+
+def test_scans_are_benched_with_the_boxes_of_a_label_map_and_a_window(
+    samedge: Samedge, tiny_model: Path, tmp_path: Path
+) -> None:
+    """The masks are the boxes, so the DSC of a cuboid is 1; measurements of other options are not taken over."""
+    cuboid = np.zeros((256, 256, 4), np.int16)
+    cuboid[30:60, 40:90, 1] = 2
+    for name, scale in (("scan", 300), ("scan_gt", 1)):
+        image = nibabel.nifti1.Nifti1Image(cuboid * scale, np.diag([-1.0, -1.0, 2.0, 1.0]))
+        image.to_filename(tmp_path / f"{name}.nii.gz")
+    boxes = ["--boxes-from", tmp_path / "scan_gt.nii.gz", "--modality", "CT", "--window", "bone"]
+    options = ["bench", tmp_path / "scan.nii.gz", "--model", tiny_model, "--method", "tracked", "--box-margin", 0]
+    options += ["--json", tmp_path / "b.json"]
+    for process in ([], ["--process"]):
+        run = samedge(*options, *boxes, *process)
+        assert (run.returncode, run.stderr) == (0, "")
+        report = json.loads((tmp_path / "b.json").read_text())
+        assert [(case["modality"], case["dsc"]) for case in report["cases"]] == [("CT", 1)]
+        assert report["given"]["window"] == "bone"
+    other = samedge(*options, *boxes[:-2], "--process", "--resume")
+    assert other.returncode == 1 and "other options of the cases; give another --json file" in other.stderr
 
 
 def test_a_case_that_cannot_be_read_is_a_measurement_with_an_error(tmp_path: Path, tiny_model: Path) -> None:
     """And no scores."""
     (tmp_path / "2DBox_CT_1.npz").touch()
-    measured = measure_here(tmp_path / "2DBox_CT_1.npz", Configuration(tiny_model), Segmenter(tiny_model, threads=1))
+    segmenter = Segmenter(tiny_model, threads=1)
+    measured = measure_here(tmp_path / "2DBox_CT_1.npz", tmp_path / "out", Configuration(tiny_model), segmenter)
     assert measured.error is not None
     assert (measured.name, measured.modality, measured.dsc) == ("2DBox_CT_1", "CT", None)
 
@@ -295,8 +343,8 @@ def test_a_run_goes_on_where_it_was_cut_off(samedge: Samedge, cases: Path, tiny_
     [
         ("{}", [], "not what samedge bench writes"),
         ("no JSON", [], "not what samedge bench writes"),
-        (None, ["--threads", 2], "holds times of another CPU, model, engine or kind of run"),
-        (None, ["--process"], "holds times of another CPU, model, engine or kind of run"),
+        (None, ["--threads", 2], "holds times of another CPU, model, engine, kind of run"),
+        (None, ["--process"], "holds times of another CPU, model, engine, kind of run"),
     ],
 )
 def test_times_that_do_not_compare_are_not_mixed(

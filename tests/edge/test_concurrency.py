@@ -2,6 +2,7 @@
 
 import copy
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ import numpy as np
 import pytest
 
 from edge import Case, Options, RunError, Segmenter, load_engine, make_case
+from edge.engines.concurrency import MEMORY_S, Callers, in_turn
 from edge.engines.graph import Run
 from edge.engines.runtime import BACKENDS
-from edge.engines.turns import MEMORY_S, Callers, in_turn
 
 ROOT = Path(__file__).parents[2]
 CALLERS, ROUNDS = 3, 4
@@ -132,7 +134,7 @@ def test_callers_side_by_side_get_the_bytes_made_alone() -> None:
 def test_callers_are_told_from_one_another_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Alone; together while another is there, and for a while after; then alone again."""
     now = [100.0]
-    monkeypatch.setattr("edge.engines.turns.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("edge.engines.concurrency.time.monotonic", lambda: now[0])
     callers = Callers()
     with callers.enter() as first, callers.enter() as second:
         assert (first, second) == (False, True)
@@ -293,3 +295,25 @@ def test_a_segmenter_is_not_sent_to_another_process(tiny_model: Path, backend: s
     process = multiprocessing.get_context("spawn").Process(target=print, args=(segmenter.segment,))
     with pytest.raises(RunError, match="cannot be sent to another process"):
         process.start()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no affinity of threads")
+def test_the_threads_of_an_engine_may_use_every_core_of_the_process() -> None:
+    """OpenVINO would pin them: engines of one thread each, in any process, then share the first core."""
+    segmenter = Segmenter(backend="openvino", threads=1)
+    seen: set[frozenset[int]] = set()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            for task in Path("/proc/self/task").iterdir():
+                with suppress(ProcessLookupError):  # it has ended meanwhile
+                    seen.add(frozenset(os.sched_getaffinity(int(task.name))))
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        for case in CASES:
+            segmenter.segment(case)
+        done.set()
+        looking.result()
+    assert seen == {frozenset(os.sched_getaffinity(0))}

@@ -16,8 +16,8 @@ from edge.pipeline import Options, segment
 from edge.prompts.prompt import expected_extents
 from edge.views.ladder import ViewLadder
 
-MARGINS_PX = (0, 2.5, 10, 1000)  # from the box itself to the smallest prompt there is
-BLOCKS = (1, 2, 3, 8)
+# margins from the box itself to the smallest prompt there is, boxes at once: each of one with two of the other at least
+MARGINS_PX_AND_BLOCKS = ((0, 1), (0, 3), (2.5, 2), (2.5, 8), (10, 1), (10, 8), (1000, 2), (1000, 3))
 LADDER = ViewLadder((56, 112, 224), box_share=0.75, least_scale=1)
 
 
@@ -89,11 +89,10 @@ def test_labels_depend_on_neither_the_margin_nor_the_block(
     assert len(np.unique(expected)) > 3
     assert {size for _, size in everything.encoded} == (set(ladder.sizes) if ladder else {256})
     assert {count for count, _ in everything.encoded} == {1}
-    for margin_px in MARGINS_PX:
-        for block in BLOCKS:
-            engine = CellEngine(ladder, stride=stride)
-            labels = segment(case, engine, Options(method, block=block, box_margin_px=margin_px)).labels
-            assert np.array_equal(labels, expected), (margin_px, block)
+    for margin_px, block in MARGINS_PX_AND_BLOCKS:
+        engine = CellEngine(ladder, stride=stride)
+        labels = segment(case, engine, Options(method, block=block, box_margin_px=margin_px)).labels
+        assert np.array_equal(labels, expected), (margin_px, block)
     assert ladder is None or max(count for count, _ in engine.encoded) > 1
 
 

@@ -1,12 +1,18 @@
 """Moved boxes: by how much, the same every time, of the same case otherwise."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
 from edge.bench.noise import move_sides, moved_boxes, side_shifts
+from edge.bench.run import JOB
 from edge.data.case import read_case
+from edge.data.formats.registry import read_input
+from edge.data.prompting import Prompting, prompted
+from edge.data.scan import Reading
 
 SHAPE = (60, 100)  # H, W
 
@@ -57,7 +63,7 @@ def test_a_moved_case_is_the_same_but_for_its_boxes(tmp_path: Path, name: str) -
     boxes = [[10, 10, 29, 19]] if axes == 2 else [[10, 10, 0, 29, 19, 4]]
     path = tmp_path / f"{name}.npz"
     np.savez(path, imgs=image, gts=truth, boxes=boxes, spacing=[0.5, 1, 2])
-    with moved_boxes(path, 20) as given:
+    with moved_boxes(path, 20, JOB) as (given, _):
         before, after = (read_case(file, with_truth=True) for file in (path, given))
     assert given.name == path.name and not given.exists() and path.exists()
     assert np.array_equal(before.image, after.image) and before.spacing_mm == after.spacing_mm
@@ -70,5 +76,23 @@ def test_without_noise_the_file_itself_is_given_and_so_is_one_that_cannot_be_rea
     """Its reader then names what is wrong."""
     (tmp_path / "2DBox_CT_1.npz").touch()
     for percent in (0, 5):
-        with moved_boxes(tmp_path / "2DBox_CT_1.npz", percent) as given:
-            assert given == tmp_path / "2DBox_CT_1.npz"
+        with moved_boxes(tmp_path / "2DBox_CT_1.npz", percent, JOB) as given:
+            assert given == (tmp_path / "2DBox_CT_1.npz", JOB)
+
+
+def test_a_moved_scan_keeps_what_was_said_of_it(tmp_path: Path) -> None:
+    """Its boxes are those of the label map, moved; its window and modality are those asked for."""
+    numbers = np.linspace(-200, 2000, 40 * 30 * 6).reshape(40, 30, 6).astype(np.int16)
+    labels = np.zeros(numbers.shape, np.uint8)
+    labels[8:20, 6:18, 1:5] = 3
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    for name, array in (("scan", numbers), ("labels", labels)):
+        nibabel.nifti1.Nifti1Image(array, affine).to_filename(tmp_path / f"{name}.nii.gz")
+    job = replace(JOB, reading=Reading("CT", "bone"), prompting=Prompting(boxes_from=tmp_path / "labels.nii.gz"))
+    whole = prompted(read_input(tmp_path / "scan.nii.gz", job.reading), tmp_path / "scan.nii.gz", job.prompting)
+    with moved_boxes(tmp_path / "scan.nii.gz", 10, job) as (given, given_job):
+        moved_case = read_input(given, given_job.reading)
+    assert moved_case.modality == "CT" and given_job.prompting == Prompting()
+    assert np.array_equal(moved_case.image, whole.image) and len(whole.boxes) == 1
+    assert np.array_equal(moved_case.boxes, move_sides(whole.boxes, side_shifts("scan", 1, 10), whole.shape))
+    assert not np.array_equal(moved_case.boxes, whole.boxes)

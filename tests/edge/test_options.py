@@ -22,12 +22,12 @@ COMMON = ["model", "backend", "precision", "threads", "method", "box-margin", "r
 OFFERED = {  # an option that comes or goes is a decision, made here and in the changelog
     "predict": [
         *COMMON, "box", "boxes", "boxes-from", "box-units", "box-format", "modality", "window", "volume", "slices",
-        "format", "sidecar", "no-sidecar", "shard", "overwrite", "no-overwrite", "overlay", "no-overlay", "report",
+        "dask", "format", "sidecar", "no-sidecar", "shard", "overwrite", "no-overwrite", "overlay", "no-overlay",
+        "report", "html",
     ],
     "bench": [
-        *COMMON, "by", "compare", "box-noise", "checkpoint", "modality", "process", "no-process", "match", "json",
-        "resume", "no-resume",
-        "csv",
+        *COMMON, "by", "compare", "box-noise", "boxes-from", "checkpoint", "modality", "process", "no-process", "match",
+        "json", "resume", "no-resume", "spacing-order", "window", "csv", "html",
     ],
 }  # fmt: skip
 GONE = ("--mode=fast", "--volume=follow", "--encode=crops", "--loose-px=1", "--block=2", "--method=fixed")

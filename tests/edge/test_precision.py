@@ -85,7 +85,7 @@ def test_bench_says_so_in_its_header(
 ) -> None:
     """On ARM alone."""
     monkeypatch.setattr("platform.machine", lambda: machine)
-    print_bench(bench_report([], [], per_process=False))
+    print_bench(bench_report([], [], per_process=False, given={}))
     assert ("--precision auto never takes INT8" in capsys.readouterr().out) is said
 
 

@@ -59,7 +59,7 @@ def tube() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Samples as the runtime would show them: the box at 0.72 of the view, in its middle, tight, nothing warped."""
+    """Tight boxes; walks as the runtime would show them: the mask at 0.72 of the view, in its middle, not warped."""
     for name, value in (("WARPED", 0.0), ("OFF_CENTRE", 0.0), ("SHARE", (0.72, 0.72))):
         monkeypatch.setattr(placement, name, value)
     for name, value in (("LOOSEST_PX", 0.0), ("SLOPPY", 0.0)):

@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 
 import cv2
+import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -17,6 +18,7 @@ from train.data.cases import (
     find_sources,
     read_labelled,
     read_slices,
+    truth_of,
     volume_prompts,
 )
 from train.sam_systems.map_files import MapSource, read_map
@@ -189,3 +191,20 @@ def test_scans_with_their_truth_beside_them_are_sources(tmp_path: Path) -> None:
     pieces = list(read_slices(source))
     assert [piece.index for piece in pieces] == [1, 2] and pieces[0].image.shape == (20, 30)
     assert find_objects(read_labelled(source).truth[1]).tolist() == [[1, 5, 3, 14, 11, 90]]
+
+
+def test_data_sets_of_others_are_training_data(tmp_path: Path) -> None:
+    """Each channel of an nnU-Net case that has labels, under a name of its own; images without labels are left."""
+    labels = np.zeros((32, 24, 3), np.int16)
+    labels[4:12, 5:15, 1] = 2
+    for folder, name in (("imagesTr", "a_0000"), ("imagesTr", "a_0001"), ("imagesTs", "b_0000"), ("labelsTr", "a")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        content = labels if folder == "labelsTr" else labels * (100 + ord(name[-1])) + 50
+        nibabel.nifti1.Nifti1Image(content, np.eye(4)).to_filename(tmp_path / folder / f"{name}.nii.gz")
+    (tmp_path / "dataset.json").write_text('{"channel_names": {"0": "T1w", "1": "CT"}, "labels": {"cord": 2}}')
+    sources = find_sources([tmp_path])
+    assert [source.name for source in sources] == ["a_0000.nii.gz", "a_0001.nii.gz"]
+    assert len(set(distinct_names(sources))) == 2
+    cases = [read_labelled(source) for source in sources]
+    assert [case.modality for case in cases] == ["MR", "CT"]
+    assert all((truth_of(case) > 0).sum() == 80 for case in cases)

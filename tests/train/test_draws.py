@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from train.data.draws import ObjectDraws
-from train.data.prepared import CaseEntry, Prepared
+from train.data.prepared import CaseEntry, CaseTable, Prepared
 
 ELEVEN = {"CT": 5, "MR": 200, "PET": 3, "US": 40, "X-Ray": 10, "OCT": 1, "Fundus": 2, "Endoscopy": 9, "Dermoscopy": 8}
 ELEVEN |= {"Mammography": 4, "Microscopy": 100}
@@ -16,7 +16,7 @@ TABLE = {"CT": 0.40, "MR": 0.10, "others": 0.50}
 
 def data_of(cases: list[tuple[str, int, int]]) -> Prepared:
     """Cases by name, slices and objects."""
-    entries = [CaseEntry(name, (depth, 4, 4), 1, 0, 0, 1.0) for name, depth, _ in cases]
+    entries = CaseTable(CaseEntry(name, (depth, 4, 4), 1, 0, 0, 1.0) for name, depth, _ in cases)
     rows = [[case, k + 1, *[0] * 7] for case, (_, _, objects) in enumerate(cases) for k in range(objects)]
     return Prepared(Path(), entries, np.array(rows, np.int32), np.zeros((0, 4), np.float32))
 

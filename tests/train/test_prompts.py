@@ -13,7 +13,7 @@ BOX = np.array([20.0, 20, 39, 34])  # 20 x 15 px
 def loosened(px_per_px: float) -> np.ndarray:
     """How far each side was moved outwards, in px of the original."""
     chance = np.random.default_rng(0)
-    found = np.array([loosen(BOX, px_per_px, 224, chance) for _ in range(4000)])
+    found = np.array([loosen(BOX, px_per_px, (224, 224), chance) for _ in range(4000)])
     return (found - BOX) * [-1, -1, 1, 1] / px_per_px
 
 
@@ -35,18 +35,18 @@ def test_some_boxes_have_sides_that_are_off_by_up_to_a_fifth(monkeypatch: pytest
         assert 0.17 * extent < side.max() <= 0.2 * extent and -0.2 * extent <= side.min() < -0.17 * extent
 
 
-def test_boxes_stay_in_the_view() -> None:
-    """One that fills a view of 20 px."""
-    box = np.array([0.0, 0, 19, 19])
+def test_boxes_stay_in_the_slice() -> None:
+    """One that fills a slice 20 px high and 30 px wide."""
+    box = np.array([0.0, 0, 29, 19])
     for seed in range(50):
-        found = loosen(box, 2.0, 20, np.random.default_rng(seed))
-        assert found.min() >= 0 and found.max() <= 19
+        found = loosen(box, 2.0, (20, 30), np.random.default_rng(seed))
+        assert found.min() >= 0 and (found[2:] <= [29, 19]).all()
 
 
 def test_the_prompt_is_where_the_object_is_expected_to_end() -> None:
     """By hand: 2.5 px of the original within 20 px at scale 1; at scale 2 the limit, 15 % of 15 px, holds in y."""
-    assert prompt_of(BOX, 1.0, 56) == pytest.approx([22.5, 22.25, 36.5, 31.75])
-    assert prompt_of(BOX, 0.5, 56) == pytest.approx([21.25, 21.25, 37.75, 32.75])
+    assert prompt_of(BOX, 1.0) == pytest.approx([22.5, 22.25, 36.5, 31.75])
+    assert prompt_of(BOX, 0.5) == pytest.approx([21.25, 21.25, 37.75, 32.75])
 
 
 def test_an_extent_is_inclusive() -> None:

@@ -45,6 +45,22 @@ def test_a_view_is_what_the_runtime_shows(prepare, picture, plain, size: int, ro
     assert not sample.masked and sample.next_slice is None
 
 
+@pytest.mark.parametrize("size", [56, 112])
+def test_a_loose_box_is_what_the_view_is_around(prepare, picture, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """As the runtime, which knows the given box alone: how far within its share of the view the prompt is tells the
+    network how loose the box may be."""
+    image, labels = picture
+    given = extent_of(labels == 1) + np.array([-4, -2, 3, 5])
+    monkeypatch.setattr(samples, "loosen", lambda *_: given)
+    sample = make_view(prepare({"2DBox_US_A_1": picture}), 0, size, 0.0, CHANCE(0))
+    view = view_around(given, size, 0.72)
+    expected = prepare_view(view, image, int(image.min()), int(image.max()))
+    assert np.abs(network_input(sample) - expected).max() < 2e-6
+    prompt = view.boxes_to_view(expected_extents(given[None], BOX_MARGIN_PX))[0]
+    assert sample.prompt == pytest.approx(prompt, abs=1e-4)
+    assert np.array_equal(sample.target, view.show((labels == 1) * np.uint8(255), 0))
+
+
 def test_a_slice_of_a_volume_is_shown_around_its_tracked_box(prepare, tube, plain) -> None:
     """Stretched by the slice's own minimum and maximum, as the runtime does."""
     data = prepare({"3DBox_CT_B_1": tube})

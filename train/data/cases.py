@@ -17,6 +17,8 @@ from edge.data.labels import renumber
 from edge.data.names import case_name
 from edge.data.npz import read_npz
 from edge.data.picture import TRUTH_SUFFIX, is_picture, read_rgb
+from edge.data.scan import Reading
+from edge.data.trees import channel_number, channels_of, is_tree, tree_images, tree_truth
 from edge.errors import CaseError, CaseWarning
 from edge.prompts.slice_ranges import SliceRanges
 from edge.prompts.tracking import track_boxes
@@ -43,6 +45,8 @@ class Slice:
 def find_sources(folders: Iterable[Path]) -> list[Path]:
     """The labelled cases of folders, in name order: every `.npz`, every picture or scan with `<name>_gt.*` beside it.
 
+    Of a data set of nnU-Net or BIDS every image that has labels, each channel as a case of its own.
+
     Raises:
         CaseError: a folder is not there, or nothing labelled lies in any of them.
     """
@@ -50,6 +54,10 @@ def find_sources(folders: Iterable[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise CaseError(f"{folder}: no such folder of training data")
+        if is_tree(folder):
+            images = [image for image in tree_images(folder) if tree_truth(image)]
+            sources += [file for image in images for file in channels_of(image) or [image]]
+            continue
         names = {path.name for path in folder.iterdir()}
         if nested := next(files_within(folder, (".npz", TRUTH_SUFFIX)), None):
             what = f"{folder}: its subfolders are passed over, such as that of {nested}; give them with --data, too"
@@ -157,7 +165,7 @@ def read_drawn(source: Path) -> Case:
     if kind_of(source) == "picture":
         return _read_picture(source)
     if kind_of(source) != "npz":
-        return read_with_truth(source)
+        return read_with_truth(source, Reading(volume=channel_number(source)))
     arrays = read_npz(source, ["imgs", "gts"])
     for key in ("imgs", "gts"):
         if key not in arrays:

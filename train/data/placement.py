@@ -1,4 +1,8 @@
-"""Where a sample's view lies on a slice, and how it shows it: cut, by chance warped, flipped and transposed."""
+"""Where a sample's view lies on a slice, and how it shows it: cut, by chance flipped and transposed, of walks warped.
+
+A box is shown as the runtime shows it, always at one share of the view: how much smaller than that the prompt is tells
+the network how loose the box may be (`edge.prompts.prompt.expected_extents`). A walk's mask may be of any size.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -6,12 +10,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.views.ladder import view_around
 from edge.views.view import View
 from train.data.batch import Box, Pixels
 
-SHARE = (0.58, 0.86)  # of the view's side that the longer side of a box fills
-OFF_CENTRE = 0.05  # of the view's side: standard deviation of the box's middle from the view's
-WARPED = 0.4  # of samples are rotated and stretched
+BOX_SHARE = 0.72  # of the view's side that the longer side of a given box fills, as `samedge export` has it
+SHARE = (0.58, 0.86)  # and that of a walk's mask
+OFF_CENTRE = 0.05  # of the view's side: standard deviation of a walk's mask's middle from the view's
+WARPED = 0.4  # of walks are rotated and stretched
 ANGLE_DEG, STRETCH = 15.0, 0.12  # standard deviations: of the rotation, of the logarithm of width to height
 ROOM = 1.5  # side of what is cut, of the view's: a warp brings in what lies around it
 
@@ -68,11 +74,20 @@ class Placement:
         return np.array([y_min, x_min, y_max, x_max] if self.transposed else [x_min, y_min, x_max, y_max])
 
 
+def place_box(box: Box, size: int, flip: float, chance: np.random.Generator) -> Placement:
+    """The view of `size` px in which the runtime shows a given box, inclusive pixels of the slice.
+
+    Args:
+        flip: probability of each flip; half of it, of the transposition.
+    """
+    return Placement(view_around(box, size, BOX_SHARE), size, None, *_draw_flips(flip, chance))
+
+
 def draw_placement(box: Box, size: int, flip: float, chance: np.random.Generator, *, warped: bool = True) -> Placement:
     """A view of `size` px around a box, inclusive pixels of the slice: the box near its middle, at a share of SHARE.
 
     Args:
-        flip: probability of each flip; half of it, of the transposition.
+        flip: as `place_box` takes it.
         warped: whether WARPED of the placements are; False: none.
     """
     share = np.exp(chance.uniform(*np.log(SHARE)))
@@ -83,8 +98,11 @@ def draw_placement(box: Box, size: int, flip: float, chance: np.random.Generator
         side, cut_px = round(side * ROOM), round(size * ROOM)
         warp = _draw_warp(cut_px, size, chance)
     left, top = np.rint(middle - side / 2).astype(int).tolist()
-    flips = (bool(chance.random() < flip), bool(chance.random() < flip), bool(chance.random() < flip / 2))
-    return Placement(View.square(left, top, side, cut_px), size, warp, *flips)
+    return Placement(View.square(left, top, side, cut_px), size, warp, *_draw_flips(flip, chance))
+
+
+def _draw_flips(flip: float, chance: np.random.Generator) -> tuple[bool, bool, bool]:
+    return bool(chance.random() < flip), bool(chance.random() < flip), bool(chance.random() < flip / 2)
 
 
 def place_masks(

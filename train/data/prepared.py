@@ -5,7 +5,7 @@ A folder of it needs its sources no more, and can be carried to the machine that
 
 import json
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,12 +32,52 @@ class CaseEntry:
     scale: float  # px here per px of the original
 
 
+class CaseTable:
+    """Entries of cases as columns: 100 bytes a case, where objects of Python take 300 and forked workers copy them."""
+
+    def __init__(self, entries: Iterable[CaseEntry]) -> None:
+        names: list[bytes] = []
+        numbers: list[tuple[int, ...]] = []
+        scales: list[float] = []
+        for entry in entries:
+            names.append(entry.name.encode("utf-8", "surrogatepass"))  # of a file whose name is not UTF-8
+            numbers.append((*entry.shape, entry.channels, entry.pixels, entry.labels))
+            scales.append(entry.scale)
+        self._names = b"".join(names)
+        self._ends = np.cumsum([0, *map(len, names)])
+        self._numbers = np.array(numbers, np.int64).reshape(-1, 6)
+        self._scales = np.array(scales, np.float64)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, case: int) -> CaseEntry:
+        if not 0 <= case < len(self):
+            raise IndexError(f"case {case} of {len(self)}")
+        name = self._names[self._ends[case] : self._ends[case + 1]].decode("utf-8", "surrogatepass")
+        depth, height, width, channels, pixels, labels = self._numbers[case].tolist()
+        return CaseEntry(name, (depth, height, width), channels, pixels, labels, float(self._scales[case]))
+
+    def __iter__(self) -> Iterator[CaseEntry]:
+        return map(self.__getitem__, range(len(self)))
+
+    @property
+    def depths(self) -> npt.NDArray[np.int64]:
+        """Slices (N,) of each case."""
+        return self._numbers[:, 0]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CaseTable) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Prepared data, opened; pickles as its folder's name and tables, so that workers map the files themselves."""
 
     folder: Path
-    cases: list[CaseEntry]
+    cases: CaseTable
     objects: npt.NDArray[np.int32]  # (N, 9): case, label, z_min, y_min, x_min, z_max, y_max, x_max, row in `tracked`
     tracked: npt.NDArray[np.float32]  # (M, 4): x_min, y_min, x_max, y_max of each object on each slice of its range
     broken: list[str] = field(default_factory=list)  # one line per case that was left out
@@ -88,7 +128,7 @@ def open_prepared(folder: Path) -> Prepared:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         if index["format"] != FORMAT:
             raise RunError(f"{folder}: prepared by another version of samedge; prepare the data again")
-        cases = [CaseEntry(name, tuple(shape), *rest) for name, shape, *rest in index["cases"]]
+        cases = CaseTable(CaseEntry(name, tuple(shape), *rest) for name, shape, *rest in index.pop("cases"))
         objects, tracked = (np.load(folder / name, allow_pickle=False) for name in (OBJECTS, TRACKED))
         _check_sizes(folder, cases)
         return Prepared(folder, cases, objects, tracked, index["broken"], index["content_hash"])
@@ -96,7 +136,7 @@ def open_prepared(folder: Path) -> Prepared:
         raise RunError(f"{folder}: prepared data that cannot be read ({error}); prepare it again") from None
 
 
-def _check_sizes(folder: Path, cases: list[CaseEntry]) -> None:
+def _check_sizes(folder: Path, cases: CaseTable) -> None:
     """Raises: ValueError: a file that is not as long as its cases."""
     voxels = [math.prod(entry.shape) for entry in cases]
     pixels = sum(count * entry.channels for count, entry in zip(voxels, cases, strict=True))

@@ -13,23 +13,24 @@ SLOPPY, SLOPPIEST = 0.3, 0.2  # of boxes have sides that are off, by up to this 
 HELD = 0.5  # of an object's area on a slice must lie in a tracked box for that to prompt it
 
 
-def loosen(box: Box, px_per_px: float, size: int, chance: np.random.Generator) -> Box:
-    """A box around an object as people draw it: both in px of a view of `size`, clipped to it.
+def loosen(box: Box, px_per_px: float, shape: tuple[int, int], chance: np.random.Generator) -> Box:
+    """A box around an object as people draw it: both in px of a slice or view of a shape (H, W), clipped to it.
 
     Args:
-        px_per_px: px of the view per px of the original, in which boxes are loose.
+        px_per_px: px of these per px of the original, in which boxes are loose.
     """
     loosest = LOOSEST_PX * px_per_px * (chance.random() if chance.random() < TIGHTER else 1)
     box = box + np.array([-1, -1, 1, 1]) * chance.uniform(0, loosest, 4)
     if chance.random() < SLOPPY:
         extent = np.tile(box[2:] - box[:2] + 1, 2)
         box = box + chance.uniform(-1, 1, 4) * chance.uniform(0, SLOPPIEST) * extent
-    return box.clip(0, size - 1)
+    height, width = shape
+    return box.clip(0, np.array([width, height, width, height]) - 1)
 
 
-def prompt_of(box: Box, px_per_px: float, size: int) -> Box:
+def prompt_of(box: Box, px_per_px: float) -> Box:
     """What the runtime prompts with for a box: where its object is expected to end; as `loosen`'s arguments."""
-    return expected_extents(box[None], BOX_MARGIN_PX * px_per_px)[0].clip(0, size - 1)
+    return expected_extents(box[None], BOX_MARGIN_PX * px_per_px)[0]
 
 
 def extent_of(mask: npt.NDArray[np.bool_]) -> Box:

@@ -6,7 +6,7 @@ from torch.utils.data import Dataset
 
 from train.data.batch import ViewSample
 from train.data.draws import LEAST_DEPTH, ObjectDraws
-from train.data.placement import place_masks
+from train.data.placement import place_box
 from train.data.prepared import Prepared
 from train.data.prompts import extent_of, holds, loosen, prompt_of
 from train.data.sampler import VIEW_EXTENTS, Layout, Place
@@ -20,7 +20,7 @@ class ViewSamples(Dataset):
     """The samples of one epoch, by position."""
 
     def __init__(self, data: Prepared, draws: ObjectDraws, layout: Layout, flip: float, seed: tuple[int, int]) -> None:
-        """Args: flip: as `draw_placement` takes it; seed: of the run and of the epoch."""
+        """Args: flip: as `place_box` takes it; seed: of the run and of the epoch."""
         self._data, self._draws, self._flip, self._seed = data, draws, flip, seed
         self._places = layout.places
 
@@ -54,22 +54,22 @@ def make_view(
 ) -> ViewSample:
     """An object's view of `size` px in its image, or in one slice of its range.
 
-    It is prompted as the runtime prompts: by its box, in a volume the tracked one where that holds enough of it, made
-    looser by chance.
+    It is shown and prompted as the runtime does both: by its box, in a volume the tracked one where that holds enough
+    of it, made looser by chance.
 
     Args:
-        flip: as `draw_placement` takes it.
+        flip: as `place_box` takes it.
         unrolled: the same slice comes again as the next one: for a place of two steps, where the object cannot walk.
     """
     case, label, z_min, _, _, z_max, _, _, first_box = data.objects[row].tolist()
     z, mask = _draw_slice(data, case, label, (z_min, z_max), chance)
     image, tracked = np.asarray(data.pixels(case)[z]), data.tracked[first_box + z - z_min].astype(np.float64)
     box = tracked if holds(tracked, mask) else extent_of(mask)
-    placement, shown = place_masks(mask[..., None], box, size, flip, chance)
-    target = _with_a_pixel(np.ascontiguousarray(shown[..., 0]))
-    px_per_px = placement.scale * data.cases[case].scale
-    box = placement.box_to_sample(box) if placement.warp is None else extent_of(target >= 128)
-    prompt = prompt_of(loosen(box, px_per_px, size, chance), px_per_px, size)
+    px_per_px = data.cases[case].scale
+    given = loosen(box, px_per_px, mask.shape, chance)
+    placement = place_box(given, size, flip, chance)
+    prompt = placement.box_to_sample(prompt_of(given, px_per_px))
+    target = _with_a_pixel(placement.show_masks(mask[..., None])[..., 0])
     span = (float(image.min()), float(image.max()))
     planes = np.broadcast_to(placement.show(image, int(span[0])), (size, size, 3))
     pixels = np.ascontiguousarray(planes.transpose(2, 0, 1))

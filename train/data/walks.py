@@ -137,8 +137,8 @@ class _Steps:
         size, at_middle = len(self.pixels), near == self.walk.middle
         if at_middle:
             pixels = np.repeat(_plane(self.pixels, 1)[None], 3, axis=0)
-            box = loosen(extent_of(self.masks[..., 1] >= 128), placement.scale, size, chance)
-            prompt = prompt_of(box, placement.scale, size)
+            box = loosen(extent_of(self.masks[..., 1] >= 128), placement.scale, (size, size), chance)
+            prompt = prompt_of(box, placement.scale)
         else:
             pixels, prompt = self._given(1, chance)
         return ViewSample(

@@ -11,6 +11,7 @@ from edge.views.ladder import ViewLadder
 from train.data.batch import ViewBatch, ViewSample, collate
 from train.data.cases import find_sources
 from train.data.draws import ObjectDraws
+from train.data.placement import BOX_SHARE
 from train.data.prepared import Prepared, is_prepared, open_prepared
 from train.data.preparing import prepare
 from train.data.sampler import Layout
@@ -22,7 +23,7 @@ from train.tasks.task import DataFacts
 from train.tasks.view_loss import ViewLoss
 from train.validation import Validation, read_validation, validate
 
-BOX_SHARE, LEAST_SCALE = 0.72, 0.85  # of the ladder that is validated; as `samedge export` has them
+LEAST_SCALE = 0.85  # of the ladder that is validated; as `samedge export` has it
 
 
 class ViewTask:

@@ -16,11 +16,11 @@ from edge.challenge.submission.trial import Trial, try_case
 from edge.data.case import read_case, write_case
 from edge.data.phantom import make_phantom
 from edge.errors import CaseError, RunError
-from edge.reports.page import picture, write_page
+from edge.reports.page import write_page
 from edge.reports.report import now
+from edge.reports.worst import Shown, Worst
 from edge.system.machine import describe_machine
 
-WORST = 6  # cases with pictures on the page
 PHANTOM = ("2DBox_US_verify", (96, 96), 1)  # name, shape and objects of what `verify` runs
 
 
@@ -30,27 +30,23 @@ class Pictures:
     def __init__(self, paths: list[Path]) -> None:
         """Of the cases in these files."""
         self._paths = {path.stem: path for path in paths}
-        self._kept: list[tuple[float, str, list[dict[str, Any]]]] = []  # DSC, case, pictures
+        self._worst = Worst()
 
     def keep(self, trial: Trial, labels: npt.NDArray) -> None:
         """Draw the case where it is among the worst; one picture of each case, of its first round."""
-        if trial.round != next(iter(ROUNDS)) or any(trial.case == name for _, name, _ in self._kept):
+        if trial.round != next(iter(ROUNDS)) or any(trial.case == shown.case for shown in self._worst.shown):
             return
-        dsc = 2.0 if trial.dsc is None or trial.dsc != trial.dsc else trial.dsc  # cases without a score come last
-        if len(self._kept) == WORST and dsc >= self._kept[-1][0]:
+        if not self._worst.wants(trial.dsc):
             return
         try:
             case = read_case(self._paths[trial.case], with_truth=True)
         except CaseError:
             return
-        drawn = [picture("prediction", case, labels)]
-        if case.truth is not None:
-            drawn.insert(0, picture("truth", case, case.truth))
-        self._kept = sorted([*self._kept, (dsc, trial.case, drawn)], key=lambda kept: kept[:2])[:WORST]
+        self._worst.keep(trial.case, trial.dsc, "", case, labels)
 
-    def worst(self) -> list[dict[str, Any]]:
-        """Case, DSC (None: no score) and pictures, the worst first."""
-        return [{"case": name, "dsc": None if dsc > 1 else dsc, "pictures": drawn} for dsc, name, drawn in self._kept]
+    def worst(self) -> list[Shown]:
+        """The cases that went worst, the worst first."""
+        return self._worst.shown
 
 
 def checked_rounds(text: str) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ def write_seg(path: Path, case: Case, labels: npt.NDArray, source: DicomSource) 
                 transfer_syntax_uid=ExplicitVRLittleEndian,
                 omit_empty_frames=bool(labels.any()),
             )
+            if "ImageOrientationPatient" not in source.headers[0] and "PatientOrientation" not in segmentation:
+                segmentation.PatientOrientation = None  # type 2C of a picture that lies nowhere in the patient
             content = io.BytesIO()
             segmentation.save_as(content)
         except Exception as error:  # highdicom checks what others wrote, in words of the standard

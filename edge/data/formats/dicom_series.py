@@ -110,7 +110,7 @@ def read_header(path: Path) -> Header:
     with quiet_pydicom() as pydicom:
         try:
             header = Header(path, pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER))
-            _ = header.key, header.frames, header.dataset.get("InstanceNumber")  # values are parsed when looked at
+            _ = header.key, header.frames, list(header.dataset)  # values are parsed when looked at
             return header
         except Exception as error:  # pydicom raises what its parts do
             what = (

@@ -24,10 +24,11 @@ from edge.data.formats.dicom_series import ENDINGS as DICOM_ENDINGS
 from edge.data.formats.dicom_series import find_series, is_dicom
 from edge.data.geometry import Geometry
 from edge.data.label_picture import read_label_picture
-from edge.data.names import TRUTH, case_name, ending_of
+from edge.data.names import TRUTH, case_name, ending_of, is_channel
 from edge.data.npz import read_npz
 from edge.data.picture import PICTURES, read_picture
 from edge.data.scan import Reading, Scan, case_of, labels_of
+from edge.data.trees import chosen_channel, first_channels, is_tree, tree_images, tree_modality, tree_truth
 from edge.errors import CaseError
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
@@ -68,13 +69,29 @@ def is_truth(path: Path) -> bool:
 
 
 def truth_beside(path: Path) -> Path | None:
-    """The file with the truth of a case, beside it; None: there is none."""
+    """The file with the truth of a case, beside it or where its data set has it; None: there is none.
+
+    Raises:
+        CaseError: see `edge.data.trees.tree_truth`.
+    """
     stem = path.parent / f"{case_name(path)}{TRUTH}"
-    return next((found for ending in LABEL_ENDINGS if (found := Path(f"{stem}{ending}")).is_file()), None)
+    beside = next((found for ending in LABEL_ENDINGS if (found := Path(f"{stem}{ending}")).is_file()), None)
+    return beside or tree_truth(path)
+
+
+def image_of(truth: Path, root: Path) -> Path | None:
+    """The case that a truth in the folder or data set `root` is of; None: there is none."""
+    if kind_of(truth) == "npz":
+        return truth
+    if is_tree(root):
+        return next((image for image in tree_images(root) if tree_truth(image) == truth), None)
+    stem = truth.parent / case_name(truth).removesuffix(TRUTH)
+    beside = [stem, *(Path(f"{stem}{ending}") for ending in INPUTS)]
+    return next((path for path in beside if path.exists() and path != truth), None)
 
 
 def find_inputs(inputs: Path, *, recursive: bool = False, leave_out: Path | None = None) -> list[Path]:
-    """The cases of a folder in name order, of whatever kind, or the one that is given; truths are left out.
+    """The cases of a folder or data set in name order, of whatever kind, or the one given; truths are left out.
 
     A picture that lies beside another file of its name is taken for a view of it and passed over. For the arguments see
     `edge.data.case.find_cases`.
@@ -82,6 +99,8 @@ def find_inputs(inputs: Path, *, recursive: bool = False, leave_out: Path | None
     Raises:
         CaseError: nothing there, not readable, or no case among it.
     """
+    if is_tree(inputs):
+        return _of_tree(inputs)
     series = _find_dicom(inputs, recursive, leave_out) if inputs.is_dir() else []
     types = tuple(ending for ending in INPUTS if ending not in DICOM_ENDINGS)
     try:
@@ -98,7 +117,7 @@ def find_inputs(inputs: Path, *, recursive: bool = False, leave_out: Path | None
     chosen = cases + series + [path for path in pictures if (path.parent, case_name(path)) not in named]
     if not chosen:
         raise CaseError(f"{inputs}: no case in this folder, only truths (*{TRUTH}.*)")
-    return sorted(chosen)
+    return first_channels(chosen)
 
 
 def read_input(path: Path, reading: Reading | None = None) -> Case:
@@ -111,6 +130,9 @@ def read_input(path: Path, reading: Reading | None = None) -> Case:
     reading, kind = reading or Reading(), kind_of(path)
     if kind == "npz":
         return _stated(read_case(path), reading)
+    reading = replace(reading, modality=reading.modality or tree_modality(path))
+    if is_channel(path):
+        path, reading = chosen_channel(path, reading.volume), replace(reading, volume=None)
     if kind == "picture":
         return _stated(read_picture(path, reading.window), reading)
     return case_of(read_scan(path, reading), reading)
@@ -222,6 +244,12 @@ def _find_dicom(inputs: Path, recursive: bool, leave_out: Path | None) -> list[P
             continue  # named by what looks for the other kinds
         found += find_series(files) if files else []
     return found
+
+
+def _of_tree(folder: Path) -> list[Path]:
+    if found := tree_images(folder):
+        return found
+    raise CaseError(f"{folder}: a data set without images; expected imagesTr/*_0000.nii.gz or sub-*/anat/*.nii.gz")
 
 
 def _stated(case: Case, reading: Reading) -> Case:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import edge.masks.merge
 from edge.masks.merge import STRIP_ROWS, label_dtype, merge, nested_boxes
 from edge.masks.restore import LogitWindow, positive_window
 from edge.views.view import View
@@ -140,3 +141,16 @@ def test_labels_above_255_get_16_bits() -> None:
     labels = merged(maps, View.letterbox(16, 16, 16))
     assert labels.dtype == np.uint16
     assert labels.ravel()[:50].tolist() == [256, *range(257, 301), 45, 46, 47, 48, 49]
+
+
+def test_a_box_is_restored_in_the_rows_it_reaches_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time grows with boxes and with rows, not with their product: 40 boxes of 20 px are in two of 100 strips each."""
+    calls: list[int] = []
+    restore = edge.masks.merge.restore_rows
+    monkeypatch.setattr("edge.masks.merge.restore_rows", lambda *given: calls.append(1) or restore(*given))
+    tall = np.zeros((100 * STRIP_ROWS, 30), np.uint8)
+    views = [View.square(0, 150 * number, 20, 32) for number in range(40)]
+    found = [positive_window(np.ones((32, 32), np.float32), label, view) for label, view in enumerate(views, start=1)]
+    merge([window for window in found if window is not None], tall)
+    assert len(np.unique(tall)) == 41
+    assert len(calls) <= 2 * len(views)

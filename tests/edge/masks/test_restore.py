@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge.masks.restore import LogitWindow, mask_extent, positive_window, restore_rows, restored_mask
+from edge.masks.restore import LogitWindow, mask_extent, positive_window, restore_rows, restored_mask, rows_reached
 from edge.views.view import View
 from tests.restoring import restored
 
@@ -177,3 +177,28 @@ def test_a_restored_mask_is_cut_to_its_extent() -> None:
     assert (mask.left, mask.top, mask.pixels.shape) == (20, 10, (3, 5))
     assert mask.pixels.sum() == 14 and not mask.pixels[0, 0]
     assert mask.box.tolist() == [20, 10, 24, 12]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_a_window_reaches_no_row_beyond_those_it_says(height: int, width: int) -> None:
+    """Held against restoring every row alone, of letterboxes and squares, in a box and without, and few too many."""
+    rng = np.random.default_rng(height)
+    views = [
+        View.letterbox(height, width, 32),
+        View.square(-3, height // 2, 40, 32),
+        View.square(width // 2, -9, 90, 32),
+    ]
+    for view in views:
+        for _ in range(4):
+            logits = np.full((32, 32), -1, np.float32)
+            top, left = rng.integers(0, 30, 2)
+            logits[top : top + 3, left : left + 5] = 1
+            for box in (None, np.array([0.0, height / 3, width, height / 2])):
+                window = positive_window(logits, 1, view, box)
+                if window is None:
+                    continue
+                start, stop = rows_reached(window, height)
+                rows = [row for row in range(height) if restore_rows(window, width, row, row + 1)[2].size]
+                assert not rows or (start <= rows[0] and rows[-1] < stop)
+                slack = 2 * (view.height / view.inner_height + 2)
+                assert not rows or stop - start <= rows[-1] + 1 - rows[0] + slack
