@@ -31,6 +31,7 @@ def _script(name: str) -> ModuleType:
     return module
 
 
+_script("result_tables")
 tables, oracle = _script("tables"), _script("oracle")
 PAGES = tables.pages()
 named = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

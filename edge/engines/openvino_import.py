@@ -1,28 +1,22 @@
-"""`import openvino` without what a runtime has no use for, and the one core of a process.
+"""`import openvino` without its model converter, which a runtime has no use for, and the one core of a process.
 
-Left out are the model converter and the operators to build graphs of. The converter costs 0.05 s at import and as much
-at exit, starts a process, and has the import reported to OpenVINO's makers where the user once agreed to that;
-`predict` never uses the network. The operators are 45 modules, half of what is left of the import.
+The converter costs 0.05 s at import and as much at exit, starts a process, and has the import reported to OpenVINO's
+makers where the user once agreed to that; `predict` never uses the network.
 """
 
 import importlib
-import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from threading import RLock
-from types import ModuleType
 from typing import Any
 
 CONVERTER = "openvino.tools.ovc"
-OPERATORS = ["openvino.op", *(f"openvino.opset{number}" for number in range(1, 100))]  # 17 in 2026.4
 
 _one_at_a_time = RLock()
 
 
 def import_openvino() -> Any:
-    """The module `openvino`; `convert_model` and the opsets come when somebody asks for them.
+    """The module `openvino`; its `convert_model` comes when somebody asks for it.
 
     Raises:
         ImportError: not installed.
@@ -30,11 +24,12 @@ def import_openvino() -> Any:
     with _one_at_a_time:
         if "openvino" in sys.modules:
             return importlib.import_module("openvino")
-        with _left_out():
+        sys.modules[CONVERTER] = None  # type: ignore[assignment]  # an import of it fails, which openvino provides for
+        try:
             openvino = importlib.import_module("openvino")
-        for name in OPERATORS:
-            vars(openvino).pop(name.rpartition(".")[2], None)
-        openvino.__getattr__ = _later  # type: ignore[method-assign]
+        finally:
+            del sys.modules[CONVERTER]
+        openvino.__getattr__ = _converter  # type: ignore[method-assign]
         return openvino
 
 
@@ -57,21 +52,7 @@ def _core() -> Any:
     return import_openvino().Core()
 
 
-@contextmanager
-def _left_out() -> Iterator[None]:
-    """An import of the converter fails, which openvino provides for; operators are empty modules."""
-    sys.modules[CONVERTER] = None  # type: ignore[assignment]
-    sys.modules.update({name: ModuleType(name) for name in OPERATORS})
-    try:
-        yield
-    finally:
-        for name in (CONVERTER, *OPERATORS):
-            sys.modules.pop(name, None)
-
-
-def _later(name: str) -> Any:
+def _converter(name: str) -> Any:
     if name == "convert_model":
         return importlib.import_module(CONVERTER).convert_model
-    if re.fullmatch(r"op|opset\d+", name):
-        return importlib.import_module(f"openvino.{name}")
     raise AttributeError(f"module 'openvino' has no attribute {name!r}")

@@ -65,22 +65,6 @@ print(len(modules), "openvino.tools.ovc" in sys.modules)
     assert answer(code) == "1 False"
 
 
-def test_operators_come_when_somebody_asks() -> None:
-    """None is imported before; whatever `import openvino` has is there then, and the operators are whole."""
-    names = answer("import openvino; print(*[name for name in dir(openvino) if not name.startswith('_')])").split()
-    code = f"""
-import sys
-from edge.engines.openvino_import import import_openvino
-openvino = import_openvino()
-print([name for name in sys.modules if name.startswith(("openvino.op.", "openvino.opset"))])
-import openvino.opset13
-from openvino import opset1
-print([name for name in {names} if not hasattr(openvino, name)])
-print(opset1.add.__module__, openvino.opset13.add is openvino.opset16.add, openvino.op.Constant.__name__)
-"""
-    assert answer(code).splitlines() == ["[]", "[]", "openvino.opset1.ops True Constant"]
-
-
 def test_ctrl_c_is_no_crash_after_two_engines_are_gone(tiny_model: Path) -> None:
     """Python handles signals on a stack that each core of OpenVINO replaces, and that must not go with an engine."""
     code = f"""

@@ -61,6 +61,16 @@ def test_a_loose_box_is_what_the_view_is_around(prepare, picture, monkeypatch: p
     assert np.array_equal(sample.target, view.show((labels == 1) * np.uint8(255), 0))
 
 
+def test_a_box_at_the_right_of_a_wide_image_stays_there(prepare, plain) -> None:
+    """Boxes are clipped to the image's width in x, to its height in y."""
+    labels = np.zeros((60, 200), np.uint8)
+    labels[20:40, 150:199] = 1
+    image = np.random.default_rng(0).integers(0, 255, (60, 200, 3), dtype=np.uint8)
+    sample = make_view(prepare({"2DBox_US_A_1": (image, labels)}), 0, 56, 0.0, CHANCE(0))
+    view = view_around(np.array([150.0, 20, 198, 39]), 56, 0.72)
+    assert np.array_equal(sample.target, view.show((labels == 1) * np.uint8(255), 0)) and sample.target.max() == 255
+
+
 def test_a_slice_of_a_volume_is_shown_around_its_tracked_box(prepare, tube, plain) -> None:
     """Stretched by the slice's own minimum and maximum, as the runtime does."""
     data = prepare({"3DBox_CT_B_1": tube})
