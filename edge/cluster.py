@@ -12,9 +12,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from edge.data.folders import label_of
+from edge.data.partial import remove_partial_files
 from edge.errors import RunError, SamedgeError
 from edge.pipeline import Options
-from edge.predict import Job, Prediction, predict_case, ran_on, twins_of
+from edge.predict import Job, Prediction, output_folder, predict_case, ran_on, twins_of
 from edge.system.cores import available_cores
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def predict_on_cluster(
             yield Prediction(name, "failed", reason), None
         else:
             yield result
+    for place in {output_folder(path, root, outputs) for path in paths}:
+        remove_partial_files(place)  # of workers killed while they wrote
 
 
 def spread(address: str, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:

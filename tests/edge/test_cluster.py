@@ -56,6 +56,7 @@ def test_a_killed_workers_case_is_done_by_another(
         ) as run,
     ):
         worker = _busy_worker(client, tmp_path / "spread")
+        client.run(_begin_to_write, str(tmp_path / "spread"), workers=[worker])
         os.kill(client.run(os.getpid)[worker], signal.SIGKILL)
         said, errors = run.communicate(timeout=240)
     assert run.returncode == 1, errors
@@ -71,6 +72,13 @@ def test_a_killed_workers_case_is_done_by_another(
         (truths / path.name).symlink_to(path)
     scored = evaluate(tmp_path / "spread", truths, dask=cluster.scheduler_address)
     assert scored == evaluate(tmp_path / "alone", truths) and len(scored.cases) == CASES
+
+
+def _begin_to_write(folder: str) -> None:
+    """On a worker: what it leaves that is killed while it writes a case; to be gone in the end."""
+    from edge.data.partial import partial_path
+
+    partial_path(Path(folder) / "3DBox_CT_0.npz").touch()
 
 
 def _busy_worker(client: "distributed.Client", outputs: Path) -> str:
