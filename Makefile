@@ -17,15 +17,17 @@ MODEL ?= edge/default_model
 ENGINE ?= ../shared/tools/docker-engine
 
 BIN = $(VENV)/bin
+NPM = build/npm
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 FIND_ENGINE = { docker info >/dev/null 2>&1 || { [ -x $(ENGINE) ] && eval "$$($(ENGINE) up)" && docker info >/dev/null 2>&1; }; }
 PIP_BUILD_ARGS = --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg PIP_TRUSTED_HOST
 
 # Of tests side by side: threads that wait for a busy core turn idle and hold up the others.
 ALONE = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST = $(ALONE) $(BIN)/python -m pytest --durations 10 -m "not image and not golden and not browser"
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-train test-edge test-export golden-test fuzz systems-test lint cases default-model docs tables picture image image-test lock clean
+.PHONY: help bench test test-train test-edge test-export golden-test viewer browser-test fuzz systems-test lint cases default-model docs tables picture plots image image-test lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,13 +39,20 @@ test: lint  ## lint, then every test that needs no Docker engine, in three proce
 	$(MAKE) --jobs 3 --output-sync test-train test-edge test-export
 
 test-train test-export: test-%: $(VENV)/.installed-dev
-	$(ALONE) $(BIN)/python -m pytest -m "not image and not golden" tests/$*
+	$(PYTEST) tests/$*
 
 test-edge: $(VENV)/.installed-dev
-	$(ALONE) $(BIN)/python -m pytest -m "not image and not golden" --ignore tests/train --ignore tests/export
+	$(PYTEST) --ignore tests/train --ignore tests/export
 
 golden-test: $(VENV)/.installed-dev  ## hold the baseline method to all masks of ../shared/golden-real (10 CPU minutes)
 	$(BIN)/python -m pytest -m golden -rs tests/test_golden_real.py
+
+viewer: $(VENV)/.installed  ## fetch NiiVue by npm, for the page of samedge serve and for wheels that are built
+	$(BIN)/python -m edge.serve.niivue
+
+browser-test: $(VENV)/.installed-dev $(NPM)/onnxruntime-web viewer  ## the page, and SAM's signature, in headless Chromium
+	$(PIP) --editable ".[browser]"
+	$(BIN)/python -m pytest -m browser -rs
 
 fuzz: $(VENV)/.installed-dev  ## read 2,000 mutated files of each kind (minutes)
 	for kind in nifti dicom picture npz boxes itk; do PYTHONPATH=. $(BIN)/python tests/fuzz.py $$kind 2000 || exit 1; done
@@ -77,10 +86,13 @@ docs: tables  ## build the pages of docs/ into site/
 	@echo site/index.html
 
 tables: $(VENV)/.installed-docs  ## fill the tables of README and docs from docs/results/*.json and the command line
-	$(BIN)/python docs/tables.py
+	$(BIN)/python -m docs.tables
 
 picture: $(VENV)/.installed  ## make the picture of README again
-	$(BIN)/python docs/picture.py
+	$(BIN)/python -m docs.picture
+
+plots: $(VENV)/.installed-dev  ## draw the plots of docs/speed.md from docs/results/growth.json
+	$(BIN)/python -m docs.plots
 
 image:  ## build the predictor image
 	@$(FIND_ENGINE) || { echo "make image: no Docker engine answers; start one or set DOCKER_HOST" >&2; exit 1; }; \
@@ -94,6 +106,14 @@ lock: $(VENV)/.installed-dev  ## pin the image's dependencies again
 	$(PIP) uv
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --output-file requirements.lock
+
+# Packages of npm at one version and hash, unpacked; nothing in them is run.
+$(NPM)/onnxruntime-web: PACKAGE = onnxruntime-web@1.30.0
+$(NPM)/onnxruntime-web: SHA256 = d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71
+$(NPM)/%:
+	mkdir -p $@.part
+	file=$$(npm pack --silent --pack-destination $(NPM) $(PACKAGE)) && echo "$(SHA256)  $(NPM)/$$file" | sha256sum --check --quiet && \
+		tar -xzf $(NPM)/$$file --strip-components 1 -C $@.part && rm $(NPM)/$$file && mv $@.part $@
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist out site *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -1,4 +1,4 @@
-"""The picture of README: masks that the tool made of phantoms in `cases/`. `python docs/picture.py [MODEL]`."""
+"""The picture of README: masks that the tool made of phantoms in `cases/`. `python -m docs.picture [MODEL]`."""
 
 import sys
 import tempfile

@@ -9,6 +9,10 @@ from statistics import fmean, median
 from typing import Any
 
 from export.checks.callers import callers_table
+from export.checks.cluster import WORKERS, speedup
+from export.checks.quota import quota_table
+from export.checks.serve import serve_table
+from export.checks.views import views_table
 
 TITLES = {"val": "samedge", "public": "public LiteMedSAM", "ellipse": "inscribed ellipse"}  # JSON file -> its column
 BOUNDS_3D = {"ellipse": "ellipsoid", "oracle": "true box on each slice"}  # JSON file -> its column among volumes
@@ -126,6 +130,18 @@ def growth(reports: Reports) -> list[str]:
     return [*markdown(rows), "", f"{_kind(report).capitalize()}; {_measured_on(report, 'growth')}."]
 
 
+def cluster(reports: Reports) -> list[str]:
+    """What a second worker of a Dask cluster brings."""
+    report = reports["cluster"]
+    ratios = speedup(report["pairs"])
+    rows = [["workers of one thread", "seconds, median", "cases a second"]]
+    for workers in WORKERS:
+        seconds = median(pair[f"{workers}_s"] for pair in report["pairs"])
+        rows.append([str(workers), _number(seconds, 2), _number(report["cases_each"] / seconds, 2)])
+    told = f"{median(ratios):.2f} times as fast, {ratios[0]:.2f} to {ratios[-1]:.2f} in {len(ratios)} pairs"
+    return [*markdown(rows), "", f"{told}; {_machine(report['machine'])}; [cluster.json](RESULTS/cluster.json)."]
+
+
 def many_cases(reports: Reports) -> list[str]:
     """A process that segments case after case: what it holds."""
     report = reports["growth"]
@@ -148,10 +164,35 @@ def training_size(reports: Reports) -> list[str]:
     return [*markdown(rows), "", f"{_machine(report['machine'])}; [training-size.json](RESULTS/training-size.json)."]
 
 
+def views(reports: Reports) -> list[str]:
+    """What a view costs to encode."""
+    report = reports["views"]
+    peaks = ", ".join(f"{precision} {value:.0f}" for precision, value in report["peak_gops"].items())
+    told = f"Of the largest product, 10^9 operations a second: {peaks}"
+    return [
+        *markdown(views_table(report)),
+        "",
+        f"{told}; {_machine(report['machine'])}; [views.json](RESULTS/views.json).",
+    ]
+
+
+def quota(reports: Reports) -> list[str]:
+    """What containers get done under a quota and beside others."""
+    report = reports["quota"]
+    return [*markdown(quota_table(report)), "", f"{_machine(report['machine'])}; [quota.json](RESULTS/quota.json)."]
+
+
 def callers(reports: Reports) -> list[str]:
     """What threads that share an engine get done."""
     report = reports["callers"]
     return [*markdown(callers_table(report)), "", f"{_measured_on(report, 'callers')}."]
+
+
+def served(reports: Reports) -> list[str]:
+    """What a user of `samedge serve` waits for."""
+    report = reports["serve"]
+    measured = f"Medians of {report['rounds']}; {_measured_on(report, 'serve')}."
+    return [*markdown(serve_table(report)), "", measured]
 
 
 def _configurations(report: Report) -> list[str]:

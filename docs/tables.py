@@ -1,4 +1,4 @@
-"""The tables of README and docs, made from what the commands wrote: `python docs/tables.py` fills them in.
+"""The tables of README and docs, made from what the commands wrote: `python -m docs.tables` fills them in.
 
 A block begins with `<!-- table: NAME -->` and ends with `<!-- end -->`. Numbers come from `docs/results/*.json`,
 options from the command line itself. A block whose file is not there yet is empty.
@@ -16,19 +16,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from result_tables import (
+from docs.result_tables import (
     BOUNDS_3D,
     TITLES,
     Reports,
     callers,
+    cluster,
     growth,
     many_cases,
     markdown,
+    quota,
+    served,
     stages,
     summary,
     times,
     training_size,
     validation,
+    views,
     volumes,
 )
 
@@ -118,9 +122,13 @@ def fill(text: str, reports: Reports, results_at: str) -> tuple[str, list[str]]:
 
 TABLES = {
     "callers": Table("callers", callers),
+    "serve": Table("serve", served),
     "training size": Table("training-size", training_size),
+    "views": Table("views", views),
+    "quota": Table("quota", quota),
     "growth": Table("growth", growth),
     "many cases": Table("growth", many_cases),
+    "cluster": Table("cluster", cluster),
     "summary": Table("bench", summary),
     "bench": Table("bench", partial(times, name="bench")),
     "process": Table("process", partial(times, name="process")),

@@ -19,11 +19,11 @@ from edge.commands.evaluate import evaluate
 from edge.commands.group import Commands
 from edge.commands.inspect import inspect
 from edge.commands.predict import predict
+from edge.commands.serve import serve
 
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Segment 2D and 3D medical images from box prompts on a laptop's CPU.",
@@ -32,6 +32,7 @@ app.command()(predict)
 app.command()(bench)
 app.command()(evaluate)
 app.command()(inspect)
+app.command()(serve)
 app.command()(doctor)
 app.add_typer(cases.app, name="cases")
 

@@ -1,7 +1,7 @@
 """Cases spread over a Dask cluster: one loaded engine a worker, a killed worker's case done by another.
 
 Dask schedules and retries; here is only what is given to it. Inputs, outputs and the model lie where every worker sees
-them under the same path. Outputs appear whole or not at all, so a case that is begun twice is written once.
+them under the same path or address. Outputs appear whole or not at all, so a case that is begun twice is written once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge.data.folders import label_of
 from edge.data.partial import remove_partial_files
+from edge.data.remote import absolute
 from edge.errors import RunError, SamedgeError
 from edge.pipeline import Options
 from edge.predict import Job, Prediction, output_folder, predict_case, ran_on, twins_of
@@ -46,8 +47,8 @@ def predict_on_cluster(
         ModelError: a worker cannot use the model.
     """
     twins = twins_of(paths)
-    do = partial(_predict, outputs=outputs.absolute(), choice=choice, root=root.absolute(), job=_absolute(job))
-    items = [(path.absolute(), twins.get(path)) for path in paths]
+    do = partial(_predict, outputs=absolute(outputs), choice=choice, root=absolute(root), job=_absolute(job))
+    items = [(absolute(path), twins.get(path)) for path in paths]
     for number, result in spread(address, do, items):
         if isinstance(result, SamedgeError):
             raise result

@@ -4,19 +4,20 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.data.case import Case
 from edge.data.folders import label_of, labelled
-from edge.data.formats.registry import find_inputs, kind_of, read_input
-from edge.data.names import case_name, ending_of
+from edge.data.formats.registry import find_inputs, kind_of, read_input, read_stored
+from edge.data.names import address_of, case_name, ending_of, is_folder, is_remote
 from edge.data.outputs import SIDECAR, check_formats, formats_of, output_files, write_labels
 from edge.data.partial import remove_partial_files
 from edge.data.prompting import Prompting, prompted
-from edge.data.scan import Reading
+from edge.data.remote import list_objects, on_disk, results_on_disk
+from edge.data.scan import Reading, mean_intensities
 from edge.errors import CaseError, ModelError, RunError, SamedgeError
 from edge.notes import Note
 
@@ -72,23 +73,30 @@ def plan(
         CaseError: no cases.
         RunError: the output folder cannot be made or written, or lies where the inputs are.
     """
-    paths = find_inputs(inputs, recursive=recursive, leave_out=outputs)[shard[0] - 1 :: shard[1]]
-    folder = inputs if inputs.is_dir() else inputs.parent
+    paths = find_inputs(inputs, recursive=recursive, leave_out=outputs, remote=True)[shard[0] - 1 :: shard[1]]
+    folder = root_of(inputs)
     if outputs.resolve() == folder.resolve():
-        raise RunError(f"{outputs}: outputs would overwrite the inputs; choose another folder")
-    _make_folder(outputs)
-    if not os.access(outputs, os.W_OK | os.X_OK):
-        raise RunError(f"{outputs}: cannot be written (permission denied or read-only); choose another folder")
-    for place in {output_folder(path, folder, outputs) for path in paths}:
-        remove_partial_files(place)
+        raise RunError(f"{address_of(outputs)}: outputs would overwrite the inputs; choose another folder")
+    if is_remote(outputs):
+        there = set(list_objects(outputs))
+    else:
+        there = None
+        _check_folder(outputs)
+        for place in {output_folder(path, folder, outputs) for path in paths}:
+            remove_partial_files(place)
     pending: list[Path] = []
     done: list[Path] = []
     twins = twins_of(paths)
     for path in paths:
         files = output_files(path, output_folder(path, folder, outputs), formats)
-        is_done = all(file.is_file() for file in files) and path not in twins
-        (done if is_done and not overwrite else pending).append(path)
+        is_there = all(file.is_file() if there is None else file in there for file in files)
+        (done if is_there and path not in twins and not overwrite else pending).append(path)
     return pending, done
+
+
+def root_of(inputs: Path) -> Path:
+    """The folder of what `plan` is given: itself, or that of the one case."""
+    return inputs if is_folder(inputs) else inputs.parent
 
 
 def predict_cases(
@@ -129,22 +137,27 @@ def predict_case(
         ModelError: the next case would fail alike.
     """
     start, name = time.perf_counter(), label_of(path, root)
-    try:
-        case = read_input(path, job.reading)
-        if twin:
-            raise CaseError(f"{case_name(path)}: {path.name} and {twin.name} would write the same output; rename one")
-    except Exception as error:
-        return _failed(name, path, error)
-    read = time.perf_counter()
-    loaded = load()
-    waited_s = time.perf_counter() - read
-    try:
-        predicted = _predict_case(case, path, output_folder(path, root, outputs), loaded, read - start, job)
-    except ModelError:  # graphs are loaded when they are first needed
-        raise
-    except Exception as error:
-        predicted = _failed(name, path, error)
-    return replace(predicted, name=name, waited_s=waited_s)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(on_disk(path))
+            case = read_input(file, job.reading)
+            if twin:
+                raise CaseError(
+                    f"{case_name(path)}: {path.name} and {twin.name} would write the same output; rename one"
+                )
+        except Exception as error:
+            return _failed(name, path, error)
+        read = time.perf_counter()
+        loaded = load()
+        waited_s = time.perf_counter() - read
+        try:
+            folder = output_folder(path, root, outputs)
+            predicted = _predict_case(case, file, folder, loaded, read - start, job, address_of(path))
+        except ModelError:  # graphs are loaded when they are first needed
+            raise
+        except Exception as error:
+            predicted = _failed(name, path, error)
+        return replace(predicted, name=name, waited_s=waited_s)
 
 
 def ran_on(segmenter: "Segmenter") -> dict[str, Any]:
@@ -154,6 +167,12 @@ def ran_on(segmenter: "Segmenter") -> dict[str, Any]:
 
     engine, options = describe_engine(segmenter.engine), asdict(segmenter.options)
     return {"engine": engine, "options": options, "load_s": segmenter.load_s, "peak_mib": peak_memory_mib()}
+
+
+def _check_folder(outputs: Path) -> None:
+    _make_folder(outputs)
+    if not os.access(outputs, os.W_OK | os.X_OK):
+        raise RunError(f"{outputs}: cannot be written (permission denied or read-only); choose another folder")
 
 
 def _make_folder(folder: Path) -> None:
@@ -168,7 +187,9 @@ def output_folder(path: Path, root: Path, outputs: Path) -> Path:
     return outputs / path.parent.relative_to(root) if root in path.parents else outputs
 
 
-def _predict_case(case: Case, path: Path, folder: Path, segmenter: "Segmenter", read_s: float, job: Job) -> Prediction:
+def _predict_case(
+    case: Case, path: Path, folder: Path, segmenter: "Segmenter", read_s: float, job: Job, source: str
+) -> Prediction:
     start = time.perf_counter()
     formats = formats_of(path, job.formats)
     check_formats(case, path, formats)
@@ -177,15 +198,17 @@ def _predict_case(case: Case, path: Path, folder: Path, segmenter: "Segmenter", 
         case = prompted(case, path, job.prompting)
     result = segmenter.segment(replace(case, notes=()))  # they are told by whoever is given the prediction
     saving = time.perf_counter()
-    _make_folder(folder)
-    files = write_labels(case, result.labels, path, folder, formats)
-    if job.sidecar or (job.sidecar is None and case.geometry is not None):
-        _write_sidecar(case, result, path, files, segmenter, saving - start)
+    with results_on_disk(folder) as place:
+        _make_folder(place)
+        files = write_labels(case, result.labels, path, place, formats)
+        if job.sidecar or (job.sidecar is None and case.geometry is not None):
+            _write_sidecar(case, result, path, source, files, segmenter, saving - start, job.reading)
     end = time.perf_counter()
     if job.overlay:
         from edge.masks.overlay import write_overlay
 
-        write_overlay(folder / f"{case.name}.png", case, result.labels)
+        with results_on_disk(folder) as place:
+            write_overlay(place / f"{case.name}.png", case, result.labels)
     stages = {"read": read_s, **result.stage_s, "save": end - saving}
     total_s = read_s + end - start
     what = result.labels.shape, result.boxes, result.slices
@@ -193,13 +216,23 @@ def _predict_case(case: Case, path: Path, folder: Path, segmenter: "Segmenter", 
 
 
 def _write_sidecar(
-    case: Case, result: "Segmentation", path: Path, files: list[Path], segmenter: "Segmenter", seconds: float
+    case: Case,
+    result: "Segmentation",
+    path: Path,
+    source: str,
+    files: list[Path],
+    segmenter: "Segmenter",
+    seconds: float,
+    reading: Reading,
 ) -> None:
     from edge.data.sidecar import describe, write_sidecar
     from edge.engines.runtime import describe_engine
 
-    content = describe(case, result.labels, path, files, describe_engine(segmenter.engine), seconds)
-    write_sidecar(files[0].parent / f"{case_name(path)}{SIDECAR}", content)
+    made_by, intensities = describe_engine(segmenter.engine), []
+    if case.geometry is not None:  # a scan, of which the case holds greys only
+        intensities = mean_intensities(read_stored(path, reading), result.labels, len(case.boxes))
+    content = describe(case, result.labels, source, files, made_by, seconds, intensities)
+    write_sidecar(files[0].parent / f"{case.name}{SIDECAR}", content)
 
 
 def _failed(name: str, path: Path, error: Exception) -> Prediction:
@@ -218,11 +251,12 @@ def twins_of(paths: Sequence[Path]) -> dict[Path, Path]:
 
     a.npz comes before a.NPZ, both before a.nii.gz and a.png, and that before a.jpg.
     """
-    wanted = {path for path in paths if path.suffix != ".npz" and path.is_file()}
+    files = [path for path in paths if (not is_folder(path) if is_remote(path) else path.is_file())]
+    wanted = {path for path in files if path.suffix != ".npz"}
     first: dict[tuple[Path, str], Path] = {}
     for folder in {path.parent for path in wanted}:
         with suppress(CaseError):  # a folder that must not be listed
-            for path in sorted(find_inputs(folder), key=_claim):
+            for path in sorted(find_inputs(folder, remote=True), key=_claim):
                 first[path.parent, case_name(path)] = path
     return {path: twin for path in wanted if (twin := first.get((path.parent, case_name(path)), path)) != path}
 

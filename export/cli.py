@@ -40,6 +40,12 @@ def export(
         str | None, typer.Option(help="What the model calls itself; the checkpoint's name if not given.")
     ] = None,
     weights: Annotated[Literal["f32", "f16"], typer.Option(help="As stored; f16: half the size, rounded.")] = "f32",
+    io: Annotated[
+        Literal["samedge", "sam", "sam-1024"],
+        typer.Option(
+            help="A model folder, or two ONNX files as tools for SAM load: points in a frame of 256 or 1024 px."
+        ),
+    ] = "samedge",
     licence: Annotated[str, typer.Option(help="Licence to state in model.json.")] = "",
     training_data: Annotated[str, typer.Option(help="Training data to state in model.json.")] = "",
     calibration: Annotated[
@@ -84,13 +90,24 @@ def export(
         quantized = Int8Options(calibration, calibration_slices, max_dsc_drop, holdout, holdout_cases, backends)
     ladder = _ladder(views, box_share, least_scale) if views else None
     options = ExportOptions(
-        name, weights, licence, training_data, bounds, adapter, adapter_scale, ladder, walks, quantized, methods_on
+        name, weights, licence, training_data, bounds, adapter, adapter_scale, ladder, walks, quantized, methods_on, io
     )
     parity = export_model(checkpoint, out, options, lambda step: None if quiet else typer.echo(f"{step} ...", err=True))
     if quiet:
         return
-    _print_engines(read_description(out), parity)
+    if io == "samedge":
+        _print_engines(read_description(out), parity)
+    else:
+        _print_parity(parity[0])
     print(f"written to {out}")
+
+
+def _print_parity(row: "Parity") -> None:
+    embedding, logits = row.embedding_error / row.embedding_scale, row.logits_error / row.logits_scale
+    print(
+        f"{row.engine}, {row.size_mib:.1f} MiB; from torch by {embedding:.1e} of the embedding's largest value and "
+        f"{logits:.1e} of the logits'; {row.equal_pixels:.4%} of pixels equal"
+    )
 
 
 def _ladder(views: str, box_share: float, least_scale: float) -> "ViewLadder":

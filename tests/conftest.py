@@ -2,9 +2,10 @@
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,19 @@ from edge.engines.model_folder import ModelDescription, file_hash, write_descrip
 
 if TYPE_CHECKING:
     import onnx
+    from playwright.sync_api import Browser
 
 EMBEDDING_SHAPE = (3, 64, 64)
 SIZE = 256
 OPSET = 17
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24  # linux/capability.h, linux/prctl.h
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+]
 
 Samedge = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -31,6 +40,19 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared, which is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Browser]":
+    """The system's Chromium without a window, its WebGL drawn by the CPU."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install 'samedge[browser]'")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs Chromium, which is not there: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,10 @@
 """README and docs say what the files and the command line say."""
 
-import importlib.util
 import json
 import re
 import shlex
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from typer.main import get_command
 
+from docs import oracle, tables
 from edge.cli import app
 from edge.engines.model_folder import DEFAULT_MODEL, model_hash, read_description
 from edge.scoring.score import score_case
@@ -21,18 +20,6 @@ from edge.scoring.score import score_case
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 MEASURED = re.compile(r"\b0\.\d{2,4}\b|\b\d+(\.\d+)? (ms|seconds)\b|\b\d+\.\d+ (s|MiB|points|%)")
-
-
-def _script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_script("result_tables")
-tables, oracle = _script("tables"), _script("oracle")
 PAGES = tables.pages()
 named = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 written = pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)

@@ -24,8 +24,11 @@ def test_the_answers_are_of_the_model_that_ships() -> None:
     assert (GOLDEN / "model.txt").read_text().strip() == model_hash(read_description(DEFAULT_MODEL))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    # how a volume is walked through is the same for both
+    [(name, backend) for name in CASES for backend in BACKENDS if backend == "openvino" or name.startswith("2D")],
+)
 def test_the_model_that_ships_gives_the_public_programs_masks(name: str, backend: str) -> None:
     """An image, one of many boxes, a volume walked through slice by slice; both engines, in f32."""
     engine = load_engine(DEFAULT_MODEL, backend=backend, precision="f32", threads=2)

@@ -11,7 +11,7 @@ from typing import Any
 
 import cv2
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 

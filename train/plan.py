@@ -6,7 +6,7 @@ from itertools import count as numbers
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from edge.system.machine import peak_memory_mib, reset_peak_memory
 from train.loop import make_loader, total_steps

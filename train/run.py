@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from edge.data.npz import write_whole
 from edge.data.table import format_table, number_or_blank
@@ -38,7 +38,8 @@ from train.validation import Validation
 RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES = (
     "recipe.toml", "run.json", "best.pth", "adapter", "base.pth", "best_cases.csv",
 )  # fmt: skip
-PACKAGES = ("torch", "lightning", "peft", "monai", "safetensors", "segment-anything")  # said in RUN, edge's are too
+# whose versions are said in RUN, beside those of edge
+PACKAGES = ("torch", "lightning-fabric", "peft", "monai", "safetensors", "segment-anything")
 
 
 @dataclass(frozen=True)

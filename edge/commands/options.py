@@ -100,16 +100,18 @@ def warn_of_nested(
 ) -> None:
     """Say on stderr that cases in a folder's subfolders are passed over, where there are any."""
     from edge.data.folders import files_within
+    from edge.data.names import address_of, is_folder
     from edge.data.trees import is_tree
     from edge.errors import CaseError
 
     try:
-        passed_over = folder.is_dir() and not is_tree(folder)
+        passed_over = is_folder(folder) and not is_tree(folder)
         nested = next(files_within(folder, types, leave_out), None) if passed_over else None
     except CaseError:  # a subfolder that must not be read holds nothing to be done
         nested = None
     if nested:
-        print(f"warning: {folder}: its subfolders are passed over, such as that of {nested}; {cure}", file=sys.stderr)
+        where, such = address_of(folder), address_of(nested)
+        print(f"warning: {where}: its subfolders are passed over, such as that of {such}; {cure}", file=sys.stderr)
 
 
 def check_html(file: Path | None) -> None:

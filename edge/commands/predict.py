@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def predict(
-    inputs: Annotated[Path, typer.Argument(help="Folder of cases: .npz, pictures, NIfTI, DICOM, NRRD, MHA; or one.")],
-    outputs: Annotated[Path, typer.Argument(help="Folder for the label maps; made if missing.")],
+    inputs: Annotated[
+        Path, typer.Argument(help="Folder of cases: .npz, pictures, NIfTI, DICOM, NRRD, MHA; or one; or s3://.")
+    ],
+    outputs: Annotated[Path, typer.Argument(help="Folder for the label maps; made if missing; or s3://.")],
     model: options.ModelOption = None,
     backend: options.BackendOption = "openvino",
     precision: options.PrecisionOption = "auto",
@@ -59,7 +61,7 @@ def predict(
     from edge.data.outputs import parse_formats
     from edge.data.prompting import Prompting
     from edge.data.scan import Reading
-    from edge.predict import Job, plan, predict_cases, ran_on
+    from edge.predict import Job, plan, predict_cases, ran_on, root_of
     from edge.reports.progress import track
     from edge.reports.report import prediction_line, run_report, write_json
 
@@ -74,7 +76,7 @@ def predict(
     )
     part = options.parse_shard(shard)
     pending, done = plan(inputs, outputs, overwrite=overwrite, recursive=recursive, formats=formats, shard=part)
-    root = inputs if inputs.is_dir() else inputs.parent
+    root = root_of(inputs)
     if not recursive and not quiet:
         options.warn_of_nested(inputs, INPUTS, leave_out=outputs)
     loaded: list[Segmenter] = []

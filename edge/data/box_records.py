@@ -1,7 +1,7 @@
 """Boxes as records with a name for each number, as the challenges of 2025 and 2026 have them.
 
-Their files hold a list of dicts, which NumPy pickles, and no file is ever unpickled. The same records as a structured
-array or as JSON text are data, as are dicts given from Python: these are read.
+Their files hold a list of dicts, which NumPy pickles (`edge.data.pickled` reads them as data). The same records as a
+structured array or as JSON text are read, too, as are dicts given from Python.
 """
 
 import json

@@ -12,6 +12,7 @@ from edge.data.boxes import check_boxes
 from edge.data.folders import Types, files_in, files_within
 from edge.data.geometry import Geometry
 from edge.data.labels import number_by_box
+from edge.data.names import address_of, is_folder, is_remote
 from edge.data.npz import read_npz, write_npz
 from edge.errors import CaseError
 from edge.notes import Note
@@ -98,9 +99,9 @@ def find_cases(
         CaseError: nothing there, not readable, or nothing of these types among it.
     """
     try:
-        if not inputs.exists():
+        if not is_remote(inputs) and not inputs.exists():
             raise CaseError(f"{inputs}: no such file or folder")
-        if not inputs.is_dir():
+        if not is_folder(inputs):
             return [inputs]
     except OSError as error:
         raise CaseError(f"{inputs}: cannot be read ({error.strerror or error})") from None
@@ -109,9 +110,10 @@ def find_cases(
         found = sorted([*found, *files_within(inputs, types, leave_out)])
     if not found:
         nested = None if recursive else next(files_within(inputs, types, leave_out), None)
-        where = f"; there is {nested}: give its folder, or --recursive where a command has it" if nested else ""
-        others = " or another" if len(types) > LISTED_TYPES else ""
-        raise CaseError(f"{inputs}: no {' or '.join(types[:LISTED_TYPES])}{others} case in this folder{where}")
+        cure = "give its folder, or --recursive where a command has it"
+        where = f"; there is {address_of(nested)}: {cure}" if nested else ""
+        kinds = " or ".join(types[:LISTED_TYPES]) + (" or another" if len(types) > LISTED_TYPES else "")
+        raise CaseError(f"{address_of(inputs)}: no {kinds} case in this folder{where}")
     return found
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.data.names import case_name
+from edge.data.names import case_name, is_remote
+from edge.data.remote import list_objects
 from edge.errors import CaseError
 
 Types = tuple[str, ...]  # ends of names, in lower case
@@ -27,6 +28,11 @@ def files_within(folder: Path, types: Types, leave_out: Path | None = None) -> I
     Raises:
         CaseError: one of them cannot be read.
     """
+    if is_remote(folder):
+        left_out = [] if leave_out is None else [leave_out]
+        deeper = [path for path in list_objects(folder) if path.parent != folder and not {*path.parents} & {*left_out}]
+        yield from (path for path in deeper if path.name.lower().endswith(types) and path.name[0] != ".")
+        return
     been = {folder.resolve()} | ({leave_out.resolve()} if leave_out else set())
     yield from _within(folder, types, been)
 
@@ -69,6 +75,8 @@ def _within(folder: Path, types: Types, been: set[Path]) -> Iterator[Path]:
 
 
 def _children(folder: Path) -> list[Path]:
+    if is_remote(folder):
+        return [path for path in list_objects(folder) if path.parent == folder and path.name[0] != "."]
     try:
         return sorted(path for path in folder.iterdir() if path.name[0] != ".")
     except OSError as error:

@@ -8,6 +8,7 @@ TRUTH = "_gt"  # what a truth beside its image has after the case's name
 
 NNUNET_IMAGES = ("imagesTr", "imagesTs")
 CHANNEL = re.compile(r"_\d{4}$")  # after a case's name in these folders
+SCHEME = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+:")  # how the path of an address begins: s3: of s3://bucket
 
 
 def ending_of(path: Path) -> str:
@@ -21,7 +22,7 @@ def case_name(path: Path) -> str:
 
     A folder has no ending but where it is called like an archive.
     """
-    if path.is_dir() and path.suffix.lower() != ".npz":
+    if is_folder(path) and path.suffix.lower() != ".npz":
         return path.resolve().name
     ending = ending_of(path)
     name = path.name[: len(path.name) - len(ending)] if ending in DOUBLE else path.stem
@@ -32,3 +33,22 @@ def is_channel(path: Path) -> bool:
     """Whether a file is one channel of an image as nnU-Net lays it out, `imagesTr/<case>_0000.nii.gz`."""
     name = path.name[: len(path.name) - len(ending_of(path))]
     return path.parent.name in NNUNET_IMAGES and CHANNEL.search(name) is not None
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a path is an address in an object store, such as `Path("s3://bucket/folder")`; see `edge.data.remote`."""
+    return bool(path.parts) and SCHEME.fullmatch(path.parts[0]) is not None
+
+
+def address_of(path: Path) -> str:
+    """`s3://bucket/folder` of its path, which has one slash; of another path that as it is."""
+    return f"{path.parts[0]}//{'/'.join(path.parts[1:])}" if is_remote(path) else str(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is one on a disk; in an object store, all is a folder whose ending is not of a kind of file."""
+    if not is_remote(path):
+        return path.is_dir()
+    from edge.data.formats.registry import INPUTS
+
+    return ending_of(path) not in INPUTS

@@ -1,7 +1,8 @@
 """Reading and writing `.npz` archives as data, never as code.
 
 `np.load` is not used: it trusts the sizes an archive declares. Here every array's header is read first, its size is
-bounded, object arrays (pickles) are refused, and no more bytes are unpacked than the header announces.
+bounded, and no more bytes are unpacked than the header announces. Object arrays (pickles) are refused, but for records
+of numbers, which are read as data (`edge.data.pickled`).
 """
 
 import ast
@@ -19,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.partial import partial_path
+from edge.data.pickled import MAX_BYTES, NotPlain, read_pickled_array
 from edge.errors import CaseError, RunError
 
 MAX_ARRAY_BYTES = 4 * 2**30  # the largest public case unpacks to 0.6 GiB (287 x 512 x 512 as int64)
 MAX_HEADER_BYTES = 4096
-BOXES_AS_JSON = "boxes that are dicts: np.array(json.dumps(list(boxes), default=float))"
 UNREADABLE = (  # what zipfile raises for damaged, encrypted or exotic archives
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, struct.error,
 )  # fmt: skip
@@ -37,7 +38,7 @@ def read_npz(
 
     Args:
         max_bytes: that an array may unpack to; None: MAX_ARRAY_BYTES.
-        records: keys whose arrays may be structured; the others are plain.
+        records: keys whose arrays may be structured, or hold dicts of numbers; the others are plain.
 
     Raises:
         CaseError: not a readable zip archive, an object array, or an array that unpacks to more than `max_bytes`.
@@ -52,7 +53,8 @@ def read_npz(
             for key in keys:
                 if key in members:
                     with archive.open(members[key]) as stream:
-                        array = _read_array(stream, f"{name}: {key}", max_bytes or MAX_ARRAY_BYTES)
+                        where = f"{name}: {key}"
+                        array = _read_array(stream, where, max_bytes or MAX_ARRAY_BYTES, takes_records=key in records)
                     if array.dtype.names and key not in records:
                         raise CaseError(f"{name}: {key} must be a plain numeric array, got {array.dtype}")
                     arrays[key] = array
@@ -67,13 +69,12 @@ def read_npz(
         raise CaseError(f"{name}: {path} cannot be read ({error.strerror or error})") from None
 
 
-def _read_array(stream: IO[bytes], where: str, max_bytes: int) -> npt.NDArray:
+def _read_array(stream: IO[bytes], where: str, max_bytes: int, *, takes_records: bool) -> npt.NDArray:
     shape, fortran, dtype = _read_header(stream, where)
     if dtype.hasobject:
-        raise CaseError(
-            f"{where} holds Python objects (pickled), which are never loaded; save a plain numeric array "
-            f"({BOXES_AS_JSON})"
-        )
+        if not takes_records:
+            raise CaseError(f"{where} holds Python objects (pickled), which are never loaded; save a plain array")
+        return _read_records(stream, where)
     if dtype.subdtype is not None or dtype.itemsize == 0:
         raise CaseError(f"{where} must be a plain numeric array, got {dtype}")
     count = 1
@@ -84,6 +85,22 @@ def _read_array(stream: IO[bytes], where: str, max_bytes: int) -> npt.NDArray:
         raise CaseError(f"{where} declares {size / 2**30:.1f} GiB, the limit is {max_bytes / 2**30:.3g} GiB")
     buffer = _read_exactly(stream, size, where)
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _read_records(stream: IO[bytes], where: str) -> npt.NDArray:
+    """The items of an object array, (N,)."""
+    content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise CaseError(f"{where} holds more than {MAX_BYTES // 2**20} MiB of Python objects; save a plain array")
+    try:
+        items = read_pickled_array(content)
+    except NotPlain as error:
+        raise CaseError(
+            f"{where} holds Python objects (pickled), not plain records: {error}; save a plain array"
+        ) from None
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array
 
 
 def _read_header(stream: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype]:

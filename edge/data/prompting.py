@@ -10,7 +10,7 @@ from edge.data.box_files import UNITS, BoxList, read_box_file
 from edge.data.case import Case, make_case
 from edge.data.formats.registry import LABEL_ENDINGS, kind_of, labels_of_case
 from edge.data.labels import numbers_in
-from edge.data.names import TRUTH, case_name
+from edge.data.names import TRUTH, address_of, case_name, is_remote
 from edge.data.recist import boxes_of_lines
 from edge.data.trees import has_other_json, label_names, tree_truth
 from edge.errors import CaseError, RunError
@@ -34,6 +34,9 @@ class Prompting:
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.box, self.boxes, self.boxes_from)) > 1:
             raise RunError("give one of --box, --boxes and --boxes-from")
+        for path in (self.boxes, self.boxes_from):
+            if path is not None and is_remote(path):
+                raise RunError(f"{address_of(path)}: copy it to a disk, or lay files of boxes beside the cases")
 
     @property
     def is_given(self) -> bool:

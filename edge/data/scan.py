@@ -84,6 +84,22 @@ def labels_of(scan: Scan, key: str = "labels") -> npt.NDArray:
     return check_labels(scan.name, key, np.ascontiguousarray(labels[0] if scan.flat else labels), _shape(scan))
 
 
+def mean_intensities(scan: Scan, labels: npt.NDArray, count: int) -> list[float | None]:
+    """Of each label from 1 to `count`, in the file's own unit (HU of CT); None: it has no finite one, or colours.
+
+    Args: labels: (H, W) or (D, H, W), as `case_of` shows the scan.
+    """
+    if scan.array.ndim == 4:
+        return [None] * count
+    sums, counts = np.zeros(count + 1), np.zeros(count + 1)
+    for plane, on in zip(scan.geometry.to_volume(scan.array), labels.reshape(scan.geometry.shape), strict=True):
+        finite = np.isfinite(plane) & (on <= count)
+        sums += np.bincount(on[finite], weights=plane[finite], minlength=count + 1)
+        counts += np.bincount(on[finite], minlength=count + 1)
+    means = sums[1:] / np.maximum(counts[1:], 1) * scan.slope + scan.intercept
+    return [float(mean) if number else None for mean, number in zip(means, counts[1:], strict=True)]
+
+
 def check_scan_size(name: str, shape: tuple[int, ...], itemsize: int) -> int:
     """The bytes of an array that a header announces.
 

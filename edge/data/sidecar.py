@@ -3,6 +3,7 @@
 Keys that BIDS knows for derivatives are written as BIDS has them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,29 @@ from edge.data.outputs import geometry_of
 
 
 def describe(
-    case: Case, labels: npt.NDArray, path: Path, files: list[Path], made_by: dict[str, Any], seconds: float
+    case: Case,
+    labels: npt.NDArray,
+    source: str,
+    files: list[Path],
+    made_by: dict[str, Any],
+    seconds: float,
+    intensities: Sequence[float | None] = (),
 ) -> dict[str, Any]:
     """The content of a label map's JSON file.
 
     Args:
         labels: (H, W) or (D, H, W), in the case's order.
+        source: the case's path or address.
         files: the label map, in each of its formats.
         made_by: the engine, see `edge.reports.report.describe_engine`.
         seconds: that segmenting took.
+        intensities: the mean of each label in the file's unit; empty: not known.
     """
     geometry = geometry_of(case)
     return {
         "Name": case.name,
         "GeneratedBy": [{"Name": "samedge", **made_by}],
-        "Sources": [str(path)],
+        "Sources": [source],
         "Files": [file.name for file in files],
         "Modality": case.modality,
         "Shape": list(labels.shape),
@@ -39,7 +48,7 @@ def describe(
         "Affine": geometry.affine.tolist() if case.geometry else None,
         "Seconds": round(seconds, 3),
         "Notes": [str(note) for note in case.notes],
-        "Labels": [_label(case, labels, row) for row in range(len(case.boxes))],
+        "Labels": [_label(case, labels, row, intensities) for row in range(len(case.boxes))],
     }
 
 
@@ -65,7 +74,7 @@ def count_labels(path: Path) -> int:
         return 0
 
 
-def _label(case: Case, labels: npt.NDArray, row: int) -> dict[str, Any]:
+def _label(case: Case, labels: npt.NDArray, row: int, intensities: Sequence[float | None]) -> dict[str, Any]:
     mask = labels == row + 1
     voxels = int(mask.sum())
     greys = case.image[mask]
@@ -77,6 +86,9 @@ def _label(case: Case, labels: npt.NDArray, row: int) -> dict[str, Any]:
         "Voxels": voxels,
         "MeanGrey": round(float(np.mean(greys)), 2) if voxels else None,  # 0 to 255, as the model saw it
     }
+    if intensities:  # HU of CT; what a DICOM or NIfTI header scales to
+        mean = intensities[row]
+        found["MeanIntensity"] = None if mean is None else float(f"{mean:.6g}")
     if case.geometry is None and case.spacing_mm is None:
         return found
     geometry = geometry_of(case)

@@ -23,9 +23,14 @@ class Embeddings:
         """The embedding (1, C, h, w) of slice z, encoded if it is not kept."""
         embedding = self._kept.pop(z) if z in self._kept else encode()
         self._kept[z] = embedding
-        while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self._budget_bytes:
+        while len(self._kept) > 1 and self.nbytes > self._budget_bytes:
             del self._kept[next(iter(self._kept))]
         return embedding
+
+    @property
+    def nbytes(self) -> int:
+        """Of what is kept; may be asked while another thread adds to it."""
+        return sum(kept.nbytes for kept in list(self._kept.values()))
 
     def forget(self, z: int) -> None:
         """Slice z is not needed any more."""

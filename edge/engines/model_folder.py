@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.choices import METHODS, TRACKED
+from edge.data.case import UNKNOWN
 from edge.errors import ModelError
 from edge.views.ladder import ViewLadder
 from edge.views.prepare import NORMALISATIONS
@@ -50,8 +51,15 @@ class ModelDescription:
         return None if self.views is None else ViewLadder(**{**self.views, "sizes": tuple(self.views["sizes"])})
 
     def method_for(self, modality: str) -> str:
-        """The method that validated best on volumes of a modality; tracked where nothing is known."""
+        """The method that validated best on volumes of a modality; tracked where nothing is known.
+
+        Where nobody says the modality, a scan may be of any: the method that is best in their mean.
+        """
         scores = self.methods.get(modality, {})
+        validated = [known for known in self.methods.values() if known]
+        if modality == UNKNOWN and validated:
+            shared = set(validated[0]).intersection(*validated)
+            scores = {method: sum(known[method] for known in validated) for method in sorted(shared)}
         return max(scores, key=lambda method: scores[method]) if scores else TRACKED
 
     @property

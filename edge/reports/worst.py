@@ -11,19 +11,28 @@ import numpy.typing as npt
 
 from edge.data.case import Case, make_case
 from edge.data.folders import label_of
-from edge.data.formats.registry import image_of, labels_of_case, read_input, read_label_map, read_with_truth
+from edge.data.formats.registry import (
+    LABEL_ENDINGS,
+    image_of,
+    labels_of_case,
+    read_input,
+    read_label_map,
+    read_with_truth,
+)
 from edge.data.labels import number_by_box
-from edge.data.names import is_channel
+from edge.data.names import TRUTH, is_channel
 from edge.data.outputs import output_files
 from edge.data.prompting import boxes_of_labels, prompted
+from edge.data.remote import BOX_FILES, first_on_disk, on_disk
 from edge.data.scan import Reading
 from edge.errors import CaseError, SamedgeError
 from edge.predict import Job, Prediction, output_folder
 from edge.reports.page import picture
-from edge.scoring.evaluate import Evaluation, prediction_file, truth_files
+from edge.scoring.evaluate import PREDICTIONS, Evaluation, prediction_file, truth_files
 from edge.scoring.score import mean_dice
 
 KEPT = 6  # cases with pictures on a page
+TRUTHS = tuple(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS)  # after a case's name
 
 
 @dataclass(frozen=True)
@@ -88,13 +97,14 @@ def worst_predictions(
     for prediction in predictions:
         if prediction.status != "done":
             continue
-        path = by_name[prediction.name]
-        file = output_files(path, output_folder(path, root, outputs), job.formats)[0]
+        source = by_name[prediction.name]
+        output = output_files(source, output_folder(source, root, outputs), job.formats)[0]
         try:
-            case = read_with_truth(path, job.reading)
-            with suppress(CaseError):  # a model that needs no boxes
-                case = prompted(case, path, job.prompting)
-            labels = labels_of_case(case, path, file)
+            with on_disk(source, beside=(*BOX_FILES, *TRUTHS)) as path, on_disk(output, beside=()) as file:
+                case = read_with_truth(path, job.reading)
+                with suppress(CaseError):  # a model that needs no boxes
+                    case = prompted(case, path, job.prompting)
+                labels = labels_of_case(case, path, file)
         except CaseError:  # moved or changed since
             continue
         figure, said = figure_of(case, labels)
@@ -113,9 +123,10 @@ def worst_scores(evaluation: Evaluation, segs: Path, truths: Path, *, recursive:
     for name in sorted(scored, key=lambda one: _rank(scored[one])):
         if not worst.wants(scored[name]):
             break
-        truth = read_label_map(files[name], "gts").labels
-        labels = read_label_map(prediction_file(segs / name), "segs").labels
-        case = _over_image(files[name], name, truth, truths)
+        with on_disk(files[name], beside=()) as file, first_on_disk(segs / name, PREDICTIONS) as stem:
+            truth = read_label_map(file, "gts").labels
+            labels = read_label_map(prediction_file(stem), "segs").labels
+            case = _over_image(file, name, truth, truths)
         worst.keep(name, scored[name], f"DSC {scored[name]:.3f}", case, labels)
     return worst.shown
 

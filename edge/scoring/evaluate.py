@@ -7,9 +7,10 @@ one the challenge's papers print: every modality present counts once.
 
 import math
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,10 @@ from edge.data.case import UNKNOWN, Spacing, find_cases
 from edge.data.folders import label_of, labelled
 from edge.data.formats.registry import LABEL_ENDINGS, apart_mm, is_truth, kind_of, read_label_map
 from edge.data.labels import count_boxes, number_by_box
-from edge.data.names import TRUTH, case_name
+from edge.data.names import TRUTH, case_name, is_folder
 from edge.data.npz import write_whole
 from edge.data.outputs import SIDECAR
+from edge.data.remote import absolute, first_on_disk, on_disk
 from edge.data.sidecar import count_labels
 from edge.data.table import format_table
 from edge.data.trees import is_tree, tree_images, tree_modality, tree_truth
@@ -29,6 +31,7 @@ from edge.errors import CaseError, RunError
 from edge.scoring.score import NAN, TOLERANCE, CaseScore, failed_case, mean_without_nan, score_case
 
 TRUTHS = (".npz", ".nii", ".nii.gz", ".nrrd", ".mha", *(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS))
+PREDICTIONS = (".npz", *LABEL_ENDINGS, "_labels.png")  # after a case's name, in order of preference
 METRICS = ("dsc", "nsd_official", "nsd")
 SpacingOrder = Literal["xyz", "zyx"]
 
@@ -81,7 +84,7 @@ def evaluate(
     An `.npz` holds a truth as `gts` and a prediction as `segs`; the truth of `<name>` may be called `<name>_gt`.
 
     Args:
-        segs_dir: folder of predictions; files without a truth are passed over.
+        segs_dir: folder of predictions, or its address; files without a truth are passed over.
         truths_dir: folder of truths, or one file; whole cases will do where they hold `gts`.
         workers: processes; with 1 no other is started. The result does not depend on it.
         dask: address of a Dask scheduler whose workers score instead; see `edge.cluster`.
@@ -94,36 +97,48 @@ def evaluate(
         CaseError: no truth at all. A single bad file is named in its `CaseScore` instead.
         RunError: a worker process died.
     """
-    labels, paths = zip(*truth_files(truths_dir, recursive=recursive).items(), strict=True)
+    truths = truth_files(truths_dir, recursive=recursive)
     given: dict[str, Any] = {"tolerance": tolerance, "spacing_order": spacing_order, "modality": modality}
-    score = partial(score_file, segs_dir.absolute(), **given)
-    if dask:
-        return summarize(_scored_on_cluster(dask, score, paths, labels))
-    workers = min(workers, len(paths))
-    if workers <= 1:
-        return summarize(list(map(score, paths, labels)))
+    return summarize(score_files(segs_dir, truths, workers=workers, dask=dask, **given))
+
+
+def score_files(
+    segs_dir: Path, truths: Mapping[str, Path], *, workers: int = 1, dask: str | None = None, **given: Any
+) -> list[CaseScore]:
+    """What `score_file` says of each truth, in their order; for the arguments see `evaluate`.
+
+    Args: truths: what a case is called, and its truth.
+
+    Raises:
+        RunError: a worker process died.
+    """
+    score = partial(_score_item, segs_dir=absolute(segs_dir), **given)
+    items = [(absolute(path), label) for label, path in truths.items()]
+    if dask and items:
+        return _scored_on_cluster(dask, score, items)
+    if min(workers, len(items)) <= 1:
+        return list(map(score, items))
     try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            return summarize(list(pool.map(score, paths, labels)))
+        with ProcessPoolExecutor(min(workers, len(items)), mp_context=multiprocessing.get_context("spawn")) as pool:
+            return list(pool.map(score, items))
     except BrokenProcessPool:
-        raise RunError("a scoring process died, most likely short of memory; use fewer workers") from None
+        raise RunError("a scoring process died, most likely short of memory; use fewer --workers") from None
 
 
 def _scored_on_cluster(
-    address: str, score: Callable[..., CaseScore], paths: Sequence[Path], labels: Sequence[str]
+    address: str, score: Callable[[tuple[Path, str]], CaseScore], items: Sequence[tuple[Path, str]]
 ) -> list[CaseScore]:
     from edge.cluster import spread
 
-    items = [(path.absolute(), label) for path, label in zip(paths, labels, strict=True)]
-    found = dict(spread(address, partial(_score_item, score), items))
+    found = dict(spread(address, score, items))
     for result in found.values():
         if isinstance(result, BaseException):
             raise RunError(f"a scoring worker died, most likely short of memory ({type(result).__name__})")
     return [found[number] for number in range(len(items))]
 
 
-def _score_item(score: Callable[..., CaseScore], item: tuple[Path, str]) -> CaseScore:
-    return score(*item)
+def _score_item(item: tuple[Path, str], segs_dir: Path, **given: Any) -> CaseScore:
+    return score_file(segs_dir, *item, **given)
 
 
 def score_file(
@@ -170,7 +185,7 @@ def _find_truths(truths: Path, recursive: bool) -> list[Path]:
             raise CaseError(f"{truths}: a data set without label maps; expected labelsTr/ or derivatives/")
         return labelled_images
     found = find_cases(truths, TRUTHS, recursive=recursive)
-    if not truths.is_dir():
+    if not is_folder(truths):
         return found
     separate = {(path.parent, case_name(path).removesuffix(TRUTH)) for path in found if is_truth(path)}
     return [path for path in found if is_truth(path) or (path.parent, case_name(path)) not in separate]
@@ -180,7 +195,21 @@ def _score_file(
     segs_dir: Path, truth_path: Path, label: str, tolerance: float, spacing_order: SpacingOrder
 ) -> CaseScore:
     name = case_name(truth_path)
-    said = Path(f"{segs_dir / label}{SIDECAR}")  # by predict, beside the prediction
+    with ExitStack() as stack:
+        try:
+            truth_file = stack.enter_context(on_disk(truth_path, beside=()))
+        except CaseError as error:
+            return failed_case(name, f"{error} (truth)", NAN)
+        try:
+            stem = stack.enter_context(first_on_disk(segs_dir / label, PREDICTIONS, beside=(SIDECAR,)))
+        except CaseError as error:
+            return failed_case(name, f"{error} (prediction)", 0.0)
+        return _score_files(stem, truth_file, tolerance, spacing_order)
+
+
+def _score_files(stem: Path, truth_path: Path, tolerance: float, spacing_order: SpacingOrder) -> CaseScore:
+    name = case_name(truth_path)
+    said = Path(f"{stem}{SIDECAR}")  # by predict, beside the prediction
     boxes = count_boxes(truth_path) if kind_of(truth_path) == "npz" else count_labels(said)
     try:
         truth_map = read_label_map(truth_path, "gts")
@@ -190,7 +219,7 @@ def _score_file(
     except CaseError as error:
         return failed_case(name, f"{error} (truth)", NAN)
     try:
-        prediction_path = prediction_file(segs_dir / label)
+        prediction_path = prediction_file(stem)
         prediction = read_label_map(prediction_path, "segs")
         if far := apart_mm(truth_map.geometry, prediction.geometry):
             raise CaseError(
@@ -217,7 +246,7 @@ def spacings(path: Path, spacing_mm: Spacing | None, order: SpacingOrder) -> tup
 
 def prediction_file(stem: Path) -> Path:
     """The label map of a case by its path without ending, an .npz before others; where there is none, that .npz."""
-    paths = [Path(f"{stem}{ending}") for ending in (".npz", *LABEL_ENDINGS, "_labels.png")]
+    paths = [Path(f"{stem}{ending}") for ending in PREDICTIONS]
     return next((path for path in paths if path.is_file()), paths[0])
 
 

@@ -2,7 +2,7 @@
 
 Phantoms that grow in one thing at a time, each read, segmented and saved in this process with the model loaded; then
 many small cases one after the other. Medians; seconds of the CPU beside those by the clock, as they also hold on a
-machine that does other work. `python docs/tables.py` makes the tables of docs/speed.md of what is written.
+machine that does other work. `python -m docs.tables` makes the tables of docs/speed.md of what is written.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from edge.segmenter import Segmenter
 from edge.system.home import engine_cache
 from edge.system.machine import describe_machine
 
-SMALL = [(f"2DBox_{kind}_{side}", side) for kind in ("US", "Dermoscopy", "Endoscopy") for side in (128, 256, 384)]
+SMALL_SIDES_PX = (48, 56, 64)
 POINTS = 20  # of the curve of memory
 
 
@@ -105,11 +105,12 @@ def _medians(found: Sequence[Measurement]) -> dict[str, float]:
 def _small_cases(folder: Path, count: int) -> list[Path]:
     """As many names for a few files of several sizes."""
     (folder / "inputs").mkdir()
-    for name, side in SMALL:
-        write_case(folder / "inputs" / f"{name}.npz", make_phantom(name, (side, side), 2, 0))
+    names = {f"2DBox_{kind}_{side}": side for kind in ("US", "Dermoscopy", "Endoscopy") for side in SMALL_SIDES_PX}
+    for name, side in names.items():
+        write_case(folder / "inputs" / f"{name}.npz", make_phantom(name, (side, side), 1, 0))
     paths = []
     for number in range(count):
-        name, _ = SMALL[number % len(SMALL)]
+        name = list(names)[number % len(names)]
         paths.append(folder / "inputs" / f"{name}_{number}.npz")
         os.link(folder / "inputs" / f"{name}.npz", paths[-1])
     return paths
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write what was measured here")
     parser.add_argument("--up-to", type=int, default=16384, help="leave out longer axes' values above this")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cases", type=int, default=300, help="one after the other; 10000 take about 20 minutes")
+    parser.add_argument("--cases", type=int, default=10_000, help="one after the other")
     chosen = parser.parse_args()
     axes = [replace(axis, values=tuple(value for value in axis.values if value <= chosen.up_to)) for axis in AXES]
     segmenter = Segmenter(cache=engine_cache())

@@ -86,7 +86,7 @@ def _write_pair(
             input_names=["embedding", "boxes", "cells"], output_names=["logits"], dynamic_shapes=(*free, free[1]),
         )  # fmt: skip
     for path in paths.values():
-        _tidy(path, half_weights)
+        tidy(path, half_weights)
     return paths
 
 
@@ -116,7 +116,7 @@ def write_openvino(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> 
     return paths
 
 
-def _tidy(path: Path, half_weights: bool) -> None:
+def tidy(path: Path, half_weights: bool) -> None:
     """Drop the exporter's notes (they name files of this machine); store large weights as float16 if asked.
 
     What the exporter numbers or orders anew each time is settled, so that a checkpoint always gives the same bytes.

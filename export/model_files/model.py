@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edge.engines.model_folder import SLICES, WALK, ModelDescription, file_hash, write_description
+from edge.engines.model_folder import DESCRIPTION, SLICES, WALK, ModelDescription, file_hash, write_description
 from edge.errors import RunError
 from edge.system.cores import available_cores
 from edge.system.home import lend_home
@@ -20,6 +20,7 @@ from export.checks.speed import Speed, available_engines, measure_speed
 from export.graphs.litemedsam import write_onnx, write_openvino
 from export.graphs.share import share_weights
 from export.int8.add import Int8Options, add_int8, held_out_cases
+from export.model_files import sam_signature
 from export.model_files.merge import merged_network
 from export.model_files.methods import measure_methods
 from export.model_files.sam import fill_sam, is_sam_adapter
@@ -50,6 +51,7 @@ class ExportOptions:
     walks: bool = False  # whether it was trained on walks through volumes, on `views`
     int8: Int8Options | None = None  # None: no INT8 graphs
     methods_on: Path | None = None  # labelled volumes to choose each modality's method on; None: all are tracked
+    io: str = "samedge"  # or of `sam_signature.POINT_FRAMES_PX`: two ONNX files with SAM's own ports
 
 
 def export_model(
@@ -69,8 +71,9 @@ def export_model(
     """
     if options.weights not in BOUNDS:
         raise RunError(f"weights must be one of {', '.join(BOUNDS)}, got {options.weights!r}")
-    if out.exists() and not (out / "model.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out}: exists and is not a model folder; choose another place")
+    description = DESCRIPTION if options.io == "samedge" else sam_signature.DESCRIPTION
+    if out.exists() and not (out / description).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out}: exists and is not a model folder with a {description}; choose another place")
     problem = options.views and options.views.problem(STRIDE, FRAME_PX)
     if problem:
         raise RunError(f"--views cannot be used: {problem}")
@@ -98,8 +101,28 @@ def _filler(
     checkpoint: Path, options: ExportOptions, progress: Callable[[str], None]
 ) -> Callable[[Path], list[Parity]]:
     """What fills a folder with the graphs of the checkpoint's kind of network."""
-    if options.adapter is not None and is_sam_adapter(options.adapter):
-        _refuse_what_sam_has_not(options)
+    of_sam = options.adapter is not None and is_sam_adapter(options.adapter)
+    if options.io != "samedge":
+        if of_sam:
+            raise RunError(
+                f"{options.adapter}: --io {options.io} is for LiteMedSAM, this adapter is of another network"
+            )
+        _refuse_all_but_frames(options, f"--io {options.io}: SAM's ports show")
+        return partial(
+            sam_signature.fill_signature,
+            network=_read_network(checkpoint, options),
+            io=options.io,
+            name=options.name or checkpoint.stem,
+            half=options.weights == "f16",
+            licence=options.licence,
+            training_data=options.training_data,
+            made_from=_made_from(checkpoint, options),
+            progress=progress,
+        )
+    if options.adapter is not None and of_sam:
+        _refuse_all_but_frames(options, f"{options.adapter}: a SAM network has")
+        if options.adapter_scale != 1:
+            raise RunError(f"{options.adapter}: a SAM network's adapter is merged as it is; leave --adapter-scale out")
         return partial(
             fill_sam,
             checkpoint=checkpoint,
@@ -114,16 +137,14 @@ def _filler(
     return lambda folder: _fill(folder, network, checkpoint, options, progress)
 
 
-def _refuse_what_sam_has_not(options: ExportOptions) -> None:
+def _refuse_all_but_frames(options: ExportOptions, reason: str) -> None:
     for name, given in (
         ("--views", options.views),
         ("--calibration", options.int8),
         ("--methods-on", options.methods_on),
     ):
         if given is not None:
-            raise RunError(f"{options.adapter}: a SAM network has whole frames and no INT8 graphs; leave {name} out")
-    if options.adapter_scale != 1:
-        raise RunError(f"{options.adapter}: a SAM network's adapter is merged as it is; leave --adapter-scale out")
+            raise RunError(f"{reason} whole frames and no INT8 graphs; leave {name} out")
 
 
 def _read_network(checkpoint: Path, options: ExportOptions) -> LiteMedSAM:
@@ -156,12 +177,7 @@ def _fill(
         },
         sha256={path.name: file_hash(path) for path in sorted(folder.iterdir())},
         weights=options.weights,
-        made_from={
-            "checkpoint": checkpoint.name,
-            "checkpoint_sha256": file_hash(checkpoint),
-            **_adapter_facts(options),
-            "versions": {name: metadata.version(name) for name in ("samedge", "torch", "onnx", "openvino")},
-        },
+        made_from=_made_from(checkpoint, options),
         licence=options.licence,
         training_data=options.training_data,
     )
@@ -198,11 +214,12 @@ def _with_measurements(description: ModelDescription, parity: list[Parity], spee
     )
 
 
-def _adapter_facts(options: ExportOptions) -> dict[str, Any]:
-    if options.adapter is None:
-        return {}
-    sha256 = file_hash(options.adapter / ADAPTER_WEIGHTS)
-    return {"adapter": options.adapter.name, "adapter_sha256": sha256, "adapter_scale": options.adapter_scale}
+def _made_from(checkpoint: Path, options: ExportOptions) -> dict[str, Any]:
+    facts: dict[str, Any] = {"checkpoint": checkpoint.name, "checkpoint_sha256": file_hash(checkpoint)}
+    if options.adapter is not None:
+        sha256 = file_hash(options.adapter / ADAPTER_WEIGHTS)
+        facts |= {"adapter": options.adapter.name, "adapter_sha256": sha256, "adapter_scale": options.adapter_scale}
+    return {**facts, "versions": {name: metadata.version(name) for name in ("samedge", "torch", "onnx", "openvino")}}
 
 
 def _weights(folder: Path, stage: str) -> Path:

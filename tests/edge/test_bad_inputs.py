@@ -125,7 +125,7 @@ def broken_cases(marker: Path) -> list[Broken]:
         Broken("2DBox_CT_encrypted", altered(partial(with_member_fields, flags=1)), f"{archive} (File 'imgs.npy' is e"),
         Broken("2DBox_CT_method", altered(partial(with_member_fields, method=97)), f"{archive} (That compression meth"),
         Broken("2DBox_CT_lzma", altered(partial(flipped, at=60), zipfile.ZIP_LZMA), f"{archive} (Corrupt input data)"),
-        Broken("2DBox_CT_pickled", arrays(boxes=np.array([{}], object)), "pickled), which are never loaded; save a pl"),
+        Broken("2DBox_CT_pickled", arrays(boxes=np.array([{}], object)), "boxes record 0 lacks x_min"),
         Broken("2DBox_CT_intruder", arrays(imgs=np.array([Intruder(marker)], object)), "pickled), which are never lo"),
         Broken("2DBox_CT_code", image_member(header(f"__import__('os').mkdir({str(marker)!r})")), damaged),
         Broken("2DBox_CT_records", arrays(boxes=np.zeros(3, [("x", float)])), "record 0 lacks x_min, y_min, x_m"),

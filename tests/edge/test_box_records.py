@@ -1,7 +1,10 @@
-"""Boxes with a name for each number: the challenges of 2025 and 2026, as far as that is data."""
+"""Boxes with a name for each number: the challenges of 2025 and 2026."""
 
 import json
+import pickle
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +12,7 @@ import pytest
 
 from edge import CaseError, CaseWarning, Options, Segmenter, make_case, read_case
 from edge.data.check import check_case
+from edge.data.pickled import NotPlain, read_pickled_array
 
 VOLUME = np.random.default_rng(0).integers(0, 256, (9, 20, 30), dtype=np.uint8)
 ROWS = [[2.0, 3, 1, 10, 12, 5], [4, 5, 2, 20, 18, 8]]
@@ -61,17 +65,76 @@ def test_a_middle_that_is_none_is_told(tiny_model: Path) -> None:
         Segmenter(tiny_model).segment_arrays(VOLUME, [RECORDS[0], {**RECORDS[1], "z_mid": 7}])
 
 
-def test_pickled_dicts_name_the_cure_and_the_cure_works(tmp_path: Path) -> None:
-    """As the challenge's files are."""
+@pytest.mark.parametrize("kind", [int, np.int64, np.float32, np.uint8])
+def test_pickled_dicts_are_read_as_the_challenges_files_have_them(
+    tmp_path: Path, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of Python's numbers and NumPy's, by the reader and the check; no unpickler is asked."""
     path = tmp_path / "3DBox_CT_1.npz"
-    boxes = np.array([{key: np.int64(value) for key, value in record.items()} for record in RECORDS], object)
-    np.savez(path, imgs=VOLUME, boxes=boxes)
-    with pytest.raises(CaseError) as refused:
-        read_case(path)
-    cure = str(refused.value).partition("(boxes that are dicts: ")[2].removesuffix(")")
-    assert next(finding.severity for finding in check_case(path)) == "error"
-    np.savez(path, imgs=VOLUME, boxes=eval(cure, {"np": np, "json": json, "boxes": boxes}))
+    np.savez(path, imgs=VOLUME, boxes=[{key: kind(value) for key, value in one.items()} for one in RECORDS])
+    monkeypatch.delattr("pickle.loads")
+    monkeypatch.delattr("pickle.load")
     assert read_case(path).boxes.tolist() == ROWS
+    assert [finding.key for finding in check_case(path)] == ["spacing"]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_every_protocol_of_pickles_is_understood(protocol: int) -> None:
+    """NumPy's own numbers, negative and large ones, fractions, texts and None."""
+    records = [
+        {"a": np.float64(-1.5), "b": 2**40, "c": "z", "d": None, "e": True, "f": np.uint16(65535)},
+        {},
+        {"a": -3},
+    ]
+    assert read_pickled_array(pickle.dumps(np.array(records, object), protocol)) == records
+
+
+class Intruder:
+    """Calls something when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("here",)
+
+
+def looped() -> list[Any]:
+    """A list that holds itself."""
+    items: list[Any] = []
+    items.append(items)
+    return items
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (np.array([Intruder()], object), "wants (builtins|__builtin__).print"),
+        (np.array([{"x_min": Intruder()}], object), "wants"),
+        (np.array([print, 1], object), "holds a (builtins|__builtin__).print"),
+        (np.array([{"x_min": [1]}], object), "holds a list where a number"),
+        (np.array([looped(), 1], object), "holds a list where a number"),
+        (np.array([{1: 2}], object), "int where str"),
+        (np.array([{"x_min": np.complex64(1)}], object), "type complex64"),
+        ({"x_min": 1}, "is no array"),
+        (np.arange(3), "bytes where list"),
+    ],
+)
+def test_a_pickle_of_anything_else_is_refused(content: Any, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """And not run."""
+    for protocol in (0, 2, 4):
+        with pytest.raises(NotPlain, match=says):
+            read_pickled_array(pickle.dumps(content, protocol))
+    assert capsys.readouterr().out == ""
+
+
+def test_mutated_pickles_are_read_or_refused() -> None:
+    """Each byte changed, and each length cut."""
+    content = pickle.dumps(np.array(RECORDS, object), 4)
+    random = np.random.default_rng(0)
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= int(random.integers(1, 256))
+        for broken in (bytes(changed), content[:place]):
+            with suppress(NotPlain):
+                assert isinstance(read_pickled_array(broken), list)
 
 
 @pytest.mark.parametrize(

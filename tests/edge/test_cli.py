@@ -253,3 +253,14 @@ def test_file_names_that_are_no_utf8_are_shown_and_not_stumbled_over(
     assert (run.returncode, run.stderr) == (0, "1 of 1 cases done\n")
     assert run.stdout.startswith("2DBox_CT_\\udcff: 32 x 48, 1 box, ")
     assert (tmp_path / "out" / "2DBox_CT_\udcff.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("samedge ev", "evaluate"), ("samedge tr", "train"), ("samedge predict --sh", "--shard")]
+)
+def test_a_shell_completes_commands_and_options(samedge_environment: dict[str, str], typed: str, offered: str) -> None:
+    """As bash asks, after what `samedge --show-completion` prints was loaded; other packages' commands, too."""
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_SAMEDGE_COMPLETE": "complete_bash"}
+    command = [sys.executable, "-c", "import sys; sys.argv[0] = 'samedge'; from edge.cli import main; main()"]
+    run = subprocess.run(command, env={**samedge_environment, **asked}, capture_output=True, text=True, check=False)
+    assert run.stdout.split() == [offered], run.stderr

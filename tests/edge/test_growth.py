@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import tables
+from docs import plots, tables
 from edge.errors import RunError
 from edge.segmenter import Segmenter
 from edge.system.machine import describe_machine
@@ -43,3 +43,15 @@ def test_a_case_that_fails_is_told(segmenter: Segmenter) -> None:
     """Not measured as if it were quick: a phantom without room for its objects."""
     with pytest.raises(RunError, match="no room for 5 objects"):
         list(measure([replace(AXES[1], values=(5,), shape=(6, 6))], segmenter, rounds=1))
+
+
+def test_the_plot_draws_every_axis_and_the_curve(tmp_path: Path) -> None:
+    """Each point where it was measured; the same bytes twice."""
+    cases = [{"axis": axis.name, "at": at, "cpu_s": at / 10, "peak_mib": 200 + at} for axis in AXES for at in (1, 10)]
+    curve = [{"cases": 5, "resident_mib": 200.0, "s": 1.0}, {"cases": 10, "resident_mib": 210.0, "s": 3.0}]
+    assert plots.growth_lines({"cases": cases}, "boxes", "cpu_s") == ([1, 10], [0.1, 1.0])
+    assert plots.process_lines(curve) == ([5, 10], [200.0, 210.0], [200.0, 400.0])
+    for name in ("one.svg", "two.svg"):
+        plots.draw_growth({"cases": cases, "process": curve}, tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    assert (tmp_path / "one.svg").read_text().count("boxes in a whole frame") == 1

@@ -16,11 +16,11 @@ from edge.choices import FIXED
 from edge.data.case import Case
 from edge.data.convert import convert_case
 from edge.data.formats.dicom_source import read_source
-from edge.data.formats.registry import labels_of_case, read_input, read_label_map
+from edge.data.formats.registry import labels_of_case, read_input, read_label_map, read_stored
 from edge.data.formats.rtstruct import filled, outline
 from edge.data.outputs import check_formats, parse_formats, write_labels
 from edge.data.prompting import Prompting, boxes_of_labels
-from edge.data.scan import Reading
+from edge.data.scan import Reading, mean_intensities
 from edge.errors import CaseError, RunError
 from edge.pipeline import Options
 from edge.predict import Job, plan, predict_cases
@@ -185,5 +185,21 @@ def test_labels_lie_on_the_voxels_and_a_file_says_what_they_are(tmp_path: Path, 
     (label,) = said["Labels"]
     assert label["Name"] == "left kidney" and label["Voxels"] == 3 * 21 * 21
     assert label["VolumeMl"] == round(3 * 21 * 21 * 1.5 / 1000, 4)
+    assert label["MeanIntensity"] == pytest.approx(voxels[expected == 1].mean(), rel=1e-5)
     assert said["Orientation"] == "SPL" and said["GeneratedBy"][0]["model"]["name"] == "box filler"
     assert sorted(path.suffix for path in outputs.iterdir()) == [".gz"] * 5 + [".json"] * 5
+
+
+def test_mean_intensities_are_in_the_unit_of_the_file(tmp_path: Path) -> None:
+    """By hand: stored 0 to 7 become -1000 + 2 * stored; NaN does not count, and a label without voxels has none."""
+    stored = np.arange(8, dtype=np.int16).reshape(2, 2, 2)
+    image = nibabel.nifti1.Nifti1Image(stored, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    image.header.set_slope_inter(2, -1000)
+    nibabel.save(image, tmp_path / "CT_1.nii.gz")
+    labels = np.zeros((2, 2, 2), np.uint8)  # of the volume (D, H, W)
+    labels[1, 0, 1], labels[0, 1, 0] = 1, 3  # stored[1, 0, 1] = 5, stored[0, 1, 0] = 2
+    scan = read_stored(tmp_path / "CT_1.nii.gz", Reading())
+    assert mean_intensities(scan, labels, 3) == [-990.0, None, -996.0]
+    labels[:, :, 0] = 1
+    with_nan = np.where(stored == 0, np.nan, stored)  # 0, 2 and 1, 3 are stored[0]; 5 is there already
+    assert mean_intensities(replace(scan, array=with_nan), labels, 1) == [-1000 + 2 * (2 + 1 + 3 + 5) / 4]

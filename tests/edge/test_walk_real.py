@@ -16,9 +16,9 @@ from edge.prompts.propagation import PropagatedPrompts
 from edge.scoring.score import mean_dice
 from edge.views import prepare
 
-VOLUMES = ("3DBox_CT_MSD-Spleen_8", "3DBox_MR_MSD-Hippocampus_197")  # small ones whose objects move
+VOLUMES = ("3DBox_PET_STS_030", "3DBox_MR_MSD-Hippocampus_166")  # small ones whose objects move
 
-WORSE = 0.02  # DSC, at least. In f32: 0.747 and 0.801 as it is, with zeros 0.335 and 0.764, swapped 0.684 and 0.691
+WORSE = 0.02  # DSC, at least. In f32: 0.810 and 0.793 as it is, with zeros 0.567 and 0.629, swapped 0.705 and 0.628
 
 pytestmark = pytest.mark.slow
 

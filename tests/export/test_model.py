@@ -51,7 +51,7 @@ def traced_before(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         paths = {stage: folder / f"{stage}.onnx" for stage in ("encoder", "decoder")}
         for path in paths.values():
             onnx.save(onnx.load(exported.folder / path.name), path)  # its weights brought in from the shared file
-            graphs._tidy(path, half_weights)
+            graphs.tidy(path, half_weights)
         return paths
 
     monkeypatch.setattr("export.model_files.model.write_onnx", copy_graphs)
@@ -272,7 +272,7 @@ def test_what_is_not_a_model_folder_is_never_written_to(tmp_path: Path, kind: st
     else:
         out.mkdir()
         (out / "thesis.txt").write_text("mine")
-    with pytest.raises(RunError, match="exists and is not a model folder"):
+    with pytest.raises(RunError, match="exists and is not a model folder with a model"):
         export_model(tmp_path / "none.pth", out, ExportOptions())
     assert (out if kind == "file" else out / "thesis.txt").read_text() == "mine"
 

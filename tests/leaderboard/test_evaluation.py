@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -94,6 +95,19 @@ def test_a_second_evaluation_gives_the_same(plan: Plan) -> None:
     second = evaluate(plan)
     assert {**first, "created": ""} == {**second, "created": ""}
     assert record.stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Dask's own, in this process
+def test_a_cluster_scores_the_same_and_leaves_the_times(plan: Plan) -> None:
+    """The whole board but for its date; without a cluster nothing is scored."""
+    distributed = pytest.importorskip("distributed")
+    alone = evaluate(plan)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        spread = evaluate(replace(plan, out=plan.out.with_name("spread"), score_on=cluster.scheduler_address))
+    assert {**spread, "created": ""} == {**alone, "created": ""}
+    with pytest.raises(RunError, match="no Dask scheduler answers"):  # it is not scored here in silence
+        evaluate(replace(plan, out=plan.out.with_name("nobody"), score_on="tcp://127.0.0.1:9"))
 
 
 def test_a_changed_output_is_scored_anew(plan: Plan) -> None:

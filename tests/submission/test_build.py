@@ -73,7 +73,7 @@ def test_the_wheel_installs_and_runs(tmp_path: Path) -> None:
     subprocess.run([*command, tmp_path / name], check=True)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert "edge/challenge/submission/image/Dockerfile" in archive.namelist()
-        assert not [file for file in archive.namelist() if "__pycache__" in file]
+        assert not [file for file in archive.namelist() if "__pycache__" in file or file.endswith("niivue.umd.js")]
         assert [file for file in archive.namelist() if file.endswith("dist-info/licenses/LICENSE")]
     code = "import edge.cli, importlib.metadata as m; print(edge.cli.__file__, len(m.distribution('samedge').files))"
     found = subprocess.run(

@@ -48,7 +48,7 @@ def train(
     from edge.reports.report import print_rows
 
     try:
-        from lightning.fabric.utilities.rank_zero import rank_zero_only
+        from lightning_fabric.utilities.rank_zero import rank_zero_only
 
         from train.records.display import on_stderr
         from train.run import Outcome

@@ -27,6 +27,10 @@ def leaderboard(
     memory: Annotated[int, typer.Option(min=64, help="MiB of memory for a container; the challenge's is 8192.")] = 8192,
     cpus: Annotated[float | None, typer.Option(min=0.1, help="Cores for a container; all if not given.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that score; all cores if not given.")] = None,
+    score_on: Annotated[
+        str | None,
+        typer.Option(help="Score on this Dask scheduler's workers, which see --truth and --out; times stay."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     pictures: Annotated[int, typer.Option(min=0, help="Cases with pictures on the page, the worst ones.")] = 12,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="The table and errors only.")] = False,
@@ -43,7 +47,7 @@ def leaderboard(
     limits = Limits(memory_mib=memory, cpus=cpus, time_s=time_limit)
     for folder in (cases, truth):
         warn_of_nested(folder, (".npz",), cure="the challenge has one folder")
-    plan = Plan(teams, cases, truth, out, limits, workers or available_cores(), seed, pictures)
+    plan = Plan(teams, cases, truth, out, limits, workers or available_cores(), score_on, seed, pictures)
 
     def progress(team: "Team", trial: "Trial", is_new: bool) -> None:
         if is_new and not quiet:

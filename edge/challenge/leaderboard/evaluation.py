@@ -32,6 +32,7 @@ class Plan:
     out: Path
     limits: Limits
     workers: int = 1  # processes that score
+    score_on: str | None = None  # address of a Dask scheduler whose workers score instead
     seed: int = 0  # of the bootstrap
     pictures: int = 12  # cases with overlays on the page, the worst ones
 
@@ -54,7 +55,7 @@ def evaluate_teams(plan: Plan, connect: Callable[[], Any], progress: Progress) -
         results = []
         for team in teams:
             folder = _folder(plan, team)
-            scores = score_team(folder, trials[team.name], truths, plan.workers)
+            scores = score_team(folder, trials[team.name], truths, plan.workers, plan.score_on)
             write_times_csv(folder / f"{team.name}_running_time.csv", trials[team.name])
             results.append(TeamResult(team.name, tuple(trials[team.name]), tuple(scores)))
         board = make_board(results, seed=plan.seed)

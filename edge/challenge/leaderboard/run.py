@@ -1,14 +1,10 @@
 """Every team on every case, one case per container, one team at a time; what is done already is not done again."""
 
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +19,7 @@ from edge.challenge.submission.trial import Trial, try_case
 from edge.data.case import modality_of, read_case
 from edge.data.npz import write_npz
 from edge.errors import CaseError, RunError
-from edge.scoring.evaluate import METRICS, score_file
+from edge.scoring.evaluate import METRICS, score_files
 from edge.scoring.score import NAN, CaseScore
 
 ROUND = "challenge"
@@ -75,8 +71,12 @@ def container_label(folder: Path) -> str:
     return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
 
 
-def score_team(folder: Path, trials: list[Trial], truths: dict[str, Path], workers: int) -> list[CaseScore]:
+def score_team(
+    folder: Path, trials: list[Trial], truths: dict[str, Path], workers: int, score_on: str | None = None
+) -> list[CaseScore]:
     """Scores of one team's kept outputs, in parallel; a case with a problem scores 0 in every number.
+
+    Args: score_on: address of a Dask scheduler whose workers score instead of processes here.
 
     Raises:
         RunError: a scoring process died.
@@ -89,7 +89,7 @@ def score_team(folder: Path, trials: list[Trial], truths: dict[str, Path], worke
     }
     known = {name: records.get("scores", name, key) for name, key in keys.items()}
     pending = [name for name, content in known.items() if content is None]
-    scored = _score_all(segs, [truths[name] for name in pending], workers)
+    scored = score_files(segs, {name: truths[name] for name in pending}, workers=workers, dask=score_on)
     for name, score in zip(pending, scored, strict=True):
         known[name] = _plain(score)
         records.put("scores", name, keys[name], known[name] or {})
@@ -155,17 +155,6 @@ def _keep(folder: Path, name: str, labels: npt.NDArray | None) -> None:
         remove(path)
     else:
         write_npz(path, {"segs": labels})
-
-
-def _score_all(segs: Path, truths: list[Path], workers: int) -> list[CaseScore]:
-    score = partial(score_file, segs)
-    if min(workers, len(truths)) <= 1:
-        return [score(path) for path in truths]
-    try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            return list(pool.map(score, truths))
-    except BrokenProcessPool:
-        raise RunError("a scoring process died, most likely short of memory; use fewer --workers") from None
 
 
 def _plain(score: CaseScore) -> dict[str, Any]:

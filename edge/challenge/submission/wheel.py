@@ -14,6 +14,7 @@ from edge.errors import RunError
 
 PACKAGES = ("edge", "train", "export")
 ROOT = Path(__file__).parents[3]  # the source tree, or the folder that packages are installed into
+VIEWER = "niivue.umd.js"  # of `samedge serve`'s page, which no image serves: 2.3 MB
 LEFT_OUT = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")  # of the installation, not of the wheel
 DATE = (1980, 1, 1, 0, 0, 0)
 WHEEL_TEXT = "Wheel-Version: 1.0\nGenerator: samedge\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -44,7 +45,8 @@ def make_wheel() -> tuple[str, bytes]:
 def _package_files() -> list[Path]:
     """The packages' files without what Python compiled."""
     found = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
-    return sorted(path for path in found if "__pycache__" not in path.parts and not path.name.startswith("."))
+    kept = [path for path in found if "__pycache__" not in path.parts and path.name != VIEWER]
+    return sorted(path for path in kept if not path.name.startswith("."))
 
 
 def _digest(content: bytes) -> str:

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.geometry import SKEWED
-from edge.data.names import case_name, ending_of
+from edge.data.names import case_name, ending_of, is_remote
+from edge.data.remote import first_bytes
 from edge.errors import CaseError, RunError, in_one_line
 
 ENDINGS = (".dcm", ".dicom", ".ima")
@@ -91,6 +92,8 @@ def is_dicom(path: Path) -> bool:
         return True
     if not NUMBERED.fullmatch(ending) or path.name.upper() == "DICOMDIR":
         return False
+    if is_remote(path):
+        return first_bytes(path, 132)[128:] == b"DICM"
     try:
         if not path.is_file():
             return False

@@ -13,18 +13,19 @@ scans is imported when the first one is read.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case, Spacing, check_labels, find_cases, read_case, read_labels
-from edge.data.folders import folders_within
+from edge.data.folders import files_in, files_within, folders_within
 from edge.data.formats.dicom_series import ENDINGS as DICOM_ENDINGS
 from edge.data.formats.dicom_series import find_series, is_dicom
 from edge.data.geometry import Geometry
 from edge.data.label_picture import read_label_picture
-from edge.data.names import TRUTH, case_name, ending_of, is_channel
+from edge.data.names import TRUTH, address_of, case_name, ending_of, is_channel, is_folder, is_remote
 from edge.data.npz import read_npz
 from edge.data.picture import PICTURES, read_picture
 from edge.data.scan import Reading, Scan, case_of, labels_of
@@ -56,7 +57,7 @@ def kind_of(path: Path) -> str | None:
     ending = ending_of(path)
     if ending == ".npz":
         return "npz"
-    if path.is_dir():
+    if is_folder(path):
         return "dicom"
     if ending in PICTURES:
         return "picture"
@@ -90,18 +91,24 @@ def image_of(truth: Path, root: Path) -> Path | None:
     return next((path for path in beside if path.exists() and path != truth), None)
 
 
-def find_inputs(inputs: Path, *, recursive: bool = False, leave_out: Path | None = None) -> list[Path]:
+def find_inputs(
+    inputs: Path, *, recursive: bool = False, leave_out: Path | None = None, remote: bool = False
+) -> list[Path]:
     """The cases of a folder or data set in name order, of whatever kind, or the one given; truths are left out.
 
     A picture that lies beside another file of its name is taken for a view of it and passed over. For the arguments see
     `edge.data.case.find_cases`.
 
+    Args: remote: whether an address in an object store will do; there a folder of DICOM is a series.
+
     Raises:
         CaseError: nothing there, not readable, or no case among it.
     """
+    if is_remote(inputs) and not remote:
+        raise CaseError(f"{address_of(inputs)}: only predict and evaluate read object stores; copy it to a disk")
     if is_tree(inputs):
         return _of_tree(inputs)
-    series = _find_dicom(inputs, recursive, leave_out) if inputs.is_dir() else []
+    series = _find_dicom(inputs, recursive, leave_out) if is_folder(inputs) else []
     types = tuple(ending for ending in INPUTS if ending not in DICOM_ENDINGS)
     try:
         found = find_cases(inputs, types, recursive=recursive, leave_out=leave_out)
@@ -109,7 +116,7 @@ def find_inputs(inputs: Path, *, recursive: bool = False, leave_out: Path | None
         if not series:
             raise
         return sorted(series)
-    if not inputs.is_dir():
+    if not is_folder(inputs):
         return found
     cases = [path for path in found if kind_of(path) != "picture" and not is_truth(path)]
     named = {(path.parent, case_name(path)) for path in cases}
@@ -117,6 +124,8 @@ def find_inputs(inputs: Path, *, recursive: bool = False, leave_out: Path | None
     chosen = cases + series + [path for path in pictures if (path.parent, case_name(path)) not in named]
     if not chosen:
         raise CaseError(f"{inputs}: no case in this folder, only truths (*{TRUTH}.*)")
+    if is_remote(inputs) and any(map(is_channel, chosen)):
+        raise CaseError(f"{address_of(inputs)}: data sets of nnU-Net are read from a disk; copy it to one")
     return first_channels(chosen)
 
 
@@ -131,11 +140,16 @@ def read_input(path: Path, reading: Reading | None = None) -> Case:
     if kind == "npz":
         return _stated(read_case(path), reading)
     reading = replace(reading, modality=reading.modality or tree_modality(path))
-    if is_channel(path):
-        path, reading = chosen_channel(path, reading.volume), replace(reading, volume=None)
     if kind == "picture":
-        return _stated(read_picture(path, reading.window), reading)
-    return case_of(read_scan(path, reading), reading)
+        return _stated(read_picture(chosen_channel(path, reading.volume), reading.window), reading)
+    return case_of(read_stored(path, reading), reading)
+
+
+def read_stored(path: Path, reading: Reading) -> Scan:
+    """The scan of a case that is no `.npz` and no picture as its file has it; for errors see `read_input`."""
+    if is_channel(path):
+        return read_scan(chosen_channel(path, reading.volume), replace(reading, volume=None))
+    return read_scan(path, reading)
 
 
 def read_with_truth(path: Path, reading: Reading | None = None) -> Case:
@@ -237,6 +251,10 @@ def apart_mm(one: Geometry | None, other: Geometry | None) -> float | None:
 
 def _find_dicom(inputs: Path, recursive: bool, leave_out: Path | None) -> list[Path]:
     found: list[Path] = []
+    if is_remote(inputs):  # what is in the files is not known yet
+        files = files_in(inputs, ("",)) + (list(files_within(inputs, ("",), leave_out)) if recursive else [])
+        grouped = groupby(sorted(files), key=lambda path: path.parent)
+        return [folder for folder, files in grouped if any(map(is_dicom, files))]
     for folder in [inputs, *(folders_within(inputs, leave_out) if recursive else [])]:
         try:
             files = [path for path in folder.iterdir() if path.name[0] != "." and is_dicom(path) and path.is_file()]

@@ -1,0 +1,136 @@
+"""Cases and results in object stores, S3 or another that fsspec knows: fetched before reading, put up once whole.
+
+`Path("s3://bucket/folder")` is the path of such an address, see `edge.data.names.is_remote`. What is read or written
+lies in a temporary folder meanwhile. A store shows an object whole or not at all, so a result is there or is not. Keys
+and endpoints are said as the store's own tools have them: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ~/.aws and so on.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from edge.data.names import address_of, case_name, is_folder, is_remote
+from edge.errors import CaseError, RunError, in_one_line
+
+BOX_FILES = (".csv", ".json")  # beside a case, after its name
+
+
+def absolute(path: Path) -> Path:
+    """The path as another process finds it."""
+    return path if is_remote(path) else path.absolute()
+
+
+def list_objects(folder: Path) -> list[Path]:
+    """All that a store holds below a folder, in name order; of an object, that; of a folder without any, nothing.
+
+    Raises:
+        CaseError: no such bucket, no credentials, no network.
+        RunError: fsspec, or what it needs for this store, is not installed.
+    """
+    with _store(folder) as (store, key):
+        names = [name for name in store.find(key) if not name.endswith("/")]  # as S3's console marks folders
+        return sorted(folder / name[len(key) :].strip("/") for name in names)
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """Of an object.
+
+    Raises:
+        CaseError, RunError: see `list_objects`.
+    """
+    with _store(path) as (store, key):
+        return bytes(store.cat_file(key, start=0, end=count))
+
+
+@contextmanager
+def on_disk(path: Path, beside: Sequence[str] = BOX_FILES) -> Iterator[Path]:
+    """A path to a case on a disk: itself, or for as long as this lasts what was fetched from a store.
+
+    Args: beside: ends of names, after the case's, of what to fetch with it where it is there.
+
+    Raises:
+        CaseError, RunError: see `list_objects`; it is not there.
+    """
+    if not is_remote(path):
+        yield path
+        return
+    with TemporaryDirectory(prefix="samedge-") as folder:
+        local = Path(folder) / path.parent.name / path.name
+        local.parent.mkdir()
+        files = {path: local}
+        if is_folder(path):
+            local.mkdir()
+            files = {one: local / one.name for one in list_objects(path) if one.parent == path}
+        for one, to in files.items():
+            with _store(one) as (store, key):
+                store.get_file(key, str(to))
+        for ending in beside:
+            _fetched(path.with_name(case_name(path)), ending, local.with_name(case_name(path)))
+        yield local
+
+
+@contextmanager
+def first_on_disk(stem: Path, endings: Sequence[str], beside: Sequence[str] = ()) -> Iterator[Path]:
+    """Likewise of a path without its ending: the first of `endings` is fetched that is there.
+
+    Raises:
+        CaseError, RunError: see `list_objects`; none is there.
+    """
+    if not is_remote(stem):
+        yield stem
+        return
+    with TemporaryDirectory(prefix="samedge-") as folder:
+        local = Path(folder) / stem.name
+        if not any(_fetched(stem, ending, local) for ending in endings):
+            raise CaseError(f"{stem.name}: {address_of(stem)}{endings[0]} does not exist")
+        for ending in beside:
+            _fetched(stem, ending, local)
+        yield local
+
+
+@contextmanager
+def results_on_disk(folder: Path) -> Iterator[Path]:
+    """A folder to write results to: itself, or one whose files are put up to a store when this ends well.
+
+    Raises:
+        CaseError, RunError: see `list_objects`.
+    """
+    if not is_remote(folder):
+        yield folder
+        return
+    with TemporaryDirectory(prefix="samedge-") as local:
+        yield Path(local)
+        files = sorted(Path(local).iterdir(), key=lambda file: file.suffix != ".json")
+        for file in files:  # label maps last: a case counts as done where they are there
+            with _store(folder / file.name) as (store, key):
+                store.put_file(str(file), key)
+
+
+def _fetched(stem: Path, ending: str, local: Path) -> bool:
+    with _store(Path(f"{stem}{ending}")) as (store, key):
+        try:
+            store.get_file(key, f"{local}{ending}")
+        except FileNotFoundError:
+            return False
+    return True
+
+
+@contextmanager
+def _store(path: Path) -> Iterator[tuple[Any, str]]:
+    """The file system of an address and what it calls the path; errors of whatever kind of store become ours."""
+    address = address_of(path)
+    where = address if is_folder(path) else f"{case_name(path)}: {address}"
+    try:
+        import fsspec
+
+        yield fsspec.url_to_fs(address, use_listings_cache=False)
+    except ImportError as error:
+        told = in_one_line(error)
+        raise RunError(f"{address}: {told}; pip install 'samedge[remote]' for S3, here and on the workers") from None
+    except FileNotFoundError as error:
+        raise CaseError(f"{where} does not exist ({in_one_line(error)}); check the address") from None
+    except Exception as error:
+        told = in_one_line(error)
+        raise CaseError(f"{where} cannot be used ({told}); check address, credentials and network") from None

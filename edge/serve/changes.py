@@ -1,0 +1,134 @@
+"""What the page is told of the masks: lines of JSON, one for each slice as it is found, the last of all objects.
+
+`block` is a part of the label map at `offset` in the viewer's voxels: its uint8 in Fortran order, packed by zlib, in
+base64, as `data`.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import SamedgeError
+from edge.serve.leases import Lease
+from edge.serve.session import Session
+from edge.serve.slices import Answer
+from edge.serve.viewer import Image
+
+MAX_LABEL = 255  # that the viewer shows
+
+Block = tuple[slice, slice, slice]  # of the viewer's voxels
+
+
+class _Stopped(Exception):
+    """The user has seen enough."""
+
+
+@dataclass(eq=False)
+class Opened:
+    """What the page of one client shows."""
+
+    image: Image
+    session: Session
+    labels: npt.NDArray[np.uint8]  # (I, J, K) as the page has it
+    touched: list[Block] = field(default_factory=list)  # where it has more than that, of slices told on the way
+
+
+def change(lease: Lease, opened: Opened, label: int | None = None, message: str | None = None) -> Iterator[bytes]:
+    """The lines of a change; whoever stops reading takes the last box back.
+
+    Args:
+        label: the object whose mask is to be found; None: those of all are known.
+        message: to say with the last line.
+    """
+    lines: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+    stopped = Event()
+
+    def on_slice(axis: int, answer: Answer) -> None:
+        if stopped.is_set():
+            raise _Stopped
+        lines.put(_slice_line(opened, label or 0, axis, answer))
+
+    def work() -> None:
+        try:
+            with lease.lock:
+                if label is not None:
+                    opened.session.mask(label, on_slice)
+                lines.put({**_last_line(opened), **({"message": message} if message else {})})
+        except _Stopped:
+            opened.session.undo()
+        except SamedgeError as error:
+            lines.put({"error": str(error)})
+        finally:
+            lines.put(None)
+
+    Thread(target=work, daemon=True).start()
+    try:
+        while (line := lines.get()) is not None:
+            yield json.dumps(line).encode() + b"\n"
+    finally:
+        stopped.set()
+
+
+def _slice_line(opened: Opened, label: int, axis: int, answer: Answer) -> dict[str, Any]:
+    """What was found on a slice, painted over what the page has."""
+    if answer.mask is None:
+        return {"slice": answer.z}
+    mask, grid = answer.mask, opened.image.grid
+    start, sides = [mask.top, mask.left], list(mask.pixels.shape)
+    start.insert(axis, answer.z)
+    sides.insert(axis, 1)
+    block = grid.block(tuple(start), tuple(sides))
+    opened.touched.append(block)
+    found = grid.shown(np.expand_dims(mask.pixels, axis))
+    return {"slice": answer.z, "block": _packed(block, np.where(found, np.uint8(label), opened.labels[block]))}
+
+
+def _last_line(opened: Opened) -> dict[str, Any]:
+    """All objects, and the label map wherever the page may have another."""
+    session, case = opened.session, opened.image.case
+    volume = session.label_map().astype(np.uint8).reshape(case.shape if case.is_volume else (1, *case.shape))
+    labels = np.asfortranarray(opened.image.grid.shown(volume))
+    differs = labels != opened.labels
+    for block in opened.touched:
+        differs[block] = True
+    changed = _around(differs)
+    opened.labels, opened.touched = labels, []
+    counts = np.bincount(labels.ravel(order="K"), minlength=MAX_LABEL + 1)
+    voxel_ml = None if case.spacing_mm is None else float(np.prod(case.spacing_mm)) / 1000
+    objects = [
+        {
+            "label": label,
+            "voxels": int(counts[label]),
+            "ml": None if voxel_ml is None else round(float(counts[label]) * voxel_ml, 3),
+            "stability": round(session.stability(label), 3),
+            "boxes": [opened.image.grid.box_from_volume(one.box).tolist() for one in session.objects[label]],
+        }
+        for label in session.objects
+    ]
+    return {"objects": objects, **({} if changed is None else {"block": _packed(changed, labels[changed])})}
+
+
+def _around(marked: npt.NDArray[np.bool_]) -> Block | None:
+    """The smallest block with all that is marked."""
+    ends = [np.flatnonzero(marked.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if not ends[0].size:
+        return None
+    i, j, k = (slice(int(found[0]), int(found[-1]) + 1) for found in ends)
+    return i, j, k
+
+
+def _packed(block: Block, labels: npt.NDArray[np.uint8]) -> dict[str, Any]:
+    content = zlib.compress(np.asarray(labels, np.uint8).tobytes(order="F"), 1)
+    return {
+        "offset": [part.start for part in block],
+        "shape": list(labels.shape),
+        "data": base64.b64encode(content).decode(),
+    }
