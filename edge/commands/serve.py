@@ -37,7 +37,7 @@ def serve(
     modality: options.ModalityOption = None,
     window: options.WindowOption = None,
 ) -> None:
-    """Answer boxes of 3D Slicer's and napari's nnInteractive plugins, without a GPU; needs the serve extra."""
+    """Answer boxes drawn in the browser, 3D Slicer or napari, without a GPU; needs the serve extra."""
     if key is not None and len(key) < LEAST_KEY:
         raise RunError(f"--key must have at least {LEAST_KEY} characters; leave it out and one is made")
     if key is None and not _is_local(host):

@@ -91,7 +91,7 @@ def _read_records(stream: IO[bytes], where: str) -> npt.NDArray:
     """The items of an object array, (N,)."""
     content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise CaseError(f"{where} holds more than {MAX_BYTES // 2**20} MiB of Python objects; save a plain array")
+        raise CaseError(f"{where} holds more than {MAX_BYTES // 2**10} KiB of Python objects; save a plain array")
     try:
         items = read_pickled_array(content)
     except NotPlain as error:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-MAX_BYTES = 16 * 2**20  # a box is about 200 bytes
+MAX_BYTES = 4 * 2**20  # a record is about 50 bytes, or 200 with NumPy's numbers
+MAX_ITEMS = 2**16 - 1  # as labels; a pickle names one record a million times in little space
 PLAIN = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}
 VALUES = (
@@ -151,9 +152,11 @@ def _items(array: Any) -> list[Any]:
     if not isinstance(array, _Made) or array.name != "_reconstruct":
         raise NotPlain("it is no array")
     *_, items = _is_a(tuple, array.state)
+    if len(_is_a(list, items)) > MAX_ITEMS:
+        raise NotPlain(f"it holds more than {MAX_ITEMS} items")
     return [
         {_is_a(str, key): _value(found) for key, found in item.items()} if isinstance(item, dict) else _value(item)
-        for item in _is_a(list, items)
+        for item in items
     ]
 
 

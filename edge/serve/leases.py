@@ -127,8 +127,7 @@ class Leases:
         """End a lease, if there is such a one."""
         with self._lock:
             lease = self._leases.pop(token or "", None)
-        if lease is not None and lease.session is not None:
-            lease.session.close()
+        if lease is not None:
             lease.session = lease.shown = None
 
     def reap(self) -> None:

@@ -106,8 +106,6 @@ class Page:
             image = read_image(path, self._reading)
             with request.app.state.leases.hold(3 * image.case.image.nbytes, lease):
                 session = Session(self._segmenter, image.case)
-                if lease.session is not None:
-                    lease.session.close()
                 lease.session = session
                 self._opened[lease] = Opened(image, session, np.zeros(image.grid.shape, np.uint8))
         case, kind = image.case, kind_of(path)

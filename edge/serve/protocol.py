@@ -126,8 +126,6 @@ class Protocol:
             raise CaseError(f"image: must be (1, D, H, W), one channel of a volume, got shape {shape}")
         with self._unpacked(lease, content) as array:
             session = Session(self._segmenter, self._case(array[0], meta.get("image_properties")))
-        if lease.session is not None:
-            lease.session.close()
         lease.session, lease.shown = session, np.zeros(shape[1:], dtype=bool)
         return JSONResponse({"original_image_shape": list(shape)})
 

@@ -132,10 +132,6 @@ class Session:
         with self._lock:
             self._past, self._objects, self._future = [], {}, []
 
-    def look_at(self, z: int, axis: int = 0) -> None:
-        """The user looks at slice z along an axis of (D, H, W): what can be done ahead of a box is done now."""
-        self.slices_along(axis).look_at(z)
-
     def mask(self, label: int, on_slice: OnSlice | None = None) -> npt.NDArray[np.bool_]:
         """The mask of an object, (D, H, W) or (H, W); all False of one without boxes.
 
@@ -174,11 +170,6 @@ class Session:
                 volume = self.case.image if self.case.is_volume else self.case.image[None]
                 self._slices[axis] = Slices(np.moveaxis(volume, axis, 0), self._segmenter, self._method)
             return self._slices[axis]
-
-    def close(self) -> None:
-        """Nothing goes on in another thread."""
-        for slices in self._slices.values():
-            slices.close()
 
     def _prompt(self, box: npt.ArrayLike, walk: bool) -> BoxPrompt:
         checked = make_case(self.case.name, self.case.image, box, shaped=3 if self.case.is_volume else 2).boxes

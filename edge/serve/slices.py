@@ -1,9 +1,7 @@
 """The slices of an image along one axis as the network is shown them; what it answered is remembered."""
 
 from collections.abc import Hashable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +16,6 @@ from edge.views.planners import Batch, PerBox, WholeSlice
 from edge.views.prepare import ViewInputs
 from edge.views.view import View
 
-AHEAD = 2  # slices on each side of the one looked at that are encoded beforehand
 REMEMBERED_BYTES = 2**26  # of masks in answers
 STABLE = 1.0  # logits above and below the threshold 0 of a mask, as SAM's stability score has them
 
@@ -38,11 +35,11 @@ class Answer:
 
 
 class Slices:
-    """Slices (D, H, W[, 3]), which any thread may ask about, one after the other.
+    """Slices (D, H, W[, 3]), about which one thread asks at a time.
 
-    Of a model for whole slices embeddings are kept, so that a changed box is decoded only, and those beside the slice
-    looked at are made ahead. A model for views is shown each box in its own: none can be made before the box is drawn,
-    and one takes a small part of a whole slice's time. Of both the answers are kept by all that was asked.
+    Of a model for whole slices embeddings are kept, so that a changed box is decoded only. A model for views is shown
+    each box in its own: none can be encoded before the box is drawn, and one takes a small part of a whole slice's
+    time. Of both the answers are kept by all that was asked.
     """
 
     def __init__(self, slices: npt.NDArray[np.uint8], segmenter: Segmenter, method: str) -> None:
@@ -60,9 +57,6 @@ class Slices:
         self._embeddings = Embeddings(options.embedding_budget_mib * 2**20)
         self._answers: dict[Hashable, Answer] = {}
         self._answer_bytes = 0
-        self._turn = Lock()
-        self._ahead = None if ladder else ThreadPoolExecutor(1, "encode-ahead")
-        self._waiting: list[Future[Embedding]] = []
 
     @property
     def nbytes(self) -> int:
@@ -82,19 +76,6 @@ class Slices:
                 yield from answered
             for prompt, answer in answers:
                 source.give(prompt, answer.mask)
-
-    def look_at(self, z: int) -> None:
-        """Encode slice z and those beside it in another thread, where the model is for whole slices."""
-        if self._ahead is not None:
-            near = sorted(range(max(0, z - AHEAD), min(len(self.array), z + AHEAD + 1)), key=lambda one: abs(one - z))
-            for waiting in self._waiting:
-                waiting.cancel()
-            self._waiting = [self._ahead.submit(self._whole, one) for one in near]
-
-    def close(self) -> None:
-        """Nothing more is encoded ahead."""
-        if self._ahead is not None:
-            self._ahead.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, batch: Batch) -> list[Answer]:
         if batch.shared:
@@ -121,10 +102,7 @@ class Slices:
             self._answer_bytes -= self._answers.pop(next(iter(self._answers))).nbytes
 
     def _whole(self, z: int) -> Embedding:
-        with self._turn:
-            return self._embeddings.get(
-                z, lambda: self._engine.encode(self._inputs.whole(z, self._letterbox.size)[None])
-            )
+        return self._embeddings.get(z, lambda: self._engine.encode(self._inputs.whole(z, self._letterbox.size)[None]))
 
 
 def _stability(logits: npt.NDArray[np.float32]) -> float:

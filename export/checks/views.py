@@ -7,7 +7,7 @@ OpenVINO computes in the same precision.
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,14 @@ def product(precision: str) -> Callable[[], object]:
     return partial(request.infer, [values], share_inputs=True)
 
 
-def measure(engines: dict[str, Engine], sizes: Sequence[int], rounds: int) -> tuple[dict[tuple[str, int], float], int]:
-    """Median ms: of (engine, size * views at once), and of (precision, 0) for the largest product; and of how many."""
+def measure(
+    engines: dict[str, Engine], sizes: Sequence[int], rounds: int
+) -> tuple[dict[tuple[str, int], list[float]], dict[str, float], int]:
+    """Median ms, and of how many runs.
+
+    Returns:
+        (engine, size) -> ms of a view for each of TOGETHER; precision -> ms of the largest product; rounds.
+    """
     from export.checks.speed import run_in_turn
 
     tasks: dict[tuple[str, int], Callable[[], object]] = {}
@@ -87,10 +93,39 @@ def measure(engines: dict[str, Engine], sizes: Sequence[int], rounds: int) -> tu
         for size in sizes:
             for count in TOGETHER:
                 images = rng.random((count, 3, size, size), dtype=np.float32)
-                tasks[title, size * count] = partial(engine.encode, images)
-    for precision in sorted({title.split()[1] for title in engines if title.startswith("openvino")}):
-        tasks[precision, 0] = product(precision)
-    return run_in_turn(tasks, rounds)
+                tasks[f"{title}, {count} at once", size] = partial(engine.encode, images)
+    precisions = sorted({title.split()[1] for title in engines if title.startswith("openvino")})
+    for precision in precisions:
+        tasks[precision, PRODUCT] = product(precision)
+    ms, counted = run_in_turn(tasks, rounds)
+    views = {
+        (title, size): [ms[f"{title}, {count} at once", size] / count for count in TOGETHER]
+        for title in engines
+        for size in sizes
+    }
+    return views, {precision: ms[precision, PRODUCT] for precision in precisions}, counted
+
+
+def rows_of(
+    views: Mapping[tuple[str, int], list[float]], needed: Mapping[int, int], peaks: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """A row a size: ms of a view of every engine, and OpenVINO's share of the peak with one view alone.
+
+    Args:
+        views: as `measure` returns them.
+        needed: size -> products of one view.
+        peaks: precision -> products that the machine computes in a ms.
+    """
+    rows = []
+    for size, products in needed.items():
+        ms = {title: found for (title, of), found in views.items() if of == size}
+        shares = {
+            title: products / peaks[title.split()[1]] / alone
+            for title, (alone, _) in ms.items()
+            if title.startswith("openvino")
+        }
+        rows.append({"size_px": size, "multiply_adds": products, "ms": ms, "share_of_peak": shares})
+    return rows
 
 
 def views_table(report: dict[str, Any]) -> list[list[str]]:
@@ -116,20 +151,13 @@ def main() -> None:
     chosen = parser.parse_args()
     description, engines = read_description(chosen.model), available_engines(chosen.model)
     sizes = (*(description.ladder.sizes if description.ladder else ()), description.input_size)
-    ms, rounds = measure(engines, sizes, chosen.rounds)
-    peaks = {precision: PRODUCT**3 / value for (precision, size), value in ms.items() if not size}  # products in a ms
-    report: dict[str, Any] = {"created": now(), "machine": describe_machine(), "rounds": rounds, "rows": []}
+    views, products, rounds = measure(engines, sizes, chosen.rounds)
+    peaks = {precision: PRODUCT**3 / ms for precision, ms in products.items()}
+    graph = chosen.model / description.graphs["openvino"]["encoder"][0]
+    report: dict[str, Any] = {"created": now(), "machine": describe_machine(), "rounds": rounds}
     report |= {"engines": [describe_engine(engine) for engine in engines.values()]}
     report["peak_gops"] = {precision: 2 * value / 1e6 for precision, value in peaks.items()}
-    for size in sizes:
-        needed = multiply_adds(chosen.model / description.graphs["openvino"]["encoder"][0], size)
-        times = {title: [ms[title, size * count] / count for count in TOGETHER] for title in engines}
-        shares = {
-            title: needed / peaks[title.split()[1]] / alone
-            for title, (alone, _) in times.items()
-            if title.startswith("openvino")
-        }
-        report["rows"].append({"size_px": size, "multiply_adds": needed, "ms": times, "share_of_peak": shares})
+    report["rows"] = rows_of(views, {size: multiply_adds(graph, size) for size in sizes}, peaks)
     print(f"{report['machine']['cpu']}, {available_cores()} cores; ms alone / of {TOGETHER[-1]}, share of the peak;")
     print("peak, 10^9 operations a second: ", end="")
     print(", ".join(f"{precision} {value:.0f}" for precision, value in report["peak_gops"].items()))

@@ -78,6 +78,17 @@ def test_pickled_dicts_are_read_as_the_challenges_files_have_them(
     assert [finding.key for finding in check_case(path)] == ["spacing"]
 
 
+def test_a_pickle_is_read_up_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of bytes, and of records, one of which can be named again and again in little space."""
+    path = tmp_path / "3DBox_CT_1.npz"
+    np.savez(path, imgs=VOLUME, boxes=RECORDS * 40_000)
+    with pytest.raises(CaseError, match=r"boxes holds .* more than 65535 items"):
+        read_case(path)
+    monkeypatch.setattr("edge.data.npz.MAX_BYTES", 2**16)
+    with pytest.raises(CaseError, match="boxes holds more than 64 KiB of Python objects"):
+        read_case(path)
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_every_protocol_of_pickles_is_understood(protocol: int) -> None:
     """NumPy's own numbers, negative and large ones, fractions, texts and None."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.data.remote import results_on_disk
 from tests.conftest import Samedge
 from tests.edge.dicom_files import write_series
 
@@ -226,3 +227,15 @@ def test_a_cluster_reads_and_writes_a_store(
         spread, alone = (samedge(*scoring, *extra, env=environment) for extra in (dask, []))
         assert spread.returncode == alone.returncode == 0 and spread.stdout == alone.stdout
         assert spread.stdout.count("2DBox") == 3
+
+
+def test_a_label_map_is_put_up_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case counts as done where that is there, so nothing of it may be missing then."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    put: list[str] = []
+    monkeypatch.setattr(MemoryFileSystem, "put_file", lambda _self, local, key: put.append(Path(key).name))
+    with results_on_disk(Path("memory://results/sub")) as folder:
+        for name in ("a.nii.gz", "a.json", "b.nii.gz", "b.json"):
+            (folder / name).touch()
+    assert {*put[:2]} == {"a.json", "b.json"} and {*put[2:]} == {"a.nii.gz", "b.nii.gz"}

@@ -1,6 +1,8 @@
 """What a view costs: products counted by hand, and the table."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import openvino.opset13 as operations
@@ -10,7 +12,7 @@ from openvino import Model, Type, save_model
 from docs import tables
 from edge.errors import ModelError
 from edge.system.machine import describe_machine
-from export.checks.views import PRODUCT, multiply_adds, product
+from export.checks.views import PRODUCT, measure, multiply_adds, product, rows_of
 
 
 def saved(folder: Path, build: object) -> Path:
@@ -53,12 +55,18 @@ def test_the_largest_product_is_right(precision: str, monkeypatch: pytest.Monkey
     assert PRODUCT > 64 and np.allclose(found, expected, rtol=0, atol=0.02 * np.abs(expected).max())
 
 
-def test_the_pages_table_has_a_row_for_each_size() -> None:
-    row = {
-        "size_px": 56,
-        "ms": {"openvino int8": [4.0, 3.5], "onnxruntime f32": [9, 8]},
-        "share_of_peak": {"openvino int8": 0.5},
-    }
-    report = {"machine": describe_machine(), "engines": [], "peak_gops": {"int8": 900.0}, "rows": [row]}
+def test_shares_of_the_peak_are_reckoned_with_a_view_alone() -> None:
+    """8 million products in 4 ms of 4 million a ms: half of the peak; engines of which no peak is known have none."""
+    views = {("openvino int8", 56): [4.0, 3.5], ("onnxruntime f32", 56): [9.0, 8.0]}
+    rows = rows_of(views, {56: 8_000_000}, {"int8": 4e6})
+    assert rows[0]["share_of_peak"] == {"openvino int8": 0.5}
+    report = {"machine": describe_machine(), "engines": [], "peak_gops": {"int8": 8.0}, "rows": rows}
     lines = tables.views({"views": report})
-    assert "| 56 | 4.0 / 3.5, 50% | 9.0 / 8.0 |" in lines and "int8 900" in lines[-1]
+    assert "| 56 | 4.0 / 3.5, 50% | 9.0 / 8.0 |" in lines and "int8 8" in lines[-1]
+
+
+def test_sizes_that_are_multiples_of_one_another_are_told_apart() -> None:
+    """Eight views of 32 px have as many columns as one of 256."""
+    engine = SimpleNamespace(encode=lambda images: time.sleep(0.001 * len(images) * images.shape[-1] / 32))
+    views, _, _ = measure({"none f32": engine}, (32, 256), rounds=3)  # type: ignore[dict-item]
+    assert views["none f32", 32][1] < 3 < 7 < views["none f32", 256][0]

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -20,7 +21,7 @@ import pytest
 from edge.data.formats.registry import read_input, read_label_map
 from edge.segmenter import Segmenter
 from edge.serve.leases import Limits
-from edge.serve.viewer import Grid
+from edge.serve.viewer import Grid, _intensities
 from tests.edge.dicom_files import write_series
 from tests.edge.serve.conftest import KEY, Server, serving
 
@@ -210,7 +211,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(offering: Server, content: dic
 
 
 def test_a_zip_of_a_series_is_opened_and_saved_as_dicom_seg(filler: Segmenter, tmp_path: Path) -> None:
-    """With the names that the user gave."""
+    """With the names that the user gave, of labels that are left after one is taken away."""
     import pydicom
 
     write_series(tmp_path / "series", np.random.default_rng(0).integers(0, 500, (6, 20, 24), dtype=np.int16))
@@ -226,10 +227,24 @@ def test_a_zip_of_a_series_is_opened_and_saved_as_dicom_seg(filler: Segmenter, t
         _, told = page.open(name)
         assert "dicom-seg" in told["formats"]
         i, j, k = told["shape"]
-        page.change("box", label=1, box=[1, 1, 0, i - 2, j - 2, k - 1])
-        content, _ = page.post("/page/save", format="dicom-seg", names={"1": "liver"})
+        for label in (1, 2, 3):
+            page.change("box", label=label, box=[label, 1, 0, i - 2, j - 2, k - 1])
+        page.change("remove", label=2)
+        content, _ = page.post("/page/save", format="dicom-seg", names={"1": "liver", "3": "spleen"})
     found = pydicom.dcmread(io.BytesIO(content))
-    assert found.Modality == "SEG" and found.SegmentSequence[0].SegmentLabel == "liver"
+    assert found.Modality == "SEG"
+    assert {segment.SegmentLabel for segment in found.SegmentSequence} >= {"liver", "spleen"}
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(33_791, np.int16), (33_792, np.float32)])
+def test_intensities_are_whole_numbers_where_they_fit(largest: int, dtype: type) -> None:
+    """After slope and intercept: HU from 12 and 16 bits stored without a sign."""
+    stored = np.array([[[0, largest]]], np.uint16)
+    scan: Any = SimpleNamespace(
+        geometry=SimpleNamespace(to_volume=lambda array: array), array=stored, slope=1.0, intercept=-1024.0
+    )
+    shown = _intensities(scan)
+    assert shown.dtype == dtype and shown.ravel().tolist() == [-1024, largest - 1024]
 
 
 def test_what_is_sent_is_bounded_and_cannot_leave_its_folder(filler: Segmenter, tmp_path: Path) -> None:

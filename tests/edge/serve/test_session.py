@@ -126,7 +126,7 @@ def test_slices_come_one_by_one_and_a_stopped_search_goes_on(filler: Segmenter, 
 
 
 def test_one_may_draw_while_a_walk_goes_on(filler: Segmenter, blank: Case) -> None:
-    """Another thread draws, undoes and looks, and waits for nothing; the mask is of the boxes it was asked for."""
+    """Another thread draws and undoes, and waits for nothing; the mask is of the boxes it was asked for."""
     session, drawn = Session(filler, blank), []
     session.add_box(1, [10, 10, 0, 49, 49, 8])
 
@@ -134,7 +134,6 @@ def test_one_may_draw_while_a_walk_goes_on(filler: Segmenter, blank: Case) -> No
         session.add_box(2, [100, 100, 0, 149, 149, 8])
         session.add_box(1, [60, 60, 3, 79, 79, 3])
         session.undo()
-        session.look_at(3)
         drawn.append(set(session.objects))
 
     def meanwhile(axis: int, answer: Answer) -> None:
@@ -145,23 +144,17 @@ def test_one_may_draw_while_a_walk_goes_on(filler: Segmenter, blank: Case) -> No
 
     mask = session.mask(1, meanwhile)
     assert drawn == [{1, 2}] and np.array_equal(mask, session.mask(1))
-    session.close()
 
 
 def test_what_was_encoded_is_decoded_only(filler: Segmenter, blank: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slice looked at is encoded before its box is drawn, and a changed box encodes nothing."""
+    """By a model for whole slices: a changed box encodes nothing."""
     session, encoded = Session(filler, blank), []
     encode = filler.engine.encode
     monkeypatch.setattr(filler.engine, "encode", lambda images: encoded.append(len(images)) or encode(images))
-    session.look_at(4)
-    for waiting in session.slices_along(0)._waiting:
-        waiting.result()
-    assert len(encoded) == 5
     for right in (49, 59, 69):
         session.add_box(1, [10, 10, 4, right, 49, 4], walk=False)
         assert session.mask(1).sum() == (right - 9) * 40
-    assert len(encoded) == 5
-    session.close()
+    assert len(encoded) == 1
 
 
 def test_what_is_remembered_is_bounded(filler: Segmenter, blank: Case, monkeypatch: pytest.MonkeyPatch) -> None:
