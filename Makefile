@@ -27,7 +27,7 @@ ALONE = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST = $(ALONE) $(BIN)/python -m pytest --durations 10 -m "not image and not golden and not browser"
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-train test-edge test-export golden-test viewer browser-test fuzz systems-test lint cases default-model docs tables picture plots image image-test lock clean
+.PHONY: help bench test test-train test-edge test-export golden-test viewer browser-test fuzz systems-test lint cases default-model claims docs tables picture plots image image-test lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,14 +35,14 @@ help:  ## this list
 bench: $(VENV)/.installed  ## segment, time and score the cases that ship with the repository
 	$(BIN)/samedge bench $(CASES)
 
-test: lint  ## lint, then every test that needs no Docker engine, in three processes side by side
-	$(MAKE) --jobs 3 --output-sync test-train test-edge test-export
+test: $(VENV)/.installed-dev  ## lint and every test that needs no Docker engine, in four processes side by side
+	$(MAKE) --jobs 4 --output-sync test-edge test-export test-train lint
 
-test-train test-export: test-%: $(VENV)/.installed-dev
+test-train test-edge: test-%: $(VENV)/.installed-dev
 	$(PYTEST) tests/$*
 
-test-edge: $(VENV)/.installed-dev
-	$(PYTEST) --ignore tests/train --ignore tests/export
+test-export: $(VENV)/.installed-dev
+	$(PYTEST) --ignore tests/train --ignore tests/edge
 
 golden-test: $(VENV)/.installed-dev  ## hold the baseline method to all masks of ../shared/golden-real (10 CPU minutes)
 	$(BIN)/python -m pytest -m golden -rs tests/test_golden_real.py
@@ -80,6 +80,11 @@ default-model: $(VENV)/.installed-dev  ## train an adapter of BASE on DATA, and 
 		halve_adapter(Path('$(RUN)/adapter'), Path('$(ADAPTER)'))"
 	$(BIN)/python -m tests.golden.make
 	mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S)
+
+# Runs that are done stay in runs/claims, so that it goes on after a stop.
+claims: $(VENV)/.installed-dev  ## hold LoRA, INT8, views, merging up to cases, with intervals (two CPU hours; litemedsam fetched)
+	$(BIN)/python -m docs.claims runtime $(DATA)/val
+	$(BIN)/python -m docs.claims training $(DATA)/val $(DATA)/train runs/$@
 
 docs: tables  ## build the pages of docs/ into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

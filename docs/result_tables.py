@@ -4,18 +4,15 @@ Each function takes all reports that are there, by file name without `.json`.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from export.checks.callers import callers_table
 from export.checks.cluster import WORKERS, speedup
-from export.checks.quota import quota_table
-from export.checks.serve import serve_table
-from export.checks.views import views_table
 
 TITLES = {"val": "samedge", "public": "public LiteMedSAM", "ellipse": "inscribed ellipse"}  # JSON file -> its column
-BOUNDS_3D = {"ellipse": "ellipsoid", "oracle": "true box on each slice"}  # JSON file -> its column among volumes
+# JSON file -> its column among volumes
+BOUNDS_3D = {"public": "public LiteMedSAM, its way", "ellipse": "ellipsoid", "oracle": "true box on each slice"}
 PUBLIC_PROGRAM = "public-program"  # the configuration of `samedge bench` that is the public program's way of working
 SCORES = ("dsc", "nsd")
 
@@ -164,35 +161,43 @@ def training_size(reports: Reports) -> list[str]:
     return [*markdown(rows), "", f"{_machine(report['machine'])}; [training-size.json](RESULTS/training-size.json)."]
 
 
-def views(reports: Reports) -> list[str]:
-    """What a view costs to encode."""
-    report = reports["views"]
-    peaks = ", ".join(f"{precision} {value:.0f}" for precision, value in report["peak_gops"].items())
-    told = f"Of the largest product, 10^9 operations a second: {peaks}"
-    return [
-        *markdown(views_table(report)),
-        "",
-        f"{told}; {_machine(report['machine'])}; [views.json](RESULTS/views.json).",
-    ]
+def measured(
+    reports: Reports, name: str, table: Callable[[Report], list[list[str]]], told: str | Callable[[Report], str] = ""
+) -> list[str]:
+    """What the module that wrote `name`.json makes of it.
+
+    Args:
+        table: the report -> rows of texts, header first.
+        told: before what it was measured on; in a text {key} is the report's.
+    """
+    report = reports[name]
+    of_model = isinstance(next(iter(report.get("engines", ())), None), dict)
+    where = _measured_on(report, name) if of_model else f"{_machine(report['machine'])}; {_link(name)}"
+    before = told(report) if callable(told) else told.format(**report)
+    return [*markdown(table(report)), "", f"{before}{where}."]
 
 
-def quota(reports: Reports) -> list[str]:
-    """What containers get done under a quota and beside others."""
-    report = reports["quota"]
-    return [*markdown(quota_table(report)), "", f"{_machine(report['machine'])}; [quota.json](RESULTS/quota.json)."]
+def peaks(report: Report) -> str:
+    """Of the machine, by precision."""
+    found = ", ".join(f"{precision} {gops:.0f}" for precision, gops in report["peak_gops"].items())
+    return f"Of the largest product, 10^9 operations a second: {found}; "
 
 
-def callers(reports: Reports) -> list[str]:
-    """What threads that share an engine get done."""
-    report = reports["callers"]
-    return [*markdown(callers_table(report)), "", f"{_measured_on(report, 'callers')}."]
+def claims_table(report: Report) -> list[list[str]]:
+    """What each way gains over another, on the same cases."""
+    rows = [["way", "against", "on", "cases", "DSC", "DSC, the other", "points gained", "95 % interval"]]
+    for one in report["claims"]:
+        gain, low, high = (f"{100 * value:+.1f}" for value in (one["difference"], *one["interval"]))
+        scores = [_number(one["dsc"]), _number(one["other_dsc"])]
+        rows.append([one["way"], one["other"], one["on"], str(one["cases"]), *scores, gain, f"{low} to {high}"])
+    return rows
 
 
-def served(reports: Reports) -> list[str]:
-    """What a user of `samedge serve` waits for."""
-    report = reports["serve"]
-    measured = f"Medians of {report['rounds']}; {_measured_on(report, 'serve')}."
-    return [*markdown(serve_table(report)), "", measured]
+def trained_table(report: Report) -> list[list[str]]:
+    """How much each way of training trains, and the DSC of each of its seeds."""
+    rows = [["way", "parameters that train", "DSC, by seed"]]
+    ways = report["training"]["ways"]
+    return rows + [[name, f"{way['trainable']:,}", ", ".join(map(_number, way["dsc"]))] for name, way in ways.items()]
 
 
 def _configurations(report: Report) -> list[str]:
@@ -215,13 +220,18 @@ def _measured_on(report: Report, name: str) -> str:
 
 
 def _source(report: Report, name: str) -> str:
-    engines = [f"{_engine(engine)}, " for engine in report.get("engines", ())]
+    prediction = (report.get("prediction") or {}).get("engine")
+    engines = [f"{_engine(engine)}, " for engine in [*report.get("engines", ()), prediction] if engine]
     return f"{''.join(engines)}[{name}.json](RESULTS/{name}.json)"
 
 
 def _scored(report: Report, name: str) -> str:
     engine = (report.get("prediction") or {}).get("engine")
     return f"{_engine(engine)}; [{name}.json](RESULTS/{name}.json)" if engine else f"[{name}.json](RESULTS/{name}.json)"
+
+
+def _link(name: str) -> str:
+    return f"[{name}.json](RESULTS/{name}.json)"
 
 
 def _machine(machine: Report) -> str:

@@ -16,25 +16,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from docs.kept_views import kept_views_table
 from docs.result_tables import (
     BOUNDS_3D,
     TITLES,
     Reports,
-    callers,
+    claims_table,
     cluster,
     growth,
     many_cases,
     markdown,
-    quota,
-    served,
+    measured,
+    peaks,
     stages,
     summary,
     times,
+    trained_table,
     training_size,
     validation,
-    views,
     volumes,
 )
+from docs.walks import walks_table
+from export.checks.callers import callers_table
+from export.checks.quota import quota_table
+from export.checks.serve import serve_table
+from export.checks.stability import stability_table, unsure_table
+from export.checks.views import views_table
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -42,6 +49,8 @@ RESULTS = DOCS / "results"
 BLOCK = re.compile(r"(<!-- table: ([\w -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 WIDTH = 120
 AS_IT_IS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+SHIPPED = "Model {model[name]} `{model[sha256]:.12}`; "
+TRAINED = "{training[samples]} samples, {training[seeds]} seeds; "
 
 
 class ResultError(Exception):
@@ -121,11 +130,23 @@ def fill(text: str, reports: Reports, results_at: str) -> tuple[str, list[str]]:
 
 
 TABLES = {
-    "callers": Table("callers", callers),
-    "serve": Table("serve", served),
+    "callers": Table("callers", partial(measured, name="callers", table=callers_table)),
+    "runtime claims": Table(
+        "runtime-claims", partial(measured, name="runtime-claims", table=claims_table, told=SHIPPED)
+    ),
+    "training claims": Table(
+        "training-claims", partial(measured, name="training-claims", table=claims_table, told=TRAINED)
+    ),
+    "trained parameters": Table(
+        "training-claims", partial(measured, name="training-claims", table=trained_table, told=TRAINED)
+    ),
+    "serve": Table("serve", partial(measured, name="serve", table=serve_table, told="Medians of {rounds}; ")),
+    "kept views": Table("kept-views", partial(measured, name="kept-views", table=kept_views_table, told="Means; ")),
+    "stability": Table("stability", partial(measured, name="stability", table=stability_table)),
+    "unsure": Table("stability", partial(measured, name="stability", table=unsure_table)),
     "training size": Table("training-size", training_size),
-    "views": Table("views", views),
-    "quota": Table("quota", quota),
+    "views": Table("views", partial(measured, name="views", table=views_table, told=peaks)),
+    "quota": Table("quota", partial(measured, name="quota", table=quota_table)),
     "growth": Table("growth", growth),
     "many cases": Table("growth", many_cases),
     "cluster": Table("cluster", cluster),
@@ -135,6 +156,7 @@ TABLES = {
     "stages": Table("bench", stages),
     "validation": Table("val", validation),
     "volumes": Table("volumes", volumes),
+    "walks": Table("walks", partial(measured, name="walks", table=walks_table, told="Means; ")),
 }
 
 

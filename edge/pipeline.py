@@ -17,6 +17,7 @@ from edge.engines.model_folder import WALK
 from edge.engines.runtime import Engine
 from edge.errors import RunError
 from edge.masks.restore import Logits, LogitWindow, positive_window, restored_mask
+from edge.masks.stability import mask_areas, stability
 from edge.methods import Scene
 from edge.prompts.prompt import Mask, Prompt
 from edge.views.planners import Batch
@@ -55,6 +56,7 @@ class Segmentation:
     slices: int  # that were asked for
     boxes: int
     stage_s: dict[str, float] = field(default_factory=dict)  # stage -> seconds, in the order of STAGES
+    stability: tuple[float, ...] = ()  # of each box's own mask, see `edge.masks.stability`
 
 
 def segment(case: Case, engine: Engine, options: Options | None = None) -> Segmentation:
@@ -86,8 +88,9 @@ class _Stages:
             self.source = self._scene.source(options.box_margin_px)
         self.planner = self._scene.planner(description, options.block)
         self._inputs = ViewInputs(self._scene.slices, description.normalisation, walks=description.channels == WALK)
-        self._embeddings = Embeddings(options.embedding_budget_mib * 2**20)
+        self._embeddings = Embeddings[int](options.embedding_budget_mib * 2**20)
         self._maps = self._scene.label_maps()
+        self._areas = np.zeros((len(self._scene.boxes), 2))
         self._answers: list[tuple[Prompt, LogitWindow | None]] = []  # of a round
 
     def encode(self, batch: Batch) -> Array:
@@ -111,6 +114,7 @@ class _Stages:
     def restore(self, prompt: Prompt, view: View, logits: Logits) -> None:
         """One box's answer on one slice, which becomes labels once the slice's others are there."""
         with self._timed("restore+merge"):
+            self._areas[prompt.row] += mask_areas(logits, view)
             window = positive_window(logits, prompt.row + 1, view, prompt.within)
             if self.source.wants != "nothing":
                 self._answers.append((prompt, window))
@@ -133,7 +137,8 @@ class _Stages:
     def result(self) -> Segmentation:
         """What came of all prompts."""
         slices, boxes = len(self._scene.ranges.covered_order()), len(self._scene.boxes)
-        return Segmentation(self._name, self._maps.labels.reshape(self._shape), slices, boxes, dict(self._seconds))
+        labels, sure = self._maps.labels.reshape(self._shape), tuple(map(stability, self._areas))
+        return Segmentation(self._name, labels, slices, boxes, dict(self._seconds), sure)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

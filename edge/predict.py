@@ -231,7 +231,8 @@ def _write_sidecar(
     made_by, intensities = describe_engine(segmenter.engine), []
     if case.geometry is not None:  # a scan, of which the case holds greys only
         intensities = mean_intensities(read_stored(path, reading), result.labels, len(case.boxes))
-    content = describe(case, result.labels, source, files, made_by, seconds, intensities)
+    told = intensities, result.stability, reading.window
+    content = describe(case, result.labels, source, files, made_by, seconds, *told)
     write_sidecar(files[0].parent / f"{case.name}{SIDECAR}", content)
 
 

@@ -62,7 +62,8 @@ def export(
         int, typer.Option(min=1, help="Held-out cases per modality to measure on, a slice each.")
     ] = 5,
     methods_on: Annotated[
-        Path | None, typer.Option(help="Labelled volumes to choose each modality's method on; all are tracked if not.")
+        Path | None,
+        typer.Option(help="Labelled volumes to choose methods and views of walks on; else all are tracked."),
     ] = None,
     max_dsc_drop: Annotated[float, typer.Option(help="DSC points INT8 may lose, mean over modalities.")] = 0.5,
     max_error: Annotated[

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from edge.engines.model_folder import ModelDescription, file_hash, write_description
+from edge.engines.openvino_import import import_openvino
 
 if TYPE_CHECKING:
     import onnx
@@ -29,6 +31,9 @@ CHROMIUM_ARGUMENTS = [
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
 ]
+
+with suppress(ImportError):
+    import_openvino()  # before any test does: as the programs have it, whose converter reports nothing to its makers
 
 Samedge = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -12,16 +12,18 @@ pytest.importorskip("nncf")
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
-import signal, sys
-from pathlib import Path
-import numpy as np
-from export.int8.quantize import quantize_openvino
-from export.model_files import model
-from train.networks.checkpoint import save_atomically
-from train.networks.litemedsam import LiteMedSAM
-from train.run import train
+if __name__ == "__main__":  # nothing of it is imported once more by the processes that prepare data
+    import signal, sys
+    from pathlib import Path
+    import numpy as np
+    from export.int8.quantize import quantize_openvino
+    from export.model_files import model
+    from train.networks import tiny_vit
+    from train.networks.checkpoint import save_atomically
+    from train.networks.litemedsam import LiteMedSAM
+    from train.run import train
 
-if __name__ == "__main__":
+    tiny_vit.DEPTHS, tiny_vit.WIDTHS = (1, 1, 1, 1), (16, 32, 40, 80)  # it is about libraries, not about the network
     out = Path(sys.argv[1])
     base = out / "base.pth"
     save_atomically(LiteMedSAM().state_dict(), base)
@@ -51,6 +53,6 @@ def test_a_program_trains_exports_quantizes_and_trains_again(tmp_path: Path) -> 
     (tmp_path / "cases" / "2DBox_US_phantom.npz").symlink_to(ROOT / "cases" / "2DBox_US_phantom.npz")
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, "-X", "faulthandler", str(tmp_path / "program.py"), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0 and run.stdout.splitlines()[-1] == "done", run.stderr[-2000:]

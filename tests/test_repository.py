@@ -158,7 +158,7 @@ import edge.cli
 try:
     edge.cli.app()
 except SystemExit as done:
-    print(done.code or 0, *sorted(set(sys.modules) - before))
+    print(done.code or 0, *sorted(name for name in set(sys.modules) - before if sys.modules[name]))  # None: kept out
 """
     command = [
         sys.executable,

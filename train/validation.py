@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edge.choices import PROPAGATED, TRACKED
 from edge.data.case import Case
-from edge.engines.model_folder import ModelDescription
+from edge.engines.model_folder import SLICES, WALK, ModelDescription
 from edge.errors import CaseError
-from edge.pipeline import segment
+from edge.pipeline import Options, segment
 from edge.scoring.score import mean_dice, mean_without_nan
 from edge.views.ladder import ViewLadder
 from train.data.cases import distinct_names, read_labelled, truth_of
@@ -52,11 +53,18 @@ class TorchEngine:
     backend = f"torch {torch.__version__}"
     precision = "f32"
 
-    def __init__(self, network: LiteMedSAM, ladder: ViewLadder | None = None) -> None:
-        """Args: ladder: of the views that the network is given; None: whole frames."""
+    def __init__(self, network: LiteMedSAM, ladder: ViewLadder | None = None, *, walks: bool = False) -> None:
+        """What is shown.
+
+        Args:
+            ladder: of the views that the network is given; None: whole frames.
+            walks: it was trained on walks, so a walk's views hold the neighbouring slice and its mask.
+        """
         grid = FRAME_PX // STRIDE
         views = None if ladder is None else asdict(ladder)
-        self.description = ModelDescription("training", FRAME_PX, (EMBEDDING_WIDTH, grid, grid), {}, {}, views=views)
+        self.description = ModelDescription(
+            "training", FRAME_PX, (EMBEDDING_WIDTH, grid, grid), {}, {}, views=views, channels=WALK if walks else SLICES
+        )
         self.threads = torch.get_num_threads()
         self._network = network
         self._device = next(network.parameters()).device
@@ -102,14 +110,21 @@ def read_validation(sources: Sequence[Path], count: int, slices: int) -> Validat
     return ValidationCases(dict(chosen), left_out)
 
 
-def validate(network: LiteMedSAM, cases: Mapping[str, Case], ladder: ViewLadder | None = None) -> Validation:
-    """The mean DSC of a network, in evaluation mode, over cases with a truth; in views if it is trained on them."""
+def validate(
+    network: LiteMedSAM, cases: Mapping[str, Case], ladder: ViewLadder | None = None, *, walks: bool = False
+) -> Validation:
+    """The mean DSC of a network, in evaluation mode, over cases with a truth.
+
+    Args:
+        ladder: of the views that it is trained on; None: whole frames.
+        walks: it is trained on walks, so volumes are walked through; else their boxes are tracked.
+    """
     training = network.training
     network.eval()
-    engine = TorchEngine(network, ladder)
+    engine, options = TorchEngine(network, ladder, walks=walks), Options(method=PROPAGATED if walks else TRACKED)
     rows = []
     for name, case in cases.items():
-        dsc = mean_dice(truth_of(case), segment(case, engine).labels)
+        dsc = mean_dice(truth_of(case), segment(case, engine, options).labels)
         rows.append(CaseRow(name, case.modality, {"dice": dsc}))
     network.train(training)
     summary = summarize(rows)

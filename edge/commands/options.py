@@ -24,12 +24,25 @@ def _one_of(words: Collection[str]) -> Callable[[str], str]:
     return parse
 
 
+def _offered(words: Collection[str]) -> Callable[[str], list[str]]:
+    """What a shell completes a word with."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
+
 ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder; the one that ships if not given.")]
-BackendOption = Annotated[str, typer.Option(parser=_one_of(BACKENDS), metavar="|".join(BACKENDS), help="The engine.")]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        parser=_one_of(BACKENDS), autocompletion=_offered(BACKENDS), metavar="|".join(BACKENDS), help="The engine."
+    ),
+]
 PrecisionOption = Annotated[
     str,
     typer.Option(
-        parser=_one_of(PRECISIONS), metavar="|".join(PRECISIONS), help="auto: the fastest that model and CPU have."
+        parser=_one_of(PRECISIONS),
+        autocompletion=_offered(PRECISIONS),
+        metavar="|".join(PRECISIONS),
+        help="auto: the fastest that model and CPU have.",
     ),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; all usable cores if not given.")]
@@ -37,6 +50,7 @@ MethodOption = Annotated[
     str,
     typer.Option(
         parser=_one_of(METHODS),
+        autocompletion=_offered(METHODS),
         metavar="|".join(METHODS),
         help="; ".join(f"{name}: {what}" for name, what in METHODS.items()),
     ),
@@ -66,7 +80,7 @@ BoxUnitsOption = Annotated[
 ]
 WindowOption = Annotated[
     str | None,
-    typer.Option(help="soft, lung, brain, bone or LEVEL,WIDTH; CT soft and others by percentiles if not given."),
+    typer.Option(help="soft, lung, brain, bone, suv or LEVEL,WIDTH; CT soft and others by percentiles if not given."),
 ]
 VolumeOption = Annotated[
     int | None, typer.Option(min=0, help="Which volume of a 4D file, or channel of nnU-Net, from 0.")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.data.box_files import NAMES
 from edge.data.case import Case, find_cases, write_case
@@ -17,6 +18,7 @@ from edge.data.formats.registry import (
     kind_of,
     labels_of_case,
     read_input,
+    read_stored,
     read_with_truth,
 )
 from edge.data.labels import renumber
@@ -24,7 +26,7 @@ from edge.data.names import TRUTH, case_name
 from edge.data.npz import write_whole
 from edge.data.outputs import check_formats, geometry_of, write_labels
 from edge.data.prompting import Prompting, box_file_beside, boxes_of_labels, prompted
-from edge.data.scan import Reading
+from edge.data.scan import Reading, Scan
 from edge.errors import CaseError, RunError, SamedgeError
 
 DERIVED = ("_labels", "_seg", "_rtstruct", TRUTH)  # what a label map's name has after its image's
@@ -54,6 +56,7 @@ def convert_all(
     types = (".npz", *LABEL_ENDINGS, ".dcm")
     paths = find_cases(inputs, types, recursive=recursive) if like else find_inputs(inputs, recursive=recursive)
     root = inputs if inputs.is_dir() else inputs.parent
+    claimed: dict[tuple[Path, str], Path] = {}  # folder and name of outputs -> what they are made of
     for path in paths:
         folder = out / path.parent.relative_to(root) if root in path.parents else out
         try:
@@ -61,8 +64,14 @@ def convert_all(
         except OSError as error:
             raise RunError(f"{folder}: cannot make this folder ({error.strerror or error})") from None
         try:
+            image = _image_of(path, like) if like else path
+            if (twin := claimed.setdefault((folder, case_name(image)), path)) != path:
+                raise CaseError(
+                    f"{case_name(path)}: {path.name} and {twin.name} would write the same output; "
+                    "convert one of them into another folder"
+                )
             files = (
-                convert_labels(path, folder, to, _image_of(path, like), reading)
+                convert_labels(path, folder, to, image, reading)
                 if like
                 else convert_case(path, folder, to, reading, prompting)
             )
@@ -73,6 +82,8 @@ def convert_all(
 
 def convert_case(path: Path, folder: Path, to: str, reading: Reading, prompting: Prompting) -> list[Path]:
     """Write a case with its boxes and truth as `<name>.npz`, or as `<name>.nii.gz`, `<name>_gt.nii.gz`, `<name>.json`.
+
+    NIfTI holds a scan's own intensities where no window is asked for, else greys.
 
     Boxes are the case's own, or those asked for; where there are none, those around the truth's labels.
 
@@ -90,9 +101,14 @@ def convert_case(path: Path, folder: Path, to: str, reading: Reading, prompting:
     geometry = geometry_of(case)
     if case.image.ndim == 3 and not case.is_volume and np.ptp(case.image, axis=2).any():
         raise CaseError(f"{case.name}: is coloured; NIfTI is for greys")
-    greys = case.image if case.is_volume else case.image[None, ..., 0]
     files = [folder / f"{case.name}.nii.gz"]
-    nifti.write_volume(files[0], np.ascontiguousarray(geometry.to_file(greys)), geometry.affine)
+    in_greys = case.geometry is None or reading.window is not None
+    if in_greys:
+        greys = case.image if case.is_volume else case.image[None, ..., 0]
+        array = np.ascontiguousarray(geometry.to_file(greys))
+    else:
+        array = _intensities(read_stored(path, reading))
+    nifti.write_volume(files[0], array, geometry.affine, in_greys=in_greys)
     if case.truth is not None:
         files.append(folder / f"{case.name}{TRUTH}.nii.gz")
         nifti.write_labels(files[-1], case.truth, geometry)
@@ -117,6 +133,18 @@ def convert_labels(path: Path, folder: Path, to: str, image: Path, reading: Read
         labels = renumber(labels)
         case = replace(case, boxes=boxes, label_names=tuple(str(number) for number in numbers))
     return write_labels(case, labels, image, folder, (to,))
+
+
+def _intensities(scan: Scan) -> npt.NDArray:
+    """In the file's order (I, J, K); whole numbers where slope and intercept are."""
+    array, slope, intercept = scan.array, scan.slope, scan.intercept
+    if (slope, intercept) == (1, 0):
+        return array
+    if array.dtype.kind == "f" or slope % 1 or intercept % 1:
+        return array * slope + intercept
+    ends = [int(end) * int(slope) + int(intercept) for end in (array.min(), array.max())]
+    whole = array.astype(np.int16 if max(map(abs, ends)) < 2**15 else np.int64)
+    return whole * int(slope) + int(intercept)
 
 
 def _with_boxes(case: Case, path: Path, prompting: Prompting) -> Case:

@@ -1,7 +1,8 @@
 """Intensities of a scan as the greys 0 to 255 that a model is shown; the same for training, prediction and scoring.
 
     CT          a window in HU: soft 40/400 (level/width) if none is asked for
-    MR, PET     the 0.5 to 99.5 percentile of the voxels that are not 0 (PET in any unit: a factor changes nothing)
+    MR, PET     the 0.5 to 99.5 percentile of the voxels that are not 0 (PET in any unit: a factor changes nothing);
+                `suv` shows PET from SUV 0 to 10
     others      8 bits as they are; more: the 0.5 to 99.5 percentile of all pixels
 
 Scaling makes a float array of a slice at a time, never of the volume.
@@ -17,6 +18,8 @@ from edge.errors import RunError
 from edge.notes import Note
 
 WINDOWS = {"soft": (40.0, 400.0), "lung": (-160.0, 1500.0), "brain": (40.0, 80.0), "bone": (400.0, 1800.0)}  # HU
+SUV = "suv"  # of PET by body weight, see `edge.data.formats.suv`
+MOST_SUV = 10.0  # g/ml; brain and bladder have more, liver 2 to 3
 PERCENTILES = (0.5, 99.5)
 LEAST_OF_MR = -200  # HU: what is darker, where the modality is not stated, is CT
 UNSTATED = "its modality is stated nowhere"
@@ -37,17 +40,19 @@ class Window:
 
 
 def parse_window(text: str) -> Window:
-    """`soft`, `lung`, `brain`, `bone`, or level and width such as `40,400`.
+    """`soft`, `lung`, `brain`, `bone`, `suv`, or level and width such as `40,400`.
 
     Raises:
         RunError: something else.
     """
+    if text == SUV:
+        return Window(0, MOST_SUV)
     if text in WINDOWS:
         level, width = WINDOWS[text]
         return Window(level - width / 2, level + width / 2)
     found = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*[,/]\s*(\d+(?:\.\d+)?)\s*", text)
     if not found or not float(found[2]) > 0:
-        raise RunError(f"--window must be {', '.join(WINDOWS)} or LEVEL,WIDTH such as 40,400, got {text!r}")
+        raise RunError(f"--window must be {', '.join(WINDOWS)}, {SUV} or LEVEL,WIDTH such as 40,400, got {text!r}")
     level, width = float(found[1]), float(found[2])
     return Window(level - width / 2, level + width / 2)
 
@@ -65,6 +70,9 @@ def to_greys(
         volume: of any real type; `slope` and `intercept` make intensities of it.
         modality: one of `edge.data.case.MODALITIES`; None: nobody says.
         window: see `parse_window`; None: what the modality asks for.
+
+    Raises:
+        RunError: `suv` of what is not PET, or see `parse_window`.
     """
     chosen, notes = _window(volume, slope, intercept, modality, window)
     greys = np.zeros(volume.shape, np.uint8)
@@ -77,6 +85,8 @@ def to_greys(
 def _window(
     volume: npt.NDArray, slope: float, intercept: float, modality: str | None, window: str | None
 ) -> tuple[Window | None, tuple[Note, ...]]:
+    if window == SUV and modality not in ("PET", None):
+        raise RunError(f"--window {SUV} is for PET, this is {modality}; leave it out, or say --modality PET")
     if window is not None:
         return parse_window(window), ()
     if modality == "CT":

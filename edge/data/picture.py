@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case, make_case
-from edge.data.intensity import Window, parse_window, percentile_window
+from edge.data.intensity import SUV, Window, parse_window, percentile_window
 from edge.data.names import TRUTH, case_name
 from edge.data.picture_size import announced_size
 from edge.errors import CaseError, in_one_line
@@ -54,6 +54,8 @@ def _read_colours(path: Path, window: str | None) -> tuple[npt.NDArray[np.uint8]
     """Colours (H, W, 3), and whether they had more than 8 bits each."""
     picture = decode_picture(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     deep = picture.dtype != np.uint8
+    if window == SUV:
+        raise CaseError(f"{path.stem}: --window {SUV} is for PET scans, this is a picture; leave it out")
     if deep:
         chosen = parse_window(window) if window else percentile_window(picture, leave_out_zero=False)
         picture = (chosen or Window(0, 2**16 - 1)).greys(picture)

@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 from edge.data.box_files import UNITS, BoxList, read_box_file
 from edge.data.case import Case, make_case
-from edge.data.formats.registry import LABEL_ENDINGS, kind_of, labels_of_case
+from edge.data.formats.registry import LABEL_ENDINGS, kind_of, labels_of_case, names_of_labels
 from edge.data.labels import numbers_in
 from edge.data.names import TRUTH, address_of, case_name, is_remote
 from edge.data.recist import boxes_of_lines
-from edge.data.trees import has_other_json, label_names, tree_truth
+from edge.data.trees import has_other_json, tree_truth
 from edge.errors import CaseError, RunError
 from edge.notes import Note
 
@@ -109,8 +109,8 @@ def _boxes_of_map(case: Case, path: Path, file: Path) -> tuple[Rows, tuple[str, 
     rows, numbers = boxes_of_labels(labels_of_case(case, path, file))
     if not numbers:
         raise CaseError(f"{case.name}: {file.name} holds no object, only background")
-    names = label_names(file)
-    return rows, tuple(names.get(number, str(number)) for number in numbers)
+    names = names_of_labels(file)
+    return rows, tuple(names.get(number) or str(number) for number in numbers)
 
 
 def _map_for(case: Case, path: Path, given: Path) -> Path:

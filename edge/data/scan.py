@@ -8,11 +8,13 @@ import numpy.typing as npt
 
 from edge.data.case import UNKNOWN, Case, check_labels, make_case, modality_of
 from edge.data.geometry import Geometry
-from edge.data.intensity import to_greys
+from edge.data.intensity import SUV, to_greys
 from edge.errors import CaseError
 from edge.notes import Note
 
 MAX_SCAN_BYTES = 4 * 2**30  # as an array of an .npz
+IN_SUV, IN_GREYS = "SUV", "greys 0 to 255"  # greys: windowed already, by `samedge cases convert`
+TAKEN_FOR_SUV = "its values are taken for SUV; only DICOM states what they are"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Scan:
     intercept: float = 0.0
     modality: str | None = None  # that the header states
     flat: bool = False  # a 2D image, with boxes (N, 4)
+    unit: str | None = None  # of intensities: IN_SUV, IN_GREYS; None: the scanner's
     notes: tuple[Note, ...] = ()
 
 
@@ -55,7 +58,12 @@ def case_of(scan: Scan, reading: Reading) -> Case:
         stored = scan.geometry.to_volume(scan.array)
         if stored.dtype.kind == "f" and not any(np.isfinite(plane).any() for plane in stored):
             raise CaseError(f"{scan.name}: holds no finite intensity")
-        image, notes = to_greys(stored, scan.slope, scan.intercept, modality, reading.window)
+        if scan.unit == IN_GREYS:
+            image, notes = stored, ()
+        else:
+            image, notes = to_greys(stored, scan.slope, scan.intercept, modality, reading.window)
+        if reading.window == SUV and scan.unit != IN_SUV:
+            notes = (*notes, Note(TAKEN_FOR_SUV))
     if scan.flat and image.ndim == 3 and scan.array.ndim == 3:
         image = image[0]
     # the name's prefix may say 2D or 3D; here the file does

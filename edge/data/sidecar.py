@@ -23,6 +23,8 @@ def describe(
     made_by: dict[str, Any],
     seconds: float,
     intensities: Sequence[float | None] = (),
+    stability: Sequence[float] = (),
+    window: str | None = None,
 ) -> dict[str, Any]:
     """The content of a label map's JSON file.
 
@@ -33,6 +35,8 @@ def describe(
         made_by: the engine, see `edge.reports.report.describe_engine`.
         seconds: that segmenting took.
         intensities: the mean of each label in the file's unit; empty: not known.
+        stability: of each label, see `edge.masks.stability`; empty: not known.
+        window: that was asked for, see `edge.data.intensity.parse_window`.
     """
     geometry = geometry_of(case)
     return {
@@ -41,6 +45,7 @@ def describe(
         "Sources": [source],
         "Files": [file.name for file in files],
         "Modality": case.modality,
+        "Window": window,
         "Shape": list(labels.shape),
         "SpacingMm": list(case.spacing_mm or ()) or None,  # (z, y, x)
         "Orientation": geometry.orientation if case.geometry else None,
@@ -48,7 +53,7 @@ def describe(
         "Affine": geometry.affine.tolist() if case.geometry else None,
         "Seconds": round(seconds, 3),
         "Notes": [str(note) for note in case.notes],
-        "Labels": [_label(case, labels, row, intensities) for row in range(len(case.boxes))],
+        "Labels": [_label(case, labels, row, intensities, stability) for row in range(len(case.boxes))],
     }
 
 
@@ -74,7 +79,9 @@ def count_labels(path: Path) -> int:
         return 0
 
 
-def _label(case: Case, labels: npt.NDArray, row: int, intensities: Sequence[float | None]) -> dict[str, Any]:
+def _label(
+    case: Case, labels: npt.NDArray, row: int, intensities: Sequence[float | None], stability: Sequence[float]
+) -> dict[str, Any]:
     mask = labels == row + 1
     voxels = int(mask.sum())
     greys = case.image[mask]
@@ -86,6 +93,8 @@ def _label(case: Case, labels: npt.NDArray, row: int, intensities: Sequence[floa
         "Voxels": voxels,
         "MeanGrey": round(float(np.mean(greys)), 2) if voxels else None,  # 0 to 255, as the model saw it
     }
+    if row < len(stability):  # of the box's own mask, before it is merged with others
+        found["StabilityScore"] = round(stability[row], 3)
     if intensities:  # HU of CT; what a DICOM or NIfTI header scales to
         mean = intensities[row]
         found["MeanIntensity"] = None if mean is None else float(f"{mean:.6g}")

@@ -134,9 +134,10 @@ def stage_for(description: ModelDescription, stage: str, side: int) -> str:
 
 
 def model_hash(description: ModelDescription) -> str:
-    """One SHA-256 that names the model: over the hashes of its files."""
+    """One SHA-256 that names the model: over the hashes of its files, and what it is shown."""
     lines = "".join(f"{digest}  {file}\n" for file, digest in sorted(description.sha256.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    shown = {key: getattr(description, key) for key in ("normalisation", "prompt", "views", "channels", "methods")}
+    return hashlib.sha256((lines + json.dumps(shown, sort_keys=True)).encode()).hexdigest()
 
 
 def file_hash(path: Path) -> str:

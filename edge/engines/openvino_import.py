@@ -1,7 +1,7 @@
 """`import openvino` without its model converter, which a runtime has no use for, and the one core of a process.
 
-The converter costs 0.05 s at import and as much at exit, starts a process, and has the import reported to OpenVINO's
-makers where the user once agreed to that; `predict` never uses the network.
+The converter costs 0.05 s at import and as much at exit. It and NNCF start processes that report their use to Google
+Analytics, unless the user once refused that: their imports of what does so fail, which both provide for.
 """
 
 import importlib
@@ -11,6 +11,7 @@ from threading import RLock
 from typing import Any
 
 CONVERTER = "openvino.tools.ovc"
+TELEMETRY = "openvino_telemetry"
 
 _one_at_a_time = RLock()
 
@@ -24,6 +25,7 @@ def import_openvino() -> Any:
     with _one_at_a_time:
         if "openvino" in sys.modules:
             return importlib.import_module("openvino")
+        sys.modules.setdefault(TELEMETRY, None)  # type: ignore[arg-type]  # for as long as the process lives
         sys.modules[CONVERTER] = None  # type: ignore[assignment]  # an import of it fails, which openvino provides for
         try:
             openvino = importlib.import_module("openvino")

@@ -184,7 +184,10 @@ def _find_truths(truths: Path, recursive: bool) -> list[Path]:
         if not labelled_images:
             raise CaseError(f"{truths}: a data set without label maps; expected labelsTr/ or derivatives/")
         return labelled_images
-    found = find_cases(truths, TRUTHS, recursive=recursive)
+    try:
+        found = find_cases(truths, TRUTHS, recursive=recursive)
+    except CaseError:  # pictures that are called like no truth, but there is nothing else
+        found = find_cases(truths, (*TRUTHS, *LABEL_ENDINGS), recursive=recursive)
     if not is_folder(truths):
         return found
     separate = {(path.parent, case_name(path).removesuffix(TRUTH)) for path in found if is_truth(path)}

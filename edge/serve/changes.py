@@ -7,7 +7,7 @@ base64, as `data`.
 import base64
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -41,7 +41,7 @@ class Opened:
     touched: list[Block] = field(default_factory=list)  # where it has more than that, of slices told on the way
 
 
-def change(lease: Lease, opened: Opened, label: int | None = None, message: str | None = None) -> Iterator[bytes]:
+def change(lease: Lease, opened: Opened, label: int | None = None, message: str | None = None) -> Generator[bytes]:
     """The lines of a change; whoever stops reading takes the last box back.
 
     Args:
@@ -56,16 +56,20 @@ def change(lease: Lease, opened: Opened, label: int | None = None, message: str 
             raise _Stopped
         lines.put(_slice_line(opened, label or 0, axis, answer))
 
-    def work() -> None:
+    def find() -> None:
         try:
-            with lease.lock:
-                if label is not None:
-                    opened.session.mask(label, on_slice)
-                lines.put({**_last_line(opened), **({"message": message} if message else {})})
+            if label is not None:
+                opened.session.mask(label, on_slice)
+            lines.put({**_last_line(opened), **({"message": message} if message else {})})
         except _Stopped:
             opened.session.undo()
         except SamedgeError as error:
             lines.put({"error": str(error)})
+
+    def work() -> None:
+        try:
+            with lease.lock:  # also while a box is taken back: what is asked next waits for it
+                find()
         finally:
             lines.put(None)
 

@@ -1,7 +1,7 @@
 """The page at `/`: a case of a folder or of the user's, boxes drawn on it, masks as they come, files to keep."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +10,7 @@ from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from starlette.concurrency import run_in_threadpool
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
@@ -178,7 +178,17 @@ class Page:
 
 
 def _changing(lease: Lease, opened: Opened, label: int | None = None, message: str | None = None) -> Response:
-    return StreamingResponse(change(lease, opened, label, message), media_type="application/x-ndjson")
+    lines = change(lease, opened, label, message)
+    return StreamingResponse(_as_long_as_read(lines), media_type="application/x-ndjson")
+
+
+async def _as_long_as_read(lines: Generator[bytes]) -> AsyncIterator[bytes]:
+    """The lines of a generator, closed at once when the client has gone: left to itself it ends at some time later."""
+    try:
+        async for line in iterate_in_threadpool(lines):
+            yield line
+    finally:
+        lines.close()
 
 
 async def _index(request: Request) -> Response:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from edge.choices import FIXED
 from edge.data.case import Case, make_case
 from edge.errors import CaseError, RunError
+from edge.masks.stability import stability
 from edge.methods import Scene, chosen_method
 from edge.prompts.prompt import PromptSource
 from edge.segmenter import Segmenter
@@ -55,10 +56,11 @@ class _Found:
 class Session:
     """An image, the boxes of its objects, and the masks that come of them.
 
-    An object with one box in 3D, or one in an image, gets the mask of `samedge predict` with that box alone. A box of
-    one slice walks: mask by mask to where the object ends, as the method `propagated` does. Every further box of an
-    object is kept, and the walk goes between them; the newest on a slice counts. Any thread may call, also draw while
-    another waits for a mask; one mask is found at a time.
+    An object with one box in 3D, or one in an image, gets the mask of `samedge predict` with that box alone, but that a
+    box near an earlier one is decoded in the view of that, see `edge.serve.slices.Slices`. A box of one slice walks:
+    mask by mask to where the object ends, as the method `propagated` does. Every further box of an object is kept, and
+    the walk goes between them; the newest on a slice counts. Any thread may call, also draw while another waits for a
+    mask; one mask is found at a time.
     """
 
     def __init__(self, segmenter: Segmenter, case: Case) -> None:
@@ -150,10 +152,10 @@ class Session:
         return mask
 
     def stability(self, label: int) -> float:
-        """How sure the model is of an object, 0 to 1: SAM's stability score, the mean over its slices; 0 of none."""
+        """How sure the model is of an object, 0 to 1: see `edge.masks.stability`; 0 of none."""
         boxes = self._objects.get(label)
-        found = [one.stability for one in self._find(boxes).answers.values() if one.mask] if boxes else []
-        return float(np.mean(found)) if found else 0.0
+        found = [one.areas for one in self._find(boxes).answers.values()] if boxes else []
+        return stability(np.sum(found, axis=0)) if found else 0.0
 
     def label_map(self) -> npt.NDArray:
         """All masks as labels, (D, H, W) or (H, W), uint8 or uint16; the smaller of two objects lies on top."""

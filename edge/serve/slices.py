@@ -1,7 +1,9 @@
 """The slices of an image along one axis as the network is shown them; what it answered is remembered."""
 
+import math
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +11,7 @@ import numpy.typing as npt
 from edge.engines.embeddings import Embedding, Embeddings
 from edge.engines.model_folder import WALK
 from edge.masks.restore import positive_window, restored_mask
+from edge.masks.stability import Areas, mask_areas
 from edge.methods import ladder_for
 from edge.prompts.prompt import Mask, Prompt, PromptSource
 from edge.segmenter import Segmenter
@@ -16,8 +19,8 @@ from edge.views.planners import Batch, PerBox, WholeSlice
 from edge.views.prepare import ViewInputs
 from edge.views.view import View
 
-REMEMBERED_BYTES = 2**26  # of masks in answers
-STABLE = 1.0  # logits above and below the threshold 0 of a mask, as SAM's stability score has them
+NEAR = 0.1  # of a view's width; boxes lose nothing there, as docs/viewers.md has it and docs/kept_views.py measures it
+REMEMBERED_BYTES = 2**26  # of masks in answers, and of the embeddings of views: twenty of 224 px
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +29,7 @@ class Answer:
 
     z: int
     mask: Mask | None  # None: nothing
-    stability: float  # SAM's score: IoU of the masks at logits of 1 and -1; 0 where nothing was found
+    areas: Areas  # (2,), see `edge.masks.stability`
 
     @property
     def nbytes(self) -> int:
@@ -37,9 +40,9 @@ class Answer:
 class Slices:
     """Slices (D, H, W[, 3]), about which one thread asks at a time.
 
-    Of a model for whole slices embeddings are kept, so that a changed box is decoded only. A model for views is shown
-    each box in its own: none can be encoded before the box is drawn, and one takes a small part of a whole slice's
-    time. Of both the answers are kept by all that was asked.
+    Embeddings are kept, so that a changed box is decoded only: by a model for whole slices always, by a model for views
+    in the view of an earlier box on its slice if that has the same size and no side farther than NEAR from those of its
+    own. Views of a walk are not kept, as they show the mask of a neighbour. Answers are kept by all that was asked.
     """
 
     def __init__(self, slices: npt.NDArray[np.uint8], segmenter: Segmenter, method: str) -> None:
@@ -54,7 +57,8 @@ class Slices:
         self._letterbox = View.letterbox(slices.shape[1], slices.shape[2], description.input_size)
         self._planner = PerBox(ladder, options.block) if ladder else WholeSlice(self._letterbox, options.block)
         self._inputs = ViewInputs(slices, description.normalisation, walks=description.channels == WALK)
-        self._embeddings = Embeddings(options.embedding_budget_mib * 2**20)
+        budget_bytes = REMEMBERED_BYTES if ladder else options.embedding_budget_mib * 2**20
+        self._embeddings = Embeddings[tuple[int, View]](budget_bytes)
         self._answers: dict[Hashable, Answer] = {}
         self._answer_bytes = 0
 
@@ -78,17 +82,14 @@ class Slices:
                 source.give(prompt, answer.mask)
 
     def _answer(self, batch: Batch) -> list[Answer]:
-        if batch.shared:
-            embeddings = self._whole(batch.prompts[0].z)
-        else:
-            embeddings = self._engine.encode(np.stack([self._inputs.part(*pair) for pair in batch.pairs()]))
-        logits = self._engine.decode(embeddings, batch.boxes(), batch.within())
+        batch = replace(batch, views=[self._kept_view(*pair) for pair in batch.pairs()])
+        logits = self._engine.decode(self._embeddings_of(batch), batch.boxes(), batch.within())
         height, width = self.array.shape[1:3]
         answers = []
         for (prompt, view), found in zip(batch.pairs(), logits, strict=True):
             window = positive_window(found, 1, view, prompt.within)
             mask = restored_mask(window, width, height) if window else None
-            answer = Answer(prompt.z, mask, _stability(found) if mask else 0.0)
+            answer = Answer(prompt.z, mask, mask_areas(found, view))
             self._remember(prompt, answer)
             answers.append(answer)
         return answers
@@ -101,12 +102,38 @@ class Slices:
         while self._answer_bytes > REMEMBERED_BYTES:
             self._answer_bytes -= self._answers.pop(next(iter(self._answers))).nbytes
 
-    def _whole(self, z: int) -> Embedding:
-        return self._embeddings.get(z, lambda: self._engine.encode(self._inputs.whole(z, self._letterbox.size)[None]))
+    def _kept_view(self, prompt: Prompt, view: View) -> View:
+        """The nearest of those that were encoded, if it is near; else the view itself."""
+        kept = [one for z, one in self._embeddings if z == prompt.z] if prompt.neighbour is None else []
+        nearest = min(kept, key=partial(_distance, view), default=view)
+        return nearest if _distance(view, nearest) <= NEAR else view
+
+    def _embeddings_of(self, batch: Batch) -> Embedding:
+        pairs = list(batch.pairs())
+        if not batch.shared and all(prompt.neighbour is not None for prompt, _ in pairs):
+            return self._engine.encode(np.stack([self._inputs.part(*pair) for pair in pairs]))
+        return np.concatenate([self._kept(*pair) for pair in pairs])
+
+    def _kept(self, prompt: Prompt, view: View) -> Embedding:
+        def encode() -> Embedding:
+            is_whole = view == self._letterbox
+            shown = self._inputs.whole(prompt.z, view.size) if is_whole else self._inputs.part(prompt, view)
+            return self._engine.encode(shown[None])
+
+        if prompt.neighbour is None or view == self._letterbox:
+            return self._embeddings.get((prompt.z, view), encode)
+        return encode()
 
 
-def _stability(logits: npt.NDArray[np.float32]) -> float:
-    return float((logits > STABLE).sum() / (logits > -STABLE).sum())
+def _distance(view: View, other: View) -> float:
+    """How far the sides of another view lie from a view's, at most and of its width; infinite if it has another size.
+
+    Both are squares, or the same.
+    """
+    if view.size != other.size:
+        return math.inf
+    left, top, wider = other.left - view.left, other.top - view.top, other.width - view.width
+    return max(map(abs, (left, top, left + wider, top + wider))) / view.width
 
 
 def _key(prompt: Prompt) -> Hashable:

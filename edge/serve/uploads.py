@@ -29,7 +29,12 @@ class Uploads:
         Raises:
             CaseError: there is none.
         """
-        return find_inputs(self._folder)
+        try:
+            return find_inputs(self._folder)
+        except CaseError:
+            name, *others = sorted(path.name for path in self._folder.iterdir()) or ["nothing"]
+            more = f" and {len(others)} more" if others else ""
+            raise CaseError(f"{name}{more}: no image to open; take NIfTI, DICOM, npz or a picture") from None
 
     def add(self, name: str, content: bytes) -> None:
         """A file, or what is in a zip.

@@ -20,6 +20,7 @@ class ViewLadder:
     sizes: tuple[int, ...]  # px, ascending
     box_share: float  # of a view's side that the longer side of a box fills
     least_scale: float  # px of the view per px of the image: the smallest view that shows a box at no less is taken
+    walk_size: int | None = None  # px, the largest view while a mask travels: one of `sizes`; None: as large as any
 
     def problem(self, stride: int, frame_px: int) -> str | None:
         """Why a network cannot be given these views, `stride` px a cell and frames of `frame_px`; None: it can."""
@@ -29,17 +30,23 @@ class ViewLadder:
             return f"sizes {sizes} must ascend and be multiples of {stride}"
         if not sizes or sizes[-1] > frame_px:
             return f"sizes {sizes} must be at least one, and at most {frame_px}"
+        if self.walk_size is not None and self.walk_size not in sizes:
+            return f"walk_size {self.walk_size} must be one of {sizes}"
         if not 0 < self.box_share <= 1:
             return f"box_share {self.box_share} must be above 0 and at most 1"
         if not 0 < self.least_scale < math.inf:
             return f"least_scale {self.least_scale} must be above 0"
         return None
 
-    def view_around(self, box: npt.NDArray[np.float64]) -> View:
-        """The view of a box (x_min, y_min, x_max, y_max), inclusive pixels, in its middle; the largest at most."""
+    def view_around(self, box: npt.NDArray[np.float64], *, walks: bool = False) -> View:
+        """The view of a box (x_min, y_min, x_max, y_max), inclusive pixels, in its middle; the largest at most.
+
+        Args: walks: the box is that of the mask on a neighbouring slice.
+        """
         extent = float((box[2:] - box[:2]).max()) + 1
         fitting = (size for size in self.sizes if size * self.box_share >= self.least_scale * extent)
-        return view_around(box, next(fitting, self.sizes[-1]), self.box_share)
+        largest = self.walk_size if walks and self.walk_size else self.sizes[-1]
+        return view_around(box, min(next(fitting, largest), largest), self.box_share)
 
 
 def view_around(box: npt.NDArray[np.float64], size: int, box_share: float) -> View:

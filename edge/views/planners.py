@@ -70,7 +70,7 @@ class PerBox:
     def batches(self, prompts: Iterable[Prompt]) -> Iterator[Batch]:
         waiting: dict[int, list[tuple[Prompt, View]]] = {size: [] for size in self.ladder.sizes}
         for prompt in prompts:
-            view = self.ladder.view_around(prompt.box)
+            view = self.ladder.view_around(prompt.box, walks=prompt.neighbour is not None)
             waiting[view.size].append((prompt, view))
             if len(waiting[view.size]) >= self.block * (self.ladder.sizes[0] / view.size) ** 2:
                 yield _batch(waiting.pop(view.size))

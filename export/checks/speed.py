@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.engines.model_folder import read_description
-from edge.engines.openvino_import import openvino_core
+from edge.engines.openvino_import import import_openvino, openvino_core
 from edge.engines.runtime import Engine, load_engine
 from edge.errors import RunError
 from edge.reports.report import print_rows
@@ -134,10 +134,8 @@ def _as_exported(
 
     For one image and COMPARED_BOXES boxes: fixed sizes are the fastest such a graph can have.
     """
-    import openvino
-
-    grid = FRAME_PX // 4
-    core, settings = openvino_core(), {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": available_cores()}
+    openvino, core, grid = import_openvino(), openvino_core(), FRAME_PX // 4
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": available_cores()}
     image, embedding, boxes = (torch.from_numpy(array) for array in _example(COMPARED_BOXES))
     encoder = openvino.convert_model(network.image_encoder, example_input=image, input=[1, 3, FRAME_PX, FRAME_PX])
     decoder = openvino.convert_model(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edge.engines.model_folder import STAGES
+from edge.engines.openvino_import import import_openvino
 from export.graphs.compact import compact_onnx, compact_openvino, shorten_xml
 from export.graphs.decoder import InferenceDecoder
 from export.graphs.encoder import InferenceEncoder
@@ -95,8 +96,7 @@ def write_openvino(network: LiteMedSAM, folder: Path, *, half_weights: bool) -> 
 
     Converted from torch directly: ONNX has no operator for attention, which OpenVINO fuses best when it sees it whole.
     """
-    import openvino
-
+    openvino = import_openvino()
     images, boxes = example_inputs()
     prompts = {"embedding": _EMBEDDING, "boxes": boxes, "cells": _CELLS}
     stages = {

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edge.engines.openvino_import import import_openvino
 from export.quiet import quiet
 from train.networks.sam_modeling import decode_tokens
 from train.networks.tiny_vit import EMBEDDING_WIDTH
@@ -90,8 +91,7 @@ def write_onnx(network: Sam, prompt: str, folder: Path) -> dict[str, list[str]]:
 
 def write_openvino(onnx_path: Path, half: bool) -> list[str]:
     """Write an ONNX file's graph as `.xml` and `.bin` beside it; returns their names. Args: half: f16 weights."""
-    import openvino
-
+    openvino = import_openvino()
     path = onnx_path.with_suffix(".xml")
     openvino.save_model(openvino.convert_model(onnx_path), path, compress_to_fp16=half)
     return [path.name, path.with_suffix(".bin").name]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.engines.openvino_import import openvino_core
+from edge.engines.openvino_import import import_openvino, openvino_core
 from edge.system.cores import available_cores
 from export.graphs.compact import compact_onnx, compact_openvino, expand_openvino, shorten_xml
 from export.quiet import quiet
@@ -41,8 +41,8 @@ def quantize_openvino(graph: Path, quantized: Path, inputs: Inputs, in_float: Se
         inputs: calibration slices.
         in_float: names of GROUPS to leave out.
     """
+    openvino = import_openvino()  # before NNCF, which looks for its telemetry
     import nncf
-    import openvino
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
     pieces = [piece for group in in_float for piece in GROUPS[group]]

@@ -22,7 +22,7 @@ from export.graphs.share import share_weights
 from export.int8.add import Int8Options, add_int8, held_out_cases
 from export.model_files import sam_signature
 from export.model_files.merge import merged_network
-from export.model_files.methods import measure_methods
+from export.model_files.methods import with_methods
 from export.model_files.sam import fill_sam, is_sam_adapter
 from train.networks import weights
 from train.networks.adapter import WEIGHTS as ADAPTER_WEIGHTS
@@ -194,7 +194,7 @@ def _fill(
     description = _with_measurements(description, parity, speeds)
     write_description(folder, description)
     if options.methods_on is not None:
-        write_description(folder, replace(description, methods=measure_methods(folder, options.methods_on, progress)))
+        write_description(folder, with_methods(folder, options.methods_on, progress))
     return parity
 
 

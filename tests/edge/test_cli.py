@@ -256,9 +256,15 @@ def test_file_names_that_are_no_utf8_are_shown_and_not_stumbled_over(
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered"), [("samedge ev", "evaluate"), ("samedge tr", "train"), ("samedge predict --sh", "--shard")]
-)
-def test_a_shell_completes_commands_and_options(samedge_environment: dict[str, str], typed: str, offered: str) -> None:
+    ("typed", "offered"),
+    [
+        ("samedge ev", "evaluate"), ("samedge tr", "train"), ("samedge predict --sh", "--shard"),
+        ("samedge predict --method pro", "propagated"), ("samedge predict --modality PE", "PET"),
+    ],
+)  # fmt: skip
+def test_a_shell_completes_commands_options_and_choices(
+    samedge_environment: dict[str, str], typed: str, offered: str
+) -> None:
     """As bash asks, after what `samedge --show-completion` prints was loaded; other packages' commands, too."""
     asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_SAMEDGE_COMPLETE": "complete_bash"}
     command = [sys.executable, "-c", "import sys; sys.argv[0] = 'samedge'; from edge.cli import main; main()"]

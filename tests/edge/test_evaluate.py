@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -72,6 +73,19 @@ def test_a_bad_case_is_named_and_the_rest_go_on(folders: tuple[Path, Path]) -> N
         case = scores[name]
         assert math.isnan(case.dsc) and math.isnan(case.nsd_official) and math.isnan(case.nsd)
         assert case.error and words in case.error
+
+
+def test_two_folders_of_pictures_of_the_same_names_are_scored(tmp_path: Path) -> None:
+    """Label maps as PNG, whatever their names; beside a truth that is called so, others are images and none."""
+    truth, guess = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+    truth[2:6, 2:6] = guess[2:6, 2:10] = 1
+    for folder, name, labels in (("truths", "a", truth), ("segs", "a", guess), ("segs", "b", truth)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / folder / f"{name}.png"), labels)
+    (case,) = evaluate(tmp_path / "segs", tmp_path / "truths").cases
+    assert (case.name, case.error) == ("a", None) and case.dsc == pytest.approx(2 * 16 / (16 + 32))
+    cv2.imwrite(str(tmp_path / "truths" / "b_gt.png"), truth)
+    assert [case.name for case in evaluate(tmp_path / "segs", tmp_path / "truths").cases] == ["b"]
 
 
 def test_processes_give_the_same_scores_in_the_same_order(folders: tuple[Path, Path]) -> None:

@@ -156,6 +156,26 @@ def test_cases_convert_goes_there_and_back(tmp_path: Path) -> None:
     image = nibabel.load(tmp_path / "back" / "MR_a.nii.gz")
     assert np.array_equal(np.asarray(image.dataobj).T, there.image)
     assert len(json.loads((tmp_path / "back" / "MR_a.json").read_text())["boxes"]) == 2
+    assert np.array_equal(read_input(tmp_path / "back" / "MR_a.nii.gz").image, there.image)  # not scaled once more
+
+
+@pytest.mark.parametrize("intercept", [-1024, 0.5])
+def test_a_converted_scan_keeps_its_intensities(tmp_path: Path, intercept: float) -> None:
+    """HU of CT, whole numbers where they are; with a window, greys that are not windowed again when they are read."""
+    path = tmp_path / "CT_a.nii"
+    image = nibabel.nifti1.Nifti1Image(VOXELS.astype(np.int16), AFFINE)
+    image.to_filename(path)
+    content = bytearray(path.read_bytes())
+    content[112:120] = np.array([2, intercept], np.float32).tobytes()  # scl_slope and scl_inter
+    path.write_bytes(content)
+    list(convert_all(path, tmp_path / "hu", "nifti", Reading(), Prompting()))
+    hu = nibabel.load(tmp_path / "hu" / "CT_a.nii.gz")
+    assert np.array_equal(np.asarray(hu.dataobj), VOXELS.astype(np.int16) * 2.0 + intercept)
+    assert hu.get_data_dtype() == (np.int16 if intercept == -1024 else np.float64)
+    assert np.array_equal(read_input(tmp_path / "hu" / "CT_a.nii.gz").image, read_input(path).image)
+    list(convert_all(path, tmp_path / "greys", "nifti", Reading(window="lung"), Prompting()))
+    shown = read_input(tmp_path / "greys" / "CT_a.nii.gz").image
+    assert np.array_equal(shown, read_input(path, Reading(window="lung")).image)
 
 
 def test_label_maps_are_converted_onto_their_images(tmp_path: Path) -> None:
@@ -167,6 +187,13 @@ def test_label_maps_are_converted_onto_their_images(tmp_path: Path) -> None:
     assert done == [(tmp_path / "out" / "MR_a.nii.gz", None)]
     written = nibabel.load(done[0][0])
     assert np.array_equal(np.asarray(written.dataobj), TRUTH) and np.array_equal(written.affine, AFFINE)
+    np.savez(tmp_path / "segs" / "MR_b.npz", segs=TRUTH.T)
+    image = tmp_path / "in" / "MR_a.nii.gz"  # which both are of, and whose name both would get
+    first, (_, error) = convert_all(tmp_path / "segs", tmp_path / "two", "nifti", Reading(), Prompting(), like=image)
+    assert first[1] is None and error == (
+        "MR_b: MR_b.npz and MR_a.npz would write the same output; convert one of them into another folder"
+    )
+    (tmp_path / "segs" / "MR_b.npz").unlink()
     np.savez(tmp_path / "segs" / "MR_a.npz", segs=TRUTH)
     ((_, error),) = convert_all(
         tmp_path / "segs", tmp_path / "out", "nifti", Reading(), Prompting(), like=tmp_path / "in"

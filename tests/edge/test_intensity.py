@@ -40,7 +40,7 @@ def test_windows_by_name_and_by_level_and_width(text: str, window: tuple[float, 
 
 @pytest.mark.parametrize("text", ["liver", "40", "40,0", "40,-1", "a,b", ""])
 def test_what_is_no_window_is_said(text: str) -> None:
-    with pytest.raises(RunError, match="--window must be soft, lung, brain, bone or LEVEL,WIDTH"):
+    with pytest.raises(RunError, match="--window must be soft, lung, brain, bone, suv or LEVEL,WIDTH"):
         parse_window(text)
 
 

@@ -241,6 +241,8 @@ def test_a_scan_of_a_modality_that_nobody_says_gets_what_is_best_in_the_mean(fol
         ({"least_scale": float("nan")}, "least_scale nan"),
         ({"least_scale": float("inf")}, "least_scale inf"),
         ({"least_scale": None}, "views"),
+        ({"walk_size": 60}, "walk_size 60 must be one of (56, 112, 224)"),
+        ({"walk_size": 0}, "walk_size 0"),
         ({"surprise": 1}, "surprise"),
     ],
     ids=str,
@@ -272,10 +274,23 @@ def test_views_of_another_normalisation_are_refused(folder: Path) -> None:
     assert "views are min-max stretched, not sam" in refusal(folder)
 
 
-def test_the_models_hash_names_its_files_and_nothing_else(folder: Path) -> None:
+def test_the_models_hash_names_its_files_and_what_it_is_shown(folder: Path) -> None:
     """The same files under another description are the same model; one other byte is another."""
     before = read_description(folder)
     edit(folder, lambda content: content.update(name="renamed", licence="none"))
     assert model_hash(read_description(folder)) == model_hash(before)
     edit(folder, lambda content: content["sha256"].update({"encoder.xml": "0" * 64}))
     assert model_hash(read_description(folder)) != model_hash(before)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("views", {**VIEWS, "walk_size": 112}), ("channels", WALK), ("methods", {"CT": {"tracked": 0.5}})],
+    ids=["views", "channels", "methods"],
+)
+def test_a_model_that_gives_other_masks_has_another_hash(folder: Path, key: str, value: Any) -> None:
+    """Whose files are the same."""
+    edit(folder, lambda content: content.update(views=VIEWS))
+    before = model_hash(read_description(folder))
+    edit(folder, lambda content: content.update({key: value}))
+    assert model_hash(read_description(folder)) != before

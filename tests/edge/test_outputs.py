@@ -19,7 +19,7 @@ from edge.data.formats.dicom_source import read_source
 from edge.data.formats.registry import labels_of_case, read_input, read_label_map, read_stored
 from edge.data.formats.rtstruct import filled, outline
 from edge.data.outputs import check_formats, parse_formats, write_labels
-from edge.data.prompting import Prompting, boxes_of_labels
+from edge.data.prompting import Prompting, boxes_of_labels, prompted
 from edge.data.scan import Reading, mean_intensities
 from edge.errors import CaseError, RunError
 from edge.pipeline import Options
@@ -52,6 +52,7 @@ def test_dicom_labels_come_back_voxel_by_voxel(tmp_path: Path, kind: str, ending
     (file,) = write_labels(case, LABELS, folder, tmp_path, (kind,))
     assert file.name == f"scan{ending}"
     assert np.array_equal(labels_of_case(case, folder, file), LABELS)
+    assert prompted(read_input(folder), folder, Prompting(boxes_from=file)).label_names == case.label_names
     data = pydicom.dcmread(file)
     if kind == "dicom-seg":
         assert [segment.SegmentLabel for segment in data.SegmentSequence] == ["liver", "left kidney", "tumour"]
@@ -186,6 +187,7 @@ def test_labels_lie_on_the_voxels_and_a_file_says_what_they_are(tmp_path: Path, 
     assert label["Name"] == "left kidney" and label["Voxels"] == 3 * 21 * 21
     assert label["VolumeMl"] == round(3 * 21 * 21 * 1.5 / 1000, 4)
     assert label["MeanIntensity"] == pytest.approx(voxels[expected == 1].mean(), rel=1e-5)
+    assert label["StabilityScore"] == 0 and said["Window"] is None  # the filler's logits are 1 and -1, never beyond
     assert said["Orientation"] == "SPL" and said["GeneratedBy"][0]["model"]["name"] == "box filler"
     assert sorted(path.suffix for path in outputs.iterdir()) == [".gz"] * 5 + [".json"] * 5
 

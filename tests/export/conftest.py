@@ -1,5 +1,7 @@
-"""One network with weights in every place, and its export, for all tests of this folder."""
+"""One network with weights in every place, and the export of one like it, for all tests of this folder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +11,10 @@ from edge.views.ladder import ViewLadder
 from export.checks.parity import Parity
 from export.model_files.model import ExportOptions, export_model
 from train.baseline.program import torch_threads
+from train.networks import tiny_vit
 from train.networks.litemedsam import LiteMedSAM
 
-LADDER = ViewLadder((56, 112), box_share=0.72, least_scale=0.85)
+LADDER = ViewLadder((56,), box_share=0.72, least_scale=0.85)
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,39 @@ class Exported:
     parity: list[Parity]
 
 
+@contextmanager
+def small_encoder() -> Iterator[None]:
+    """LiteMedSAM with a TinyViT of one block a stage and of a quarter of its width: no layer less, a tenth of the work.
+
+    Traced and quantized at its full size, it is the public checkpoint that `tests/test_golden_real.py` exports.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_vit, "DEPTHS", (1, 1, 1, 1))
+        patch.setattr(tiny_vit, "WIDTHS", (16, 32, 40, 80))
+        yield
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[None]:
+    """For modules that export the small network themselves."""
+    with small_encoder():
+        yield
+
+
 @pytest.fixture(scope="session")
 def network() -> LiteMedSAM:
+    """Of full size."""
+    return with_weights_everywhere()
+
+
+@pytest.fixture(scope="session")
+def small_network() -> LiteMedSAM:
+    """What `exported` is made of."""
+    with small_encoder():
+        return with_weights_everywhere()
+
+
+def with_weights_everywhere() -> LiteMedSAM:
     """Random weights, no scale left at one and no shift at zero: what is folded into a neighbour shows."""
     import torch
 
@@ -39,14 +73,14 @@ def network() -> LiteMedSAM:
 
 
 @pytest.fixture(scope="session")
-def exported(network: LiteMedSAM, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(small_network: LiteMedSAM, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The network exported as users do it, with the default bounds."""
     import torch
 
     folder = tmp_path_factory.mktemp("exported")
-    torch.save(network.state_dict(), folder / "random.pth")
+    torch.save(small_network.state_dict(), folder / "random.pth")
     options = ExportOptions(licence="Apache-2.0", training_data="none, random weights", views=LADDER)
-    with torch_threads(1), pytest.MonkeyPatch.context() as patch:  # on busy cores two threads wait for each other
+    with torch_threads(1), small_encoder(), pytest.MonkeyPatch.context() as patch:  # two threads wait for each other
         patch.setattr("export.checks.speed.ROUNDS", 1)
         patch.setattr("export.checks.speed.BOX_COUNTS", (1, 2))
         patch.setattr("export.checks.speed.VIEWS", 1)

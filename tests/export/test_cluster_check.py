@@ -14,10 +14,13 @@ pytest.importorskip("distributed")
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Dask's own, in this process
-def test_pairs_are_measured_and_a_failure_is_told(tiny_model: Path, tmp_path: Path) -> None:
+def test_pairs_are_measured_and_a_failure_is_told(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One and two workers do the same cases; where there is no model no number is made."""
     (pair,) = pairs(tiny_model, cases=2, rounds=1)
     assert set(pair) == {"1_s", "2_s"} and min(pair.values()) > 0
+    monkeypatch.setattr("export.checks.cluster.WORKERS", (1,))
     with pytest.raises(ModelError, match="not a model folder"):
         list(pairs(tmp_path, cases=1, rounds=1))
 

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from edge.engines.cells import OUTSIDE
 from edge.engines.model_folder import FORMAT, STAGES, file_hash, read_description
@@ -22,6 +23,7 @@ from edge.views.ladder import ViewLadder
 from edge.views.planners import widened
 from export.checks import parity
 from export.checks.parity import Bounds, Parity, check_parity
+from export.cli import app
 from export.graphs import litemedsam as graphs
 from export.graphs.share import share_weights
 from export.model_files.model import BOUNDS, ExportOptions, export_model
@@ -31,13 +33,13 @@ from train.networks.litemedsam import LiteMedSAM
 FILES = (
     "decoder.bin", "decoder.onnx", "decoder.xml", "encoder.bin", "encoder.onnx", "encoder.xml", "model.json",
 )  # fmt: skip
-LADDER = ViewLadder((56, 112), box_share=0.72, least_scale=0.85)  # of `exported`
+LADDER = ViewLadder((56,), box_share=0.72, least_scale=0.85)  # of `exported`
 SIZES = LADDER.sizes
 FILES_OF_VIEWS = tuple(f"view{size}_{stage}.onnx" for size in SIZES for stage in STAGES)
 IMAGE = np.random.default_rng(5).random((1, 3, 256, 256), dtype=np.float32)
 BOXES = np.array([[20, 30, 120, 150], [0, 0, 256, 256], [200, 5, 202, 7], [1.5, 99, 90, 180.25]], np.float32)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small")]
 
 
 @pytest.fixture
@@ -124,11 +126,11 @@ def test_what_is_out_of_reach_is_not_computed_and_the_rest_is_the_same(
 
 
 @pytest.fixture(scope="module")
-def answers(network: LiteMedSAM) -> tuple[np.ndarray, np.ndarray]:
+def answers(small_network: LiteMedSAM) -> tuple[np.ndarray, np.ndarray]:
     """The network's embedding (1, 256, 64, 64) of IMAGE and logits (4, 256, 256) of BOXES."""
     with torch.no_grad():
-        embedding = network.image_encoder(torch.from_numpy(IMAGE))
-        logits, _ = network.decode(embedding, torch.from_numpy(BOXES), torch.zeros(4, dtype=torch.long))
+        embedding = small_network.image_encoder(torch.from_numpy(IMAGE))
+        logits, _ = small_network.decode(embedding, torch.from_numpy(BOXES), torch.zeros(4, dtype=torch.long))
     return embedding.numpy(), logits.numpy()
 
 
@@ -148,15 +150,15 @@ def test_engines_answer_as_the_network_for_other_numbers_of_images_and_boxes(
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_each_box_is_decoded_in_its_own_view_as_the_network_does(
-    exported: Any, network: LiteMedSAM, backend: str, size: int
+    exported: Any, small_network: LiteMedSAM, backend: str, size: int
 ) -> None:
     """Two views and their boxes at once, one alone, and only what is within reach of a box, the same numbers."""
     engine = load_engine(exported.folder, backend=backend)
     views = np.stack([IMAGE[0, :, at : at + size, at : at + size] for at in (0, 256 - size)])
     boxes = np.array([[0.1, 0.15, 0.9, 0.7], [0.35, 0.05, 0.55, 0.95]], np.float32) * size
     with torch.no_grad():
-        embeddings = network.image_encoder(torch.from_numpy(views))
-        expected = network.decode_views(embeddings, torch.from_numpy(boxes)).numpy()
+        embeddings = small_network.image_encoder(torch.from_numpy(views))
+        expected = small_network.decode_views(embeddings, torch.from_numpy(boxes)).numpy()
     embeddings = embeddings.numpy()
     allowed = 1e-4 * np.abs(expected).max()
     assert np.abs(engine.encode(views) - embeddings).max() < 1e-4 * np.abs(embeddings).max()
@@ -173,7 +175,7 @@ def test_each_box_is_decoded_in_its_own_view_as_the_network_does(
 
 
 def test_parity_is_of_frames_and_of_views_of_every_size(
-    exported: Any, network: LiteMedSAM, monkeypatch: pytest.MonkeyPatch
+    exported: Any, small_network: LiteMedSAM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What each engine is asked: two frames and their boxes on the first, three views of each size."""
     asked: list[tuple[int, ...]] = []
@@ -183,7 +185,7 @@ def test_parity_is_of_frames_and_of_views_of_every_size(
         return exported.parity[0]
 
     monkeypatch.setattr(parity, "compare", watched)
-    parity.measure_parity(network, exported.folder, {"openvino f32": None})  # type: ignore[dict-item]
+    parity.measure_parity(small_network, exported.folder, {"openvino f32": None})  # type: ignore[dict-item]
     assert asked == [(2, 3, 256, 256), *((3, 3, size, size) for size in SIZES)]
 
 
@@ -194,6 +196,22 @@ def test_the_folder_says_which_views_it_is_for(exported: Any) -> None:
     assert set(description.graphs["openvino"]) == set(STAGES)
     views = {f"view{size}_{stage}" for size in SIZES for stage in STAGES}
     assert set(description.graphs["onnxruntime"]) == {*STAGES, *views}
+
+
+def test_graphs_are_written_of_frames_and_of_views_of_every_size(
+    small_network: LiteMedSAM, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each by its prefix, traced with views of its size: what `exported` has of one size, of any number."""
+    written: list[tuple[str, int]] = []
+
+    def watched(folder: Path, prefix: str, *given: Any) -> dict[str, Path]:
+        written.append((prefix, given[2][0].shape[-1]))
+        return {f"{prefix}encoder": folder / f"{prefix}encoder.onnx"}
+
+    monkeypatch.setattr(graphs, "_write_pair", watched)
+    paths = graphs.write_onnx(small_network, tmp_path, half_weights=False, sizes=(56, 112))
+    assert written == [("", 256), ("view56_", 56), ("view112_", 112)]
+    assert list(paths) == ["encoder", "view56_encoder", "view112_encoder"]
 
 
 def test_no_written_file_names_this_machine(exported: Any) -> None:
@@ -247,7 +265,7 @@ def test_an_older_model_is_replaced_and_a_users_files_are_kept(
 
 
 def test_tracing_twice_gives_the_same_bytes(
-    network: LiteMedSAM, exported: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small_network: LiteMedSAM, exported: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A checkpoint's ONNX graphs have one hash; shown with the decoder, the quicker one to trace."""
 
@@ -256,8 +274,8 @@ def test_tracing_twice_gives_the_same_bytes(
             return torch.nn.functional.max_pool2d(images, 4)
 
     monkeypatch.setattr(graphs, "InferenceEncoder", lambda _encoder: Pool())
-    traced = graphs.write_onnx(network, tmp_path, half_weights=False)["decoder"]
-    graphs.write_openvino(network, tmp_path, half_weights=False)
+    traced = graphs.write_onnx(small_network, tmp_path, half_weights=False)["decoder"]
+    graphs.write_openvino(small_network, tmp_path, half_weights=False)
     share_weights(traced, tmp_path / "decoder.bin")
     for file in ("decoder.onnx", "decoder.bin"):
         assert file_hash(tmp_path / file) == file_hash(exported.folder / file)
@@ -306,21 +324,19 @@ def test_views_that_the_network_cannot_be_given_are_refused_at_once(
     assert str(caught.value).startswith("--views cannot be used: ") and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("views", "code", "said"),
-    [
-        ("56,x", 2, "--views must be numbers with commas between, such as 56,112,224; got 56,x"),
-        ("56,57", 1, "error: --views cannot be used: sizes (56, 57) must ascend and be multiples of 4"),
-        ("112,56", 1, "none.pth: no such checkpoint"),  # put in order
-    ],
-)
-def test_views_on_the_command_line_are_numbers(
-    samedge: Callable[..., CompletedProcess[str]], tmp_path: Path, views: str, code: int, said: str
-) -> None:
-    """Wrong usage, a wrong ladder, and nothing wrong but the checkpoint."""
-    run = samedge("export", "none.pth", "out", "--views", views, cwd=tmp_path)
-    assert (run.returncode, run.stdout) == (code, "")
-    assert said in run.stderr and "Traceback" not in run.stderr
+def test_views_on_the_command_line_are_numbers(samedge: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
+    """A wrong ladder, by a program of its own; wrong usage, and nothing wrong but the checkpoint."""
+    run = samedge("export", "none.pth", "out", "--views", "56,57", cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "error: --views cannot be used: sizes (56, 57) must ascend and be multiples of 4" in run.stderr
+    assert "Traceback" not in run.stderr
+    checkpoint, out = tmp_path / "none.pth", tmp_path / "out"
+    wrong = CliRunner().invoke(app, [str(checkpoint), str(out), "--views", "56,x"])
+    assert wrong.exit_code == 2
+    said = " ".join(wrong.output.replace("│", " ").split())  # what stands in a frame
+    assert "--views must be numbers with commas between, such as 56,112,224; got 56,x" in said
+    in_order = CliRunner().invoke(app, [str(checkpoint), str(out), "--views", "112,56"])
+    assert isinstance(in_order.exception, ModelError) and "none.pth: no such checkpoint" in str(in_order.exception)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -24,7 +24,7 @@ def test_the_table_compares_with_the_best_number_of_threads() -> None:
         ["--cpus 0.5", "1.80", "2.00", "1.00", "0.90"],
         ["2 containers", "3.00", "3.00", "2.50", "1.00"],
     ]
-    assert "| --cpus 0.5 | 1.80 | 2.00 | 1.00 | 0.90 |" in tables.quota({"quota": report})
+    assert "| --cpus 0.5 | 1.80 | 2.00 | 1.00 | 0.90 |" in tables.TABLES["quota"].write({"quota": report})
 
 
 def test_a_case_that_fails_has_no_rate() -> None:

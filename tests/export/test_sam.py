@@ -29,6 +29,7 @@ from train.networks.checkpoint import save_atomically
 from train.networks.parts import choose_trainable, lora_options, trained_beside_adapters
 from train.recipe import load_recipe
 from train.run import adapter_facts, sam_options
+from train.sam_systems.map_task import EDGE_NORMALISATIONS
 from train.sam_systems.network import Prompts, Sam, build_sam
 
 SMALL = ["image_size=64", "encoder_blocks=1"]
@@ -38,9 +39,8 @@ RECIPES = {
     "nuinsseg-mobilesam": [],
     "brats-sam-vit-b": ["lora_rank=4"],
 }
-EXPECTED = {  # recipe -> normalisation, prompt
+EXPECTED = {  # of those exported here: recipe -> normalisation, prompt
     "nuinsseg-sam-vit-b": ("sam", "none"),
-    "nuinsseg-sam-vit-h": ("min-max", "none"),
     "nuinsseg-mobilesam": ("sam", "none"),
     "brats-sam-vit-b": ("z-score", "box"),
 }
@@ -147,6 +147,19 @@ def test_two_channels_become_their_difference(tmp_path: Path) -> None:
     margin = torch.nn.functional.interpolate(logits[:, 1:] - logits[:, :1], size=(64, 64), mode="bilinear")[:, 0]
     assert relative_difference(found, margin.expand(2, -1, -1)) < ROUNDING_F32
     assert facts["prompt"] == "none" and facts["normalisation"] == "sam"
+
+
+def test_one_channel_is_answered_as_it_is(tmp_path: Path) -> None:
+    """What would be exported of nuinsseg-sam-vit-h: the same for any boxes; of images in 0 to 1."""
+    trained(tmp_path, "nuinsseg-sam-vit-h")
+    network, facts = merged_sam(tmp_path / "base.pth", tmp_path / "adapter")
+    embedding = torch.randn(1, 256, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = network.answer(embedding, Prompts(torch.tensor([0])))
+        found = DecoderGraph(network, "none")(embedding, torch.zeros(2, 4))
+    whole = torch.nn.functional.interpolate(logits, size=(64, 64), mode="bilinear")[:, 0]
+    assert relative_difference(found, whole.expand(2, -1, -1)) < ROUNDING_F32
+    assert facts["prompt"] == "none" and EDGE_NORMALISATIONS[facts["normalisation"]] == "min-max"
 
 
 def test_what_a_model_folder_cannot_say_is_refused(tmp_path: Path) -> None:

@@ -43,10 +43,10 @@ class Tool:
 
 
 @pytest.fixture(scope="module")
-def folder(network: LiteMedSAM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(small: None, small_network: LiteMedSAM, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The network exported by the command."""
     folder = tmp_path_factory.mktemp("sam")
-    torch.save(network.state_dict(), folder / "random.pth")
+    torch.save(small_network.state_dict(), folder / "random.pth")
     arguments = ["random.pth", "model", "--io", "sam", "--licence", "Apache-2.0"]
     places = [str(folder / word) if at < 2 else word for at, word in enumerate(arguments)]
     run = CliRunner().invoke(app, places)
@@ -82,11 +82,11 @@ def test_a_constant_image_is_black() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(200, 256), (512, 384), (1100, 700)])
-def test_a_box_gets_the_whole_frames_mask(folder: Path, network: LiteMedSAM, shape: tuple[int, int]) -> None:
+def test_a_box_gets_the_whole_frames_mask(folder: Path, small_network: LiteMedSAM, shape: tuple[int, int]) -> None:
     """From the image as it is to the mask at its size, as the public program answers the box with these weights."""
     image, tool = picture(*shape), Tool(folder)
     box = np.array([0.2, 0.3, 0.7, 0.8]) * [*shape[::-1], *shape[::-1]]
-    expected = program.segment_image(network, image, box[None])
+    expected = program.segment_image(small_network, image, box[None])
     corners = program.box_in_frame(box, *shape).reshape(1, 2, 2)
     masks, iou, low = tool.decode(tool.encode(image), corners, [[2, 3]], *NO_MASK, shape)
     assert masks.shape == (1, 1, *shape) and iou.shape == (1, 1) and low.shape == (1, 1, 256, 256)
@@ -97,20 +97,20 @@ def test_a_box_gets_the_whole_frames_mask(folder: Path, network: LiteMedSAM, sha
 
 @pytest.mark.slow
 def test_points_padding_and_masks_are_prompts_as_segment_anything_embeds_them(
-    folder: Path, network: LiteMedSAM
+    folder: Path, small_network: LiteMedSAM
 ) -> None:
     """Its own prompt encoder and mask decoder are the reference: 0 outside, 1 inside, -1 padding; masks if told."""
     generator = torch.Generator().manual_seed(1)
     embedding = torch.rand(1, 256, 64, 64, generator=generator)
     points, labels = torch.tensor([[[40.0, 50.0], [200.0, 90.0]]]), torch.tensor([[1.0, 0.0]])
     mask = torch.randn(1, 1, 256, 256, generator=generator)
-    encoder = network.prompt_encoder
+    encoder = small_network.prompt_encoder
     padded = np.concatenate([points.numpy(), np.zeros((1, 1, 2))], axis=1), [[1, 0, -1]]
     answers = []
     for given in (None, mask):
         with torch.no_grad():
             sparse, dense = encoder(points=(points, labels), boxes=None, masks=given)  # pads without a box
-            expected, iou = network.mask_decoder(embedding, encoder.get_dense_pe(), sparse, dense, False)
+            expected, iou = small_network.mask_decoder(embedding, encoder.get_dense_pe(), sparse, dense, False)
         _, own_iou, low = Tool(folder).decode(embedding, *padded, mask, [given is not None], (256, 256))
         assert relative_difference(low, expected.numpy()) < ROUNDING_F32
         assert relative_difference(own_iou, iou.numpy()) < ROUNDING_F32
@@ -118,13 +118,13 @@ def test_points_padding_and_masks_are_prompts_as_segment_anything_embeds_them(
     assert abs(answers[0] - answers[1]).max() > 0.01
 
 
-def test_points_may_be_given_in_the_1024_px_of_sams_own_frame(network: LiteMedSAM) -> None:
+def test_points_may_be_given_in_the_1024_px_of_sams_own_frame(small_network: LiteMedSAM) -> None:
     """As tools do that know no other frame (`--io sam-1024`)."""
     _, points, labels, mask, has_mask, size = example(FRAME_PX)
     embedding = torch.rand(1, 256, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        expected, _, _ = SignatureDecoder(network, FRAME_PX)(embedding, points, labels, mask, has_mask, size)
-        masks, _, _ = SignatureDecoder(network, 1024)(embedding, 4 * points, labels, mask, has_mask, size)
+        expected, _, _ = SignatureDecoder(small_network, FRAME_PX)(embedding, points, labels, mask, has_mask, size)
+        masks, _, _ = SignatureDecoder(small_network, 1024)(embedding, 4 * points, labels, mask, has_mask, size)
     assert torch.equal(masks, expected) and POINT_FRAMES_PX == {"sam": 256, "sam-1024": 1024}
 
 

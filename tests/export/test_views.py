@@ -61,7 +61,7 @@ def test_shares_of_the_peak_are_reckoned_with_a_view_alone() -> None:
     rows = rows_of(views, {56: 8_000_000}, {"int8": 4e6})
     assert rows[0]["share_of_peak"] == {"openvino int8": 0.5}
     report = {"machine": describe_machine(), "engines": [], "peak_gops": {"int8": 8.0}, "rows": rows}
-    lines = tables.views({"views": report})
+    lines = tables.TABLES["views"].write({"views": report})
     assert "| 56 | 4.0 / 3.5, 50% | 9.0 / 8.0 |" in lines and "int8 8" in lines[-1]
 
 

@@ -103,7 +103,7 @@ def test_a_cluster_scores_the_same_and_leaves_the_times(plan: Plan) -> None:
     """The whole board but for its date; without a cluster nothing is scored."""
     distributed = pytest.importorskip("distributed")
     alone = evaluate(plan)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
         spread = evaluate(replace(plan, out=plan.out.with_name("spread"), score_on=cluster.scheduler_address))
     assert {**spread, "created": ""} == {**alone, "created": ""}
     with pytest.raises(RunError, match="no Dask scheduler answers"):  # it is not scored here in silence

@@ -22,6 +22,7 @@ from edge.data.case import make_case, write_case
 from edge.errors import RunError
 from train import loop
 from train import plan as plan_module
+from train.baseline.program import torch_threads
 from train.commands.train import app
 from train.data.batch import ViewBatch
 from train.data.sampler import Batches
@@ -46,8 +47,8 @@ REPOSITORY = Path(__file__).parents[2]
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from train.run import train
-if __name__ == "__main__":
+if __name__ == "__main__":  # nothing is imported in the processes that prepare data
+    from train.run import train
     train(sys.argv[1], [Path(sys.argv[2])], Path(sys.argv[3]), base=Path(sys.argv[4]), cache=Path(sys.argv[5]),
           accelerator="cpu", devices=int(sys.argv[6]), overrides=sys.argv[7:])
 """
@@ -155,11 +156,11 @@ def test_a_killed_run_resumes_with_identical_losses(tmp_path: Path, volumes: Pat
     """kill -9 between two checkpoints, in the second epoch; walks, intensities, dropout, in the recipe's precision."""
     overrides = [*SMALL, "views={ 56 = 1 }", "walks={ 56 = 1 }", "epoch_samples=6", "precision=bf16-mixed"]
     overrides += ["max_steps=7", "save_every=3", "lr=1e-3", "lora_dropout=0.1", "intensity=0.9"]
-    arguments = ("litemedsam-lora", volumes)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = script_command(tmp_path, *arguments, whole, base, cache, 1, *overrides)
-    subprocess.run(command, env=environment(), check=True)
-    command = script_command(tmp_path, *arguments, killed, base, cache, 1, *overrides)
+    settings = {"cache": cache, "overrides": overrides, "accelerator": "cpu"}
+    with torch_threads(1):  # as the other process has, whatever this one has
+        train("litemedsam-lora", [volumes], whole, base=base, **settings)
+    command = script_command(tmp_path, "litemedsam-lora", volumes, killed, base, cache, 1, *overrides)
     process = subprocess.Popen(command, env=environment())
     deadline = time.monotonic() + 240
     while len(losses_of(killed)) < 4 and time.monotonic() < deadline and process.poll() is None:
@@ -167,14 +168,12 @@ def test_a_killed_run_resumes_with_identical_losses(tmp_path: Path, volumes: Pat
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 4 <= len(losses_of(killed)) < 7
-    settings = {"cache": cache, "overrides": overrides, "resume": True, "accelerator": "cpu"}
     with pytest.raises(RunError, match="began with other base"):
         other = tmp_path / "other.pth"
         save_atomically({key: value * 1.01 for key, value in read_checkpoint(base).items()}, other)
-        train("litemedsam-lora", [volumes], killed, base=other, **settings)
-    torch.set_num_threads(1)
-    train("litemedsam-lora", [volumes], killed, base=base, **settings)
-    torch.set_num_threads(2)
+        train("litemedsam-lora", [volumes], killed, base=other, resume=True, **settings)
+    with torch_threads(1):
+        train("litemedsam-lora", [volumes], killed, base=base, resume=True, **settings)
     assert losses_of(killed) == losses_of(whole) and len(losses_of(whole)) == 7
 
 
@@ -183,10 +182,11 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(
     tmp_path: Path, data: Path, base: Path, cache: Path
 ) -> None:
     """The adapters after three steps agree within rounding."""
-    for name, devices, views in (("one", 1, 4), ("two", 2, 2)):
-        overrides = [*SMALL, f"views={{ 56 = {views} }}", "max_steps=3", "lr=1e-3", "epoch_samples=100", "intensity=0"]
-        command = script_command(tmp_path, "litemedsam-lora", data, tmp_path / name, base, cache, devices, *overrides)
-        subprocess.run(command, env=environment(), check=True, timeout=300)
+    overrides = [*SMALL, "max_steps=3", "lr=1e-3", "epoch_samples=100", "intensity=0"]
+    alone = {"overrides": [*overrides, "views={ 56 = 4 }"], "accelerator": "cpu"}
+    train("litemedsam-lora", [data], tmp_path / "one", base=base, cache=cache, **alone)
+    command = script_command(tmp_path, "litemedsam-lora", data, tmp_path / "two", base, cache, 2, *overrides)
+    subprocess.run(command, env=environment(), check=True, timeout=300)  # its views are two, as SMALL says
     one, two = (load_merged(base, tmp_path / name / "adapter") for name in ("one", "two"))
     start = read_checkpoint(base)
     moved = max((one[key] - start[key]).abs().max().item() for key in start)

@@ -1,9 +1,11 @@
 """LiteMedSAM's task: views of images and of volumes, each with one prompt, of several sizes in a step."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from torch import nn
+from torch.compiler import set_stance
 
 from edge.data.case import Case, dataset_of
 from edge.errors import CaseError, RunError
@@ -56,7 +58,9 @@ class ViewTask:
 
     def validate(self, network: LiteMedSAM) -> Validation:
         sizes = sorted({*self._layout.views, *self._layout.walks})
-        return validate(network, self._cases, ViewLadder(tuple(sizes), BOX_SHARE, LEAST_SCALE))
+        ladder = ViewLadder(tuple(sizes), BOX_SHARE, LEAST_SCALE)
+        with set_stance("force_eager") if self._recipe.compile else nullcontext():  # or every number of views compiles
+            return validate(network, self._cases, ladder, walks=bool(self._layout.walks))
 
 
 def make_view_task(

@@ -1,6 +1,8 @@
 """DICOM images: a series of slices, one file of several frames, or a single picture."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import numpy.typing as npt
 
 from edge.data.formats.dicom_series import Header, in_order, quiet_pydicom, series_of
 from edge.data.geometry import Geometry, make_geometry, picture_geometry
+from edge.data.intensity import SUV
 from edge.data.names import case_name
-from edge.data.scan import Reading, Scan, check_scan_size
+from edge.data.scan import IN_SUV, Reading, Scan, check_scan_size
 from edge.errors import CaseError, in_one_line
 from edge.notes import Note
 
@@ -57,19 +60,30 @@ def _read(path: Path, reading: Reading) -> Scan:
     array, slope, intercept = _stack(name, [_pixels(name, one) for one in slices], [_rescale(one) for one in slices])
     geometry = make_geometry(name, _affine(name, ordered[0], step), _shape(array), reading.plane)
     notes = () if path.is_dir() else (Note("a file of a series stands for all of it", f"{len(headers)} files"),)
-    return Scan(name, array, geometry, slope, intercept, modality, notes=notes)
+    return _in_suv(Scan(name, array, geometry, slope, intercept, modality, notes=notes), slices, reading)
+
+
+def _in_suv(scan: Scan, slices: Sequence[Any], reading: Reading) -> Scan:
+    """Where SUV are asked for of PET, the scan in these."""
+    if reading.window != SUV or scan.modality != "PET":
+        return scan
+    from edge.data.formats.suv import suv_factor
+
+    factor = suv_factor(scan.name, slices)
+    return replace(scan, slope=scan.slope * factor, intercept=scan.intercept * factor, unit=IN_SUV)
 
 
 def _one_file(name: str, header: Header, modality: str | None, reading: Reading) -> Scan:
     data = _read_file(name, header.path)
     pixels = _pixels(name, data)
     if header.frames > 1:
-        return _frames(name, data, pixels, modality, reading)
+        return _in_suv(_frames(name, data, pixels, modality, reading), [data], reading)
     slope, intercept = _rescale(data)
     colours = pixels.ndim == 3
     array = pixels.swapaxes(0, 1)[:, :, None] if colours else pixels.T[:, :, None]
     geometry = _flat_geometry(name, header, data, array.shape[:2])
-    return Scan(name, array, geometry, *((1.0, 0.0) if colours else (slope, intercept)), modality, flat=True)
+    scan = Scan(name, array, geometry, *((1.0, 0.0) if colours else (slope, intercept)), modality, flat=True)
+    return _in_suv(scan, [data], reading)
 
 
 def _frames(name: str, data: Any, pixels: npt.NDArray, modality: str | None, reading: Reading) -> Scan:

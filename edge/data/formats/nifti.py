@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edge.data.geometry import Geometry, make_geometry
 from edge.data.names import case_name
 from edge.data.npz import write_whole
-from edge.data.scan import Reading, Scan, check_file, check_scan_size
+from edge.data.scan import IN_GREYS, Reading, Scan, check_file, check_scan_size
 from edge.errors import CaseError, RunError, in_one_line
 from edge.notes import Note
 
@@ -28,6 +28,7 @@ APART_MM = 0.5  # sform and qform that put a corner voxel this far apart
 AGREE = "sform and qform disagree; the sform is used, as nibabel does"
 NOWHERE = "neither sform nor qform is set; voxels are taken to run to the left, the front and the head"
 GZIP = b"\x1f\x8b"
+_GREYS = f"samedge {IN_GREYS}".encode()  # as a header's description
 
 
 def read_scan(path: Path, reading: Reading) -> Scan:
@@ -57,7 +58,8 @@ def read_scan(path: Path, reading: Reading) -> Scan:
     affine, told = _affine(name, header, shape)
     slope, intercept = _slope(name, header)
     geometry = make_geometry(name, affine, shape, reading.plane)
-    return Scan(name, array, geometry, slope, intercept, notes=(*notes, *told))
+    in_greys = dtype == np.uint8 and header["descrip"].item() == _GREYS
+    return Scan(name, array, geometry, slope, intercept, unit=IN_GREYS if in_greys else None, notes=(*notes, *told))
 
 
 def write_labels(path: Path, labels: npt.NDArray, geometry: Geometry, like: Path | None = None) -> None:
@@ -84,12 +86,16 @@ def write_labels(path: Path, labels: npt.NDArray, geometry: Geometry, like: Path
     write_whole(path, gzip.compress(plain, 6, mtime=0) if path.name.lower().endswith(".gz") else plain)
 
 
-def write_volume(path: Path, array: npt.NDArray, affine: npt.NDArray) -> None:
-    """An array (I, J, K) with its affine; for `samedge cases convert`."""
+def write_volume(path: Path, array: npt.NDArray, affine: npt.NDArray, *, in_greys: bool) -> None:
+    """An array (I, J, K) with its affine; for `samedge cases convert`.
+
+    Args: in_greys: it holds greys 0 to 255, which are not to be windowed when they are read again.
+    """
     import nibabel
 
-    image: Any = nibabel.nifti1.Nifti1Image(array, affine)
+    image: Any = nibabel.nifti1.Nifti1Image(array, affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = _GREYS if in_greys else b""
     plain = image.to_bytes()
     write_whole(path, gzip.compress(plain, 6, mtime=0) if path.name.lower().endswith(".gz") else plain)
 

@@ -22,14 +22,14 @@ import numpy.typing as npt
 from edge.data.case import Case, Spacing, check_labels, find_cases, read_case, read_labels
 from edge.data.folders import files_in, files_within, folders_within
 from edge.data.formats.dicom_series import ENDINGS as DICOM_ENDINGS
-from edge.data.formats.dicom_series import find_series, is_dicom
+from edge.data.formats.dicom_series import find_series, is_dicom, quiet_pydicom
 from edge.data.geometry import Geometry
 from edge.data.label_picture import read_label_picture
 from edge.data.names import TRUTH, address_of, case_name, ending_of, is_channel, is_folder, is_remote
 from edge.data.npz import read_npz
 from edge.data.picture import PICTURES, read_picture
 from edge.data.scan import Reading, Scan, case_of, labels_of
-from edge.data.trees import chosen_channel, first_channels, is_tree, tree_images, tree_modality, tree_truth
+from edge.data.trees import chosen_channel, first_channels, is_tree, label_names, tree_images, tree_modality, tree_truth
 from edge.errors import CaseError
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
@@ -212,6 +212,19 @@ def labels_of_case(case: Case, path: Path, file: Path) -> npt.NDArray:
     module = import_module(f"edge.data.formats.{'dicom_seg' if what == 'SEG' else 'rtstruct'}")
     read = module.read_seg if what == "SEG" else module.read_rtstruct
     return check_labels(case.name, file.name, read(file, read_source(path, case)).reshape(case.shape), case.shape)
+
+
+def names_of_labels(file: Path) -> dict[int, str]:
+    """What the numbers of a label map are called: by a SEG or RTSTRUCT itself, or by nnU-Net's dataset.json."""
+    what = _derived(file)
+    if what is None:
+        return label_names(file)
+    with quiet_pydicom() as pydicom:
+        data = pydicom.dcmread(file, stop_before_pixels=True)
+        if what == "SEG":
+            return {int(one.SegmentNumber): str(one.SegmentLabel) for one in data.SegmentSequence}
+        names = {one.ROINumber: str(one.get("ROIName") or "") for one in data.StructureSetROISequence}
+        return {label: names.get(one.ReferencedROINumber, "") for label, one in enumerate(data.ROIContourSequence, 1)}
 
 
 def _derived(file: Path) -> str | None:

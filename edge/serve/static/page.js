@@ -8,11 +8,11 @@ const COLOURS = ["#ff5c5c", "#4dc3ff", "#ffd24d", "#7ee07e", "#d58cff", "#ff9d4d
 const HOUNSFIELD = { // centre and width, HU
   "Soft tissue": [40, 400], Lung: [-600, 1500], Bone: [400, 1800], Brain: [40, 80], Liver: [60, 160], Mediastinum: [50, 350],
 };
-const UNSURE = 0.9; // of SAM's stability score: below, two near thresholds give rather different masks
+const UNSURE = 0.8; // of SAM's stability score; export.checks.stability measures what it catches
 const BUSY = "a mask is being found; wait, or press Stop";
 
 const at = (id) => document.getElementById(id);
-const state = { image: null, objects: new Map(), current: 1, drag: null, corner: null, stop: null };
+const state = { image: null, objects: new Map(), current: 1, drag: null, corner: null, sent: null, stop: null };
 let slices;
 
 function say(text, bad = false) {
@@ -156,6 +156,8 @@ const change = trying(async (action, json = {}, expected = null) => {
   if (!state.image) return;
   if (state.stop) throw new Error(BUSY);
   const stopping = (state.stop = new AbortController());
+  state.sent = json.box ?? null;
+  redraw();
   let found = 0, painted = performance.now();
   const waits = setTimeout(() => { at("progress").hidden = at("stop").hidden = false; }, 150);
   at("progress").removeAttribute("value");
@@ -173,8 +175,11 @@ const change = trying(async (action, json = {}, expected = null) => {
     }, stopping.signal);
   } finally {
     clearTimeout(waits);
-    at("progress").hidden = at("stop").hidden = true;
-    state.stop = null;
+    if (state.stop === stopping) { // else it was stopped, and the next has begun
+      at("progress").hidden = at("stop").hidden = true;
+      state.stop = state.sent = null;
+      redraw();
+    }
   }
 });
 
@@ -198,12 +203,16 @@ function takeObjects({ objects, message }) {
 
 const stop = trying(async () => {
   if (!state.stop) return;
+  const before = boxCount();
   state.stop.abort();
   state.stop = null;
-  say("Stopped; the box is taken back");
-  await new Promise((done) => setTimeout(done, 300));
   await change("refresh");
+  if (boxCount() === before) say("Stopped; the box is taken back");
 });
+
+function boxCount() {
+  return [...state.objects.values()].reduce((count, { boxes }) => count + boxes.length, 0);
+}
 
 const sendBox = trying(async (plane, first, last) => {
   const box = corners(first, last), normal = NORMAL[plane], reach = at("reach").value;
@@ -232,7 +241,9 @@ function redraw() {
   if (!state.image) return;
   const boxes = [...state.objects.values()].flatMap(({ boxes, colour }) => boxes.map((box) => ({ box, colour })));
   const begun = state.drag ?? (state.corner && { first: state.corner, last: slices.crosshair });
-  if (begun) boxes.push({ box: corners(begun.first, begun.last), colour: object(state.current).colour, dashed: true });
+  for (const box of [begun && corners(begun.first, begun.last), state.sent]) {
+    if (box) boxes.push({ box, colour: object(state.current).colour, dashed: true });
+  }
   slices.outline(boxes);
   const place = slices.crosshair;
   at("place").textContent = `${slices.plane} ${place[NORMAL[slices.plane]] + 1}   x ${place[0]}  y ${place[1]}  z ${place[2]}`;

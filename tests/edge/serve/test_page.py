@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -37,16 +38,21 @@ class Page:
 
     def post(self, path: str, body: bytes | None = None, meta: Any = None, **content: Any) -> tuple[bytes, Any]:
         """The answer's body, and what its X-Meta says."""
-        headers = {"Authorization": f"Bearer {KEY}", "X-Lease-Token": self._token, "X-Meta": json.dumps(meta or {})}
-        headers["Content-Type"] = "application/json" if body is None else "application/octet-stream"
         data = json.dumps(content).encode() if body is None else body
-        request = urllib.request.Request(self._url + path, data, headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with self.ask(
+                path, data, meta, "application/json" if body is None else "application/octet-stream"
+            ) as answer:
                 return answer.read(), json.loads(answer.headers.get("X-Meta", "{}"))
         except urllib.error.HTTPError as error:
             with error:
                 raise ValueError(f"{error.code} {json.loads(error.read())['detail']}") from None
+
+    def ask(self, path: str, data: bytes, meta: Any = None, kind: str = "application/json") -> Any:
+        """The answer, to be read and closed."""
+        headers = {"Authorization": f"Bearer {KEY}", "X-Lease-Token": self._token, "X-Meta": json.dumps(meta or {})}
+        request = urllib.request.Request(self._url + path, data, {**headers, "Content-Type": kind})
+        return urllib.request.urlopen(request, timeout=60)
 
     def cases(self) -> list[str]:
         return json.loads(self.post("/page/cases")[0])["cases"]
@@ -179,6 +185,27 @@ def test_undo_redo_and_removal_change_what_is_shown(offering: Server) -> None:
     assert set(np.unique(page.labels)) == {0, 2}
 
 
+def test_who_stops_reading_takes_the_box_back(
+    offering: Server, filler: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the next slice, and before anything else is answered."""
+    page, encode, encoded = Page(offering), filler.engine.encode, []
+
+    def slowly(images: np.ndarray) -> np.ndarray:
+        encoded.append(len(images))
+        time.sleep(0.2)
+        return encode(images)
+
+    page.open("MR_LPS.nii.gz")
+    page.change("box", label=1, box=[2, 2, 2, 4, 4, 3])
+    before = page.labels.copy()
+    monkeypatch.setattr(filler.engine, "encode", slowly)
+    with page.ask("/page/box", json.dumps({"label": 2, "box": [1, 1, 0, 9, 9, 15]}).encode()) as answer:
+        assert "slice" in json.loads(answer.readline())
+    assert [one["label"] for one in page.change("refresh")[-1]["objects"]] == [1]
+    assert len(encoded) < 12 and np.array_equal(page.labels, before)  # of 16
+
+
 def test_a_picture_takes_flat_boxes(offering: Server, tmp_path: Path) -> None:
     """Its labels are written as a picture as well."""
     page = Page(offering)
@@ -262,6 +289,6 @@ def test_what_is_sent_is_bounded_and_cannot_leave_its_folder(filler: Segmenter, 
         page.post("/page/upload", (tmp_path / "MR.nii").read_bytes(), {"name": "../../MR_x.nii", "first": True})
         assert page.cases() == ["MR_x.nii"]
         page.post("/page/upload", b"nothing", {"name": "letter.txt", "first": True})
-        with pytest.raises(ValueError, match="400 "):
+        with pytest.raises(ValueError, match=r"400 letter\.txt: no image to open; take NIfTI"):
             page.cases()
         assert page.cases() == []  # what could not be read is forgotten

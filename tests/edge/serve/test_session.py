@@ -157,6 +157,50 @@ def test_what_was_encoded_is_decoded_only(filler: Segmenter, blank: Case, monkey
     assert len(encoded) == 1
 
 
+def test_a_box_near_one_drawn_before_is_decoded_in_its_view(
+    shipped: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a model for views: up to a tenth of the view away, at the same size and on the same slice; whatever else was
+    drawn before gives the mask of predict."""
+    disc = np.hypot(*np.mgrid[-64:64, -64:64]) < 25
+    image = np.where(disc, np.uint8(180), np.uint8(60)) + np.zeros((4, 1, 1), np.uint8)
+    session, encoded = Session(shipped, make_case("CT", image, np.zeros((0, 6)))), []
+    encode = shipped.engine.encode
+    monkeypatch.setattr(shipped.engine, "encode", lambda images: encoded.append(images.shape[-1]) or encode(images))
+
+    def draw(x: int, x_end: int, z: int) -> int:
+        """Encodings of a new object's box, around which a view is 1 / 0.72 as wide, and its DSC."""
+        before, label = len(encoded), len(session.objects) + 1
+        session.add_box(label, [x, 38, z, x_end, 90, z], walk=False)
+        mask = session.mask(label)[z]
+        truth = disc & (np.arange(128) >= x) & (np.arange(128) <= x_end)
+        assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
+        return len(encoded) - before
+
+    assert draw(38, 90, 1) == 1  # 53 px in a view of 74
+    assert draw(40, 92, 1) == draw(32, 84, 1) == draw(42, 90, 1) == 0
+    assert draw(30, 82, 1) == 1  # 8 px
+    assert draw(38, 90, 2) == 1
+    assert set(encoded) == {112}
+    session.add_box(9, [45, 45, 1, 83, 83, 1], walk=False)
+    assert session.mask(9).any() and encoded[-1] == 56
+    expected = shipped.segment_arrays(image, [[38, 38, 2, 90, 90, 2]], "3DBox_CT") == 1
+    session.add_box(10, [38, 38, 2, 90, 90, 2], walk=False)
+    assert np.array_equal(session.mask(10), expected)
+
+
+def test_of_views_the_last_are_kept(shipped: Segmenter, blank: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for two of 112 px, of 0.8 MB each: of five the first is encoded again, the last is not."""
+    monkeypatch.setattr("edge.serve.slices.REMEMBERED_BYTES", 2_000_000)
+    session, encoded = Session(shipped, blank), []
+    encode = shipped.engine.encode
+    monkeypatch.setattr(shipped.engine, "encode", lambda images: encoded.append(len(images)) or encode(images))
+    for label, z in enumerate([0, 1, 2, 3, 4, 4, 0], 1):
+        session.add_box(label, [38 + label, 38, z, 90 + label, 90, z], walk=False)
+        session.mask(label)
+    assert len(encoded) == 6 and session.slices_along(0)._embeddings.nbytes <= 2_000_000
+
+
 def test_what_is_remembered_is_bounded(filler: Segmenter, blank: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was asked longest ago is forgotten first, and asked again gives the same."""
     for module in ("slices", "session"):
@@ -181,6 +225,16 @@ def test_how_sure_the_model_is(filler: Segmenter, blank: Case) -> None:
     assert session.stability(1) == 0
     session.add_box(1, [10, 10, 3, 49, 49, 4])
     assert session.stability(1) == 0
+
+
+@pytest.mark.parametrize("name", ["3DBox_CT_phantom", "2DBox_US_phantom"])
+def test_predict_is_as_sure(shipped: Segmenter, name: str) -> None:
+    """The same score, over all slices of a box."""
+    case = read_case(CASES / f"{name}.npz")
+    session = Session(shipped, case)
+    session.add_box(1, case.boxes[0])
+    score = shipped.segment(replace(case, boxes=case.boxes[:1])).stability
+    assert 0.5 < score[0] < 1 and session.stability(1) == pytest.approx(score[0], abs=1e-12)
 
 
 def test_boxes_that_do_not_fit_are_refused(filler: Segmenter, blank: Case) -> None:

@@ -1,11 +1,12 @@
 """From prompts to batches of views: which are encoded together, what prompts and what is looked at in each."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from edge.prompts.prompt import Prompt
+from edge.prompts.prompt import Mask, Neighbour, Prompt
 from edge.views.ladder import ViewLadder
 from edge.views.planners import PerBox, WholeSlice, reach_within_boxes
 from edge.views.view import View
@@ -35,6 +36,14 @@ def test_views_of_one_size_come_together_the_larger_the_fewer() -> None:
     pairs = [pair for batch in found for pair in batch.pairs()]
     assert sorted((prompt.z, prompt.row) for prompt, _ in pairs) == [(z, row) for z in range(5) for row in range(4)]
     assert all(view == LADDER.view_around(BOXES[prompt.row]) for prompt, view in pairs)
+
+
+def test_prompts_of_a_walk_come_in_views_of_its_size() -> None:
+    """The middle slice's as large as its box asks."""
+    own, mask = prompts(1)[3], Mask(0, 0, np.ones((9, 160), bool))
+    after = Prompt(1, 3, mask.box, mask.box, neighbour=Neighbour(0, mask, 0.5))
+    batches = PerBox(replace(LADDER, walk_size=112), 8).batches([own, after])
+    assert sorted((batch.prompts[0].z, batch.views[0].size) for batch in batches) == [(0, 224), (1, 112)]
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 8])

@@ -50,6 +50,17 @@ def test_the_scale_decides_how_large_a_view_a_box_gets(least_scale: float, size:
     assert ViewLadder((56, 112, 224), 0.75, least_scale).view_around(box).size == size
 
 
+@pytest.mark.parametrize(("walk_size", "sizes"), [(None, [56, 112, 224]), (224, [56, 112, 224]), (112, [56, 112, 112])])
+def test_a_walk_is_shown_views_up_to_its_own_size(walk_size: int | None, sizes: list[int]) -> None:
+    """Of boxes for 56, 112 and 224 px: the same part of the image, in fewer px; no other view changes."""
+    ladder = ViewLadder((56, 112, 224), 0.75, 1, walk_size)
+    boxes = [np.array([10, 20, 9 + extent, 30], float) for extent in (42, 84, 168)]
+    views = [ladder.view_around(box, walks=True) for box in boxes]
+    assert [view.size for view in views] == sizes
+    assert [view.width for view in views] == [56, 112, 224]
+    assert [ladder.view_around(box).size for box in boxes] == [56, 112, 224]
+
+
 def test_no_smaller_view_would_do_and_the_one_taken_does() -> None:
     """Thousands of boxes and ladders: shown at least so large as the scale asks, unless there is no larger view."""
     rng = np.random.default_rng(0)

@@ -1,0 +1,67 @@
+"""What the project claims of itself is worked out rightly."""
+
+import numpy as np
+import pytest
+
+from docs.claims import difference
+from docs.runtime_claims import SIZES, _only_views_of, measured, runtime_pairs
+from docs.training_claims import SHIPS, WAYS
+from edge.data.case import make_case, write_case
+from edge.segmenter import Segmenter
+from train.recipe import load_recipe
+
+
+def test_a_difference_is_paired_by_case_and_averaged_over_seeds() -> None:
+    """Worked by hand: a gains 0.1 and 0.3, mean 0.2; b loses 0.1; c is not on both sides."""
+    mine = [{"a": 0.6, "b": 0.5, "c": 1.0}, {"a": 0.8, "b": 0.5}]
+    found = difference(mine, [{"a": 0.5, "b": 0.6, "d": 0.0}])
+    assert found["cases"] == 2
+    assert found["dsc"] == pytest.approx(0.6)
+    assert found["other_dsc"] == pytest.approx(0.55)
+    assert found["difference"] == pytest.approx(0.05)
+    assert found["interval"] == pytest.approx([-0.1, 0.2])  # both draws a, or both b, are a quarter of all each
+
+
+def test_an_interval_is_of_the_differences_not_of_the_scores() -> None:
+    """Scores from 0 to 1, each 0.1 higher than the other's: nothing is left to chance."""
+    theirs = {str(case): case / 10 for case in range(10)}
+    found = difference([{name: dsc + 0.1 for name, dsc in theirs.items()}], [theirs])
+    assert found["interval"] == pytest.approx([0.1, 0.1])
+
+
+def test_ways_of_training_are_recipes_and_differ() -> None:
+    """Each loads, none is as another."""
+    recipes = [load_recipe("litemedsam-lora", overrides) for overrides in WAYS.values()]
+    assert all(one != other for row, one in enumerate(recipes) for other in recipes[:row])
+    assert recipes[list(WAYS).index(SHIPS)] == load_recipe("litemedsam-lora")
+
+
+def test_the_runtimes_ways_are_measured_on_the_cases_that_they_are_for(tmp_path) -> None:
+    """A disc beside a disc, and a tube."""
+    rows, columns = np.mgrid[:96, :96]
+    two = [((rows - 48) ** 2 + (columns - x) ** 2 < 15**2) for x in (30, 66)]
+    image = np.where(two[0] | two[1], 200, 40).astype(np.uint8)
+    boxes = np.array([[15, 33, 45, 63], [51, 33, 81, 63]])
+    truth = (two[0] + 2 * two[1]).astype(np.uint8)
+    write_case(tmp_path / "2DBox_CT_two_1.npz", make_case("2DBox_CT_two_1", image, boxes, truth=truth))
+    write_case(
+        tmp_path / "2DBox_CT_one_1.npz", make_case("2DBox_CT_one_1", image, boxes[:1], truth=two[0].astype(np.uint8))
+    )
+    ball = np.broadcast_to(two[0], (3, 96, 96))
+    box = np.array([[15, 33, 0, 45, 63, 2]])
+    name = "3DBox_CT_tube_1"
+    write_case(tmp_path / f"{name}.npz", make_case(name, image[None].repeat(3, 0), box, truth=ball.astype(np.uint8)))
+    found = measured(tmp_path)
+    pairs = runtime_pairs(found)
+    assert all(dsc > 0.8 for scores in found.values() for dsc in scores.values())
+    counted = {on: difference(mine, theirs)["cases"] for _, _, on, mine, theirs in pairs}
+    expected = {"val, volumes whole": 3, "images of at most 40 boxes": 2, "volumes": 1, "images of 2 to 40 boxes": 1}
+    assert counted == expected
+
+
+def test_a_single_size_of_views_is_all_that_is_shown_and_only_while_it_is_asked_for() -> None:
+    """The ladder of the engine."""
+    segmenter = Segmenter()
+    with _only_views_of(segmenter, SIZES[-1]):
+        assert segmenter.engine.description.ladder.sizes == SIZES[-1:]
+    assert segmenter.engine.description.ladder.sizes == SIZES

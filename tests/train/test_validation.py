@@ -1,0 +1,44 @@
+"""A network that trains is validated as the runtime will use it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edge.data.case import make_case, write_case
+from train.networks.litemedsam import LiteMedSAM
+from train.recipe import load_recipe
+from train.records.display import silent
+from train.tasks.views import make_view_task
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A ball in a volume of 5 slices."""
+    z, rows, columns = np.mgrid[:5, :48, :48]
+    ball = (3 * (z - 2)) ** 2 + (rows - 24) ** 2 + (columns - 24) ** 2 < 100
+    box = np.array([[13, 13, 0, 35, 35, 4]])
+    image = np.where(ball, 200, 40).astype(np.uint8)
+    for number in range(2):
+        name = f"3DBox_CT_ball_{number}"
+        write_case(tmp_path / f"{name}.npz", make_case(name, image, box, truth=ball.astype(np.uint8)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("walks", "channels_differ"), [("walks={ 56 = 1 }", True), ("walks={}", False)])
+def test_a_network_that_is_trained_to_walk_walks_when_it_is_validated(
+    folder: Path, walks: str, channels_differ: bool
+) -> None:
+    """It is shown the neighbour's mask as the third channel; any other network is shown the slice three times."""
+    recipe = load_recipe("litemedsam-lora", ["views={ 56 = 1 }", walks, "validation_cases=1", "compile=true"])
+    task = make_view_task(recipe, [folder], folder, folder / "cache", silent, lambda *_: None)
+    torch.manual_seed(0)  # whose network finds something on the middle slice
+    network, differ = LiteMedSAM(), []
+
+    def look(_encoder: torch.nn.Module, given: tuple[torch.Tensor]) -> None:
+        differ.append(bool((given[0][:, 0] != given[0][:, 2]).any()))
+
+    network.image_encoder.register_forward_pre_hook(look)
+    assert task.validate(network).cases == 1
+    assert any(differ) == channels_differ
