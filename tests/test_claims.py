@@ -1,12 +1,26 @@
 """What the project claims of itself is worked out rightly."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from docs.claims import difference
-from docs.runtime_claims import SIZES, _only_views_of, measured, runtime_pairs
+from docs.runtime_claims import (
+    F32,
+    INT8,
+    LAST,
+    NOISE,
+    SIZES,
+    _last_wins,
+    _only_views_of,
+    measured,
+    noisy,
+    only,
+    runtime_pairs,
+)  # fmt: skip
 from docs.training_claims import SHIPS, WAYS
-from edge.data.case import make_case, write_case
+from edge.data.case import Case, make_case, write_case
 from edge.segmenter import Segmenter
 from train.recipe import load_recipe
 
@@ -57,6 +71,35 @@ def test_the_runtimes_ways_are_measured_on_the_cases_that_they_are_for(tmp_path)
     counted = {on: difference(mine, theirs)["cases"] for _, _, on, mine, theirs in pairs}
     expected = {"val, volumes whole": 3, "images of at most 40 boxes": 2, "volumes": 1, "images of 2 to 40 boxes": 1}
     assert counted == expected
+
+
+def test_a_gain_is_that_of_the_way_that_is_named_first() -> None:
+    """Made-up scores: INT8 0.8, everything else 0.7, boxes that are off 0.5."""
+    ways = dict.fromkeys([F32, LAST, *map(only, SIZES)], 0.7) | dict.fromkeys(map(noisy, NOISE), 0.5) | {INT8: 0.8}
+    scores = {way: dict.fromkeys(["2DBox_CT_A_1", "3DBox_CT_A_1"], dsc) for way, dsc in ways.items()}
+    gains = {way: difference(mine, theirs)["difference"] for way, _, _, mine, theirs in runtime_pairs(scores)}
+    assert gains == pytest.approx(
+        {
+            "INT8": 0.1,
+            **dict.fromkeys(map(noisy, NOISE), -0.3),
+            "as it ships": 0.1,
+            "the likelier box wins (ships)": 0.1,
+        }
+    )
+
+
+def test_the_last_of_overlapping_boxes_wins_where_that_is_measured() -> None:
+    """Each is segmented by itself, and fills its box."""
+
+    def fill(case: Case) -> SimpleNamespace:
+        ((left, top, right, bottom),) = case.boxes.astype(int)
+        labels = np.zeros(case.shape, np.uint8)
+        labels[top : bottom + 1, left : right + 1] = 1
+        return SimpleNamespace(labels=labels)
+
+    case = make_case("2DBox_CT_1", np.arange(36, dtype=np.uint8).reshape(6, 6), [[0, 0, 3, 3], [2, 2, 5, 5]])
+    labels = _last_wins(case, SimpleNamespace(segment=fill))
+    assert labels[0].tolist() == [1, 1, 1, 1, 0, 0] and labels[3].tolist() == [1, 1, 2, 2, 2, 2]
 
 
 def test_a_single_size_of_views_is_all_that_is_shown_and_only_while_it_is_asked_for() -> None:

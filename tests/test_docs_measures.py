@@ -9,6 +9,7 @@ import pytest
 
 from docs import kept_views, walks
 from edge.data.case import make_case
+from edge.segmenter import Segmenter
 from edge.views.ladder import ViewLadder
 
 
@@ -30,6 +31,20 @@ def test_a_box_drawn_after_another_loses_nothing_in_a_whole_image(report: dict[s
     """Which is all that the model is shown; a mask twice its object has a DSC of two thirds."""
     for row in report["distances"]:
         assert row["boxes"] == 2 and row["between"] == 1 and row["first"] == row["after"] == pytest.approx(5 / 6)
+
+
+def test_masks_drawn_first_and_after_another_are_each_compared(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First a mask of 4 px, all of the truth; after another box half of it: 1, two thirds, and two thirds between."""
+    truth = np.zeros((8, 8), np.uint8)
+    truth[4:6, 4:6] = 1
+    half = truth * (np.arange(8) < 5)
+    path = tmp_path / "2DBox_US_A_1.npz"
+    np.savez(path, imgs=np.arange(64, dtype=np.uint8).reshape(8, 8), boxes=[[4, 4, 5, 5]], gts=truth)
+    monkeypatch.setattr(kept_views, "_mask_after", lambda before, box, session: (half if before else truth) > 0)
+    for found in kept_views.measure(path, Segmenter(tiny_model)).values():
+        assert found == pytest.approx([1, 2 / 3, 2 / 3])
 
 
 def test_a_box_moves_by_a_share_of_its_sides() -> None:

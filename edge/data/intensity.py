@@ -72,7 +72,7 @@ def to_greys(
         window: see `parse_window`; None: what the modality asks for.
 
     Raises:
-        RunError: `suv` of what is not PET, or see `parse_window`.
+        RunError: see `parse_window`.
     """
     chosen, notes = _window(volume, slope, intercept, modality, window)
     greys = np.zeros(volume.shape, np.uint8)
@@ -85,8 +85,6 @@ def to_greys(
 def _window(
     volume: npt.NDArray, slope: float, intercept: float, modality: str | None, window: str | None
 ) -> tuple[Window | None, tuple[Note, ...]]:
-    if window == SUV and modality not in ("PET", None):
-        raise RunError(f"--window {SUV} is for PET, this is {modality}; leave it out, or say --modality PET")
     if window is not None:
         return parse_window(window), ()
     if modality == "CT":

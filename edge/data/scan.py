@@ -15,6 +15,7 @@ from edge.notes import Note
 MAX_SCAN_BYTES = 4 * 2**30  # as an array of an .npz
 IN_SUV, IN_GREYS = "SUV", "greys 0 to 255"  # greys: windowed already, by `samedge cases convert`
 TAKEN_FOR_SUV = "its values are taken for SUV; only DICOM states what they are"
+WINDOWED_BEFORE = "it holds greys that were windowed when it was converted; --window changes nothing"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def case_of(scan: Scan, reading: Reading) -> Case:
     """The scan in greys as a case without boxes, in the volume's order.
 
     Raises:
-        CaseError: it holds no number.
+        CaseError: it holds no number; or SUV are asked for of what is not PET.
     """
     named = modality_of(scan.name)
     modality = reading.modality or scan.modality or (named if named != UNKNOWN else None)
@@ -58,12 +59,14 @@ def case_of(scan: Scan, reading: Reading) -> Case:
         stored = scan.geometry.to_volume(scan.array)
         if stored.dtype.kind == "f" and not any(np.isfinite(plane).any() for plane in stored):
             raise CaseError(f"{scan.name}: holds no finite intensity")
+        if reading.window == SUV and modality not in ("PET", None):
+            raise CaseError(f"{scan.name}: --window {SUV} is for PET, this is {modality}; leave it out")
         if scan.unit == IN_GREYS:
-            image, notes = stored, ()
+            image, notes = stored, (Note(WINDOWED_BEFORE),) if reading.window else ()
         else:
             image, notes = to_greys(stored, scan.slope, scan.intercept, modality, reading.window)
-        if reading.window == SUV and scan.unit != IN_SUV:
-            notes = (*notes, Note(TAKEN_FOR_SUV))
+            if reading.window == SUV and scan.unit != IN_SUV:
+                notes = (*notes, Note(TAKEN_FOR_SUV))
     if scan.flat and image.ndim == 3 and scan.array.ndim == 3:
         image = image[0]
     # the name's prefix may say 2D or 3D; here the file does

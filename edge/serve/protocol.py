@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from edge.data.case import Case, make_case
-from edge.data.intensity import to_greys
+from edge.data.intensity import SUV, to_greys
 from edge.data.scan import Reading
 from edge.errors import CaseError, in_one_line
 from edge.segmenter import Segmenter
@@ -193,6 +193,8 @@ class Protocol:
         if volume.dtype.kind == "f" and not np.isfinite(volume).any():
             raise CaseError("image: holds no finite intensity")
         modality, window = self._reading.modality, self._reading.window
+        if window == SUV:
+            raise CaseError(f"image: --window {SUV} needs DICOM, which the page opens; a viewer sends no unit")
         greys, _ = to_greys(volume.view(np.uint8) if volume.dtype == bool else volume, 1.0, 0.0, modality, window)
         case = make_case("image", greys, np.zeros((0, 6)), shaped=3)
         return replace(case, spacing_mm=_spacing(properties), stated_modality=modality)

@@ -16,12 +16,12 @@ from tests.conftest import Samedge
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of Dask's own, in this process
-CASES, WORKERS = 6, 2
+CASES, WORKERS = 6, 3
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[object]:
-    """Two worker processes of one thread each, which come again when they die."""
+    """Three worker processes of one thread each, which come again when they die."""
     with distributed.LocalCluster(
         n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
     ) as made:

@@ -174,8 +174,11 @@ def test_a_converted_scan_keeps_its_intensities(tmp_path: Path, intercept: float
     assert hu.get_data_dtype() == (np.int16 if intercept == -1024 else np.float64)
     assert np.array_equal(read_input(tmp_path / "hu" / "CT_a.nii.gz").image, read_input(path).image)
     list(convert_all(path, tmp_path / "greys", "nifti", Reading(window="lung"), Prompting()))
-    shown = read_input(tmp_path / "greys" / "CT_a.nii.gz").image
-    assert np.array_equal(shown, read_input(path, Reading(window="lung")).image)
+    converted, lung = tmp_path / "greys" / "CT_a.nii.gz", read_input(path, Reading(window="lung")).image
+    assert np.array_equal(read_input(converted).image, lung)
+    asked = read_input(converted, Reading(window="bone"))
+    assert np.array_equal(asked.image, lung) and "--window changes nothing" in " ".join(map(str, asked.notes))
+    assert not any("--window" in str(note) for note in read_input(converted).notes)
 
 
 def test_label_maps_are_converted_onto_their_images(tmp_path: Path) -> None:

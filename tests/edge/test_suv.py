@@ -11,7 +11,7 @@ pytest.importorskip("pydicom", reason="needs pydicom (extra dicom), which is not
 
 from edge.data.formats.registry import read_input, read_scan
 from edge.data.scan import Reading
-from edge.errors import CaseError, RunError
+from edge.errors import CaseError
 from tests.edge.dicom_files import write_series
 
 # 70 kg; 280 MBq one half-life of 6,000 s before the scan leave 140 MBq: 70,000 g / 140e6 Bq, SUV 1 is 2,000 Bq/ml
@@ -111,7 +111,7 @@ def test_what_is_lacking_is_said(tmp_path: Path, changes: dict[str, Any], drug: 
 def test_suv_is_of_pet(tmp_path: Path) -> None:
     """CT has none; what no DICOM header states is taken for SUV, and said."""
     write_series(tmp_path / "ct", STORED)
-    with pytest.raises(RunError, match="--window suv is for PET, this is CT"):
+    with pytest.raises(CaseError, match=r"^ct: --window suv is for PET, this is CT"):
         read_input(tmp_path / "ct", ASKED)
     path = tmp_path / "scan.nii.gz"
     nibabel.save(nibabel.nifti1.Nifti1Image(np.array([[[0.0, 5, 20]]], np.float32), np.eye(4)), path)

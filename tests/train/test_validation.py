@@ -8,6 +8,7 @@ import torch
 
 from edge.data.case import make_case, write_case
 from train.networks.litemedsam import LiteMedSAM
+from train.networks.tiny_vit import WIDTHS, Block
 from train.recipe import load_recipe
 from train.records.display import silent
 from train.tasks.views import make_view_task
@@ -42,3 +43,16 @@ def test_a_network_that_is_trained_to_walk_walks_when_it_is_validated(
     network.image_encoder.register_forward_pre_hook(look)
     assert task.validate(network).cases == 1
     assert any(differ) == channels_differ
+
+
+def test_nothing_is_compiled_for_a_validation(folder: Path) -> None:
+    """Whose views come in any number: each would be compiled anew."""
+    recipe = load_recipe("litemedsam-lora", ["views={ 56 = 1 }", "walks={}", "validation_cases=1", "compile=true"])
+    task = make_view_task(recipe, [folder], folder, folder / "cache", silent, lambda *_: None)
+    network, compiled = LiteMedSAM(), []
+    last = [module for module in network.image_encoder.modules() if isinstance(module, Block)][-1]
+    last.compile(backend=lambda graph, _: compiled.append(graph) or graph.forward)
+    task.validate(network)
+    assert not compiled
+    last(torch.zeros(1, WIDTHS[-1], 7, 7))
+    assert compiled

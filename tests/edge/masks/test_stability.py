@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from edge.data.case import make_case
+from edge.engines.model_folder import ModelDescription
 from edge.masks.stability import mask_areas, stability
+from edge.pipeline import Options, segment
 from edge.views.view import View
 
 
@@ -20,3 +23,29 @@ def test_slices_add_up_and_nothing_scores_0() -> None:
     """Over a volume it is the IoU of the two volumes, whatever each slice has."""
     assert stability(np.array([1.0, 4.0]) + np.array([5.0, 6.0])) == 0.6
     assert stability(np.zeros(2)) == 0 and stability(np.array([0.0, 7.0])) == 0
+
+
+class Unsure:
+    """Of the first box 2 of 4 px are sure on one slice and 1 of 6 on the other; the second finds nothing."""
+
+    description = ModelDescription("unsure", 256, (1, 1, 1), {}, {})
+    backend, precision, threads = "none", "f32", 1
+
+    def __init__(self) -> None:
+        self.slices = [(2, 4), (1, 6)]
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        return np.zeros((len(images), 1, 1, 1), np.float32)
+
+    def decode(self, embedding: np.ndarray, boxes: np.ndarray, within: np.ndarray | None = None) -> np.ndarray:
+        logits = np.full((len(boxes), 256, 256), -5, np.float32)
+        sure, all_of_it = self.slices.pop()
+        logits[0, 20, :all_of_it], logits[0, 20, :sure] = -0.5, 3
+        return logits
+
+
+def test_a_case_says_how_sure_each_box_is_over_all_of_its_slices() -> None:
+    """3 of 10 px, in the order of the boxes; nothing found is 0."""
+    boxes = np.array([[0, 0, 0, 99, 99, 1], [120, 120, 0, 200, 200, 1]])
+    case = make_case("3DBox_CT_1", np.random.default_rng(0).integers(0, 256, (2, 256, 256), np.uint8), boxes)
+    assert segment(case, Unsure(), Options(method="fixed")).stability == (0.3, 0.0)

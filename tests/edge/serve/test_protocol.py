@@ -174,3 +174,10 @@ def test_what_cannot_be_done_is_said(server: Server, connect: Connect) -> None:
     refused(501, "takes boxes", client.add_initial_seg_interaction, BLANK[0])
     client.add_bbox_interaction([[0, 12], [5, 20], [5, 20]], True)
     assert target.any()
+
+
+def test_suv_are_not_guessed_from_numbers_without_a_unit(shipped: Segmenter, connect: Connect) -> None:
+    """Becquerels for SUV would be a white image, and a mask of it."""
+    with serving(shipped, Reading(window="suv")) as server, pytest.raises(httpx.HTTPStatusError) as error:
+        connect(server).set_image(BLANK)
+    assert error.value.response.status_code == 400 and "a viewer sends no unit" in error.value.response.json()["detail"]
