@@ -1,8 +1,11 @@
 """What the runtime's ways do for the model that ships: precision, sizes of views, loose boxes, merging."""
 
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from edge.bench.noise import move_sides, side_shifts
 from edge.data.case import Case, find_cases, read_case
 from edge.scoring.score import mean_dice
 from edge.segmenter import Segmenter
+from edge.system.cores import available_cores
 from edge.system.home import engine_cache
 
 NOISE = (5, 10, 20)  # % of a box's extent by which each side moves at most
@@ -22,29 +26,48 @@ Scores = dict[str, float]  # case -> DSC
 
 
 def measured(validation: Path) -> dict[str, Scores]:
-    """DSC of every case by each way."""
-    int8, f32 = (Segmenter(precision=precision, cache=engine_cache()) for precision in ("int8", "f32"))
+    """DSC of every case by each way; as many cases side by side as there are cores."""
     ways: dict[str, Scores] = {}
-    for path in find_cases(validation):
-        case = read_case(path, with_truth=True)
-
-        def score(way: str, segment: Callable[[Case], np.ndarray], case: Case = case) -> None:
-            ways.setdefault(way, {})[case.name] = round(mean_dice(case.truth, segment(case)), 5)
-
-        score(INT8, lambda given: int8.segment(given).labels)
-        score(F32, lambda given: f32.segment(given).labels)
-        if len(case.boxes) > MOST_BOXES:
-            continue
-        for percent in NOISE:
-            score(noisy(percent), lambda given, percent=percent: int8.segment(_moved(given, percent)).labels)
-        if case.is_volume:
-            continue
-        for size in SIZES:
-            with _only_views_of(int8, size):
-                score(only(size), lambda given: int8.segment(given).labels)
-        if len(case.boxes) > 1:
-            score(LAST, lambda given: _last_wins(given, int8))
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(available_cores(), spawn, initializer=_load) as pool:
+        for name, scores in pool.map(_measure, find_cases(validation)):
+            print(name, file=sys.stderr)
+            for way, dsc in scores.items():
+                ways.setdefault(way, {})[name] = dsc
     return ways
+
+
+_segmenters: dict[str, Segmenter] = {}  # of this process, by precision
+
+
+def _load() -> None:
+    for precision in ("int8", "f32"):
+        _segmenters[precision] = Segmenter(precision=precision, threads=1, cache=engine_cache())
+
+
+def _measure(path: Path) -> tuple[str, dict[str, float]]:
+    """A case's name, and its DSC by each way that is meant for such a case."""
+    int8, f32 = _segmenters["int8"], _segmenters["f32"]
+    case = read_case(path, with_truth=True)
+    found: dict[str, float] = {}
+
+    def score(way: str, segment: Callable[[Case], np.ndarray]) -> None:
+        found[way] = round(mean_dice(case.truth, segment(case)), 5)
+
+    score(INT8, lambda given: int8.segment(given).labels)
+    score(F32, lambda given: f32.segment(given).labels)
+    if len(case.boxes) > MOST_BOXES:
+        return case.name, found
+    for percent in NOISE:
+        score(noisy(percent), lambda given, percent=percent: int8.segment(_moved(given, percent)).labels)
+    if case.is_volume:
+        return case.name, found
+    for size in SIZES:
+        with _only_views_of(int8, size):
+            score(only(size), lambda given: int8.segment(given).labels)
+    if len(case.boxes) > 1:
+        score(LAST, lambda given: _last_wins(given, int8))
+    return case.name, found
 
 
 def noisy(percent: int) -> str:

@@ -38,6 +38,7 @@ from docs.result_tables import (
 )
 from docs.walks import walks_table
 from export.checks.callers import callers_table
+from export.checks.loading import loading_table
 from export.checks.quota import quota_table
 from export.checks.serve import serve_table
 from export.checks.stability import stability_table, unsure_table
@@ -145,6 +146,7 @@ TABLES = {
     "stability": Table("stability", partial(measured, name="stability", table=stability_table)),
     "unsure": Table("stability", partial(measured, name="stability", table=unsure_table)),
     "training size": Table("training-size", training_size),
+    "loading": Table("loading", partial(measured, name="loading", table=loading_table)),
     "views": Table("views", partial(measured, name="views", table=views_table, told=peaks)),
     "quota": Table("quota", partial(measured, name="quota", table=quota_table)),
     "growth": Table("growth", growth),

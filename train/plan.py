@@ -69,7 +69,7 @@ def timed(plan: Plan, recipe: Recipe, network: Network, task: Task, fabric: Fabr
 
     Measured on a few samples of each kind that a batch has, and scaled to as many as it has.
     """
-    rates = {workers: _loading_rate(task, recipe.batch, workers) for workers in TIMED_WORKERS}
+    rates = {workers: loading_rate(task, recipe.batch, workers, TIMED_S) for workers in TIMED_WORKERS}
     loss_of = task.loss(network.to(fabric.device))
     set_training_mode(network)
     samples, first, measured = task.samples(0), 0, 0
@@ -106,13 +106,13 @@ def _memory_mib(fabric: Fabric) -> float:
     return torch.cuda.max_memory_allocated() / 2**20 if fabric.device.type == "cuda" else peak_memory_mib()
 
 
-def _loading_rate(task: Task, batch: int, workers: int) -> float:
-    """Samples per second, batched, once the workers run."""
+def loading_rate(task: Task, batch: int, workers: int, seconds: float) -> float:
+    """Samples per second, batched, once the workers run, over so many seconds."""
     batches = (list(range(number * batch, (number + 1) * batch)) for number in numbers())
     loader = iter(make_loader(task, 0, batches, workers))
     next(loader)
     start, loaded = time.perf_counter(), 0
-    while loaded == 0 or time.perf_counter() - start < TIMED_S:
+    while loaded == 0 or time.perf_counter() - start < seconds:
         next(loader)
         loaded += batch
     return loaded / (time.perf_counter() - start)

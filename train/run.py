@@ -15,7 +15,7 @@ from edge.data.npz import write_whole
 from edge.data.table import format_table, number_or_blank
 from edge.errors import RunError
 from edge.system.home import home, lend_home
-from edge.system.machine import describe_machine
+from edge.system.machine import describe_machine, has_bf16_instructions
 from train.data.folds import Fold
 from train.loop import StepReport, fit
 from train.networks import weights
@@ -108,10 +108,13 @@ def train(
     if adapter is not None and not settings.trainable.startswith("lora"):
         raise RunError(f"--adapter goes on from an adapter, and trainable={settings.trainable} has none")
     goes_on = resume and ((out / LAST).exists() or not (out / RUN).exists())
-    fabric = _fabric(settings, accelerator, devices, nodes)
+    precision = _precision(settings, accelerator)
+    fabric = _fabric(settings, precision, accelerator, devices, nodes)
     advance = advance or lines(say)
     if not fabric.is_global_zero:
         say = advance = silent
+    if precision != settings.precision:
+        say(f"precision: {precision}, as this CPU has no bfloat16 instructions and would be many times slower")
     with fabric.rank_zero_first():
         task = make_task(settings, data, validation, cache, fold, say, advance)
     settings = replace(settings, epoch_samples=settings.epoch_samples or task.facts.slices)
@@ -151,7 +154,14 @@ def sam_options(recipe: Recipe) -> SamOptions:
     return SamOptions(recipe.image_size, recipe.encoder_blocks, recipe.channels, recipe.head)
 
 
-def _fabric(recipe: Recipe, accelerator: str, devices: int | str, nodes: int) -> Fabric:
+def _precision(recipe: Recipe, accelerator: str) -> str:
+    """What is computed in: the recipe's, but no bfloat16 on a CPU that would emulate it."""
+    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
+    emulated = on_cpu and recipe.precision.startswith("bf16") and not has_bf16_instructions()
+    return "32-true" if emulated else recipe.precision
+
+
+def _fabric(recipe: Recipe, precision: str, accelerator: str, devices: int | str, nodes: int) -> Fabric:
     several = nodes > 1 or devices not in (1, "1")
     # without prompts some of what trains has no gradient, and processes would wait for it
     strategy = "ddp" if recipe.network == "litemedsam" else "ddp_find_unused_parameters_true"
@@ -160,7 +170,7 @@ def _fabric(recipe: Recipe, accelerator: str, devices: int | str, nodes: int) ->
         devices=devices,
         num_nodes=nodes,
         strategy=strategy if several else "auto",
-        precision=recipe.precision,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
     )
     fabric.launch()
     keep_to_available_cores()

@@ -34,14 +34,27 @@ def list_objects(folder: Path) -> list[Path]:
         return sorted(folder / name[len(key) :].strip("/") for name in names)
 
 
-def first_bytes(path: Path, count: int) -> bytes:
-    """Of an object.
+def bytes_of(path: Path, start: int = 0, end: int | None = None) -> bytes:
+    """Of an object, those from `start` to `end`, that one excluded; None: to its own.
 
     Raises:
-        CaseError, RunError: see `list_objects`.
+        CaseError, RunError: see `list_objects`; it is not there.
     """
     with _store(path) as (store, key):
-        return bytes(store.cat_file(key, start=0, end=count))
+        return bytes(store.cat_file(key, start=start, end=end))
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of an object.
+
+    Raises:
+        CaseError, RunError: see `list_objects`; it is not there.
+        OSError: no such file.
+    """
+    if not is_remote(path):
+        return path.stat().st_size
+    with _store(path) as (store, key):
+        return int(store.size(key))
 
 
 @contextmanager

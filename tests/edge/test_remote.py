@@ -2,10 +2,6 @@
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +12,9 @@ import pytest
 from edge.data.remote import results_on_disk
 from tests.conftest import Samedge
 from tests.edge.dicom_files import write_series
+from tests.object_store import client, running_store
 
-s3fs = pytest.importorskip("s3fs")
+pytest.importorskip("s3fs")
 pytest.importorskip("moto.server")
 pytest.importorskip("pydicom")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of aiobotocore's own, in this process
@@ -31,29 +28,10 @@ LABELS = {  # of NAMES, and what lies beside them
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """The address of a server that answers as S3 does."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            for _ in range(300):
-                time.sleep(0.1)
-                with socket.socket() as one:
-                    if one.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-@pytest.fixture(scope="module")
-def environment(samedge_environment: dict[str, str], endpoint: str) -> dict[str, str]:
+def environment(samedge_environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """How a user names the server and the keys."""
-    known = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    return {**samedge_environment, **known, "AWS_EC2_METADATA_DISABLED": "true", "AWS_DEFAULT_REGION": "us-east-1"}
+    with running_store() as known:
+        yield {**samedge_environment, **known}
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +64,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, samedge: S
 @pytest.fixture(scope="module")
 def store(environment: dict[str, str], local: Path) -> Any:
     """The bucket, with the cases in `in`."""
-    keys = {"key": environment["AWS_ACCESS_KEY_ID"], "secret": environment["AWS_SECRET_ACCESS_KEY"]}
-    files = s3fs.S3FileSystem(**keys, endpoint_url=environment["AWS_ENDPOINT_URL"], use_listings_cache=False)
+    files = client(environment)
     files.mkdir("scans")
     files.put(f"{local / 'in'}/", "scans/in/", recursive=True)
     files.pipe("scans/in/sub/", b"")  # how S3's console marks a folder

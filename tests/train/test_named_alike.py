@@ -53,7 +53,7 @@ def test_cases_of_one_name_are_kept_apart_by_their_folder(tmp_path: Path, sites:
     assert [entry.name for entry in data.cases] == [f"2DBox_US_A_{number}" for number in range(8)] * 2
     assert data.objects[:, 0].tolist() == list(range(16))
     assert [line.split(":")[0] for line in data.broken] == twins[:1]
-    assert not np.array_equal(data.pixels(0), data.pixels(8))
+    assert not np.array_equal(data.slice(0, 0)[0], data.slice(8, 0)[0])
 
 
 def test_the_side_of_a_name_is_that_of_all_who_have_it(tmp_path: Path, sites: list[Path]) -> None:

@@ -29,9 +29,10 @@ def test_prepared_data_gives_back_what_went_in(prepare, picture: Picture, tube: 
     grey = np.repeat(noise(0)[0][..., :1], 3, axis=2)
     data = prepare({"2DBox_US_A_1": picture, "2DBox_US_A_2": (grey, noise(0)[1]), "3DBox_CT_B_1": tube})
     assert [entry.name for entry in data.cases] == ["2DBox_US_A_1", "2DBox_US_A_2", "3DBox_CT_B_1"]
-    assert np.array_equal(data.pixels(0)[0], picture[0]) and np.array_equal(data.labels(0)[0], picture[1])
-    assert data.pixels(1).shape == (1, 50, 60, 1) and np.array_equal(data.pixels(1)[0], grey[..., :1])
-    assert np.array_equal(data.pixels(2)[..., 0], tube[0]) and np.array_equal(data.labels(2), tube[1])
+    assert all(map(np.array_equal, data.slice(0, 0), picture))
+    assert np.array_equal(data.slice(1, 0)[0], grey[..., :1])
+    assert np.array_equal(data.volume(2)[0][..., 0], tube[0]) and np.array_equal(data.volume(2)[1], tube[1])
+    assert np.array_equal(data.slice(2, 3)[0][..., 0], tube[0][3]) and np.array_equal(data.slice(2, 3)[1], tube[1][3])
     assert data.objects[:, :8].tolist() == [
         [0, 1, 0, 40, 30, 0, 49, 49],
         [0, 2, 0, 70, 50, 0, 77, 57],
@@ -112,7 +113,7 @@ def test_prepared_data_needs_neither_its_sources_nor_its_place(prepare, tmp_path
     carried = made.folder.rename(tmp_path / "carried")
     found = open_prepared(carried)
     assert is_prepared(carried) and not is_prepared(tmp_path)
-    assert np.array_equal(found.objects, made.objects) and np.array_equal(found.pixels(0)[0], picture[0])
+    assert np.array_equal(found.objects, made.objects) and np.array_equal(found.slice(0, 0)[0], picture[0])
     for name in (PIXELS, LABELS):
         whole = (carried / name).read_bytes()
         (carried / name).write_bytes(whole[:-1])
@@ -159,4 +160,4 @@ def test_a_picture_with_its_labels_beside_it_is_prepared_in_colours(prepare, tmp
     (tmp_path / "data").mkdir()
     cv2.imwrite(str(tmp_path / "data" / "2DBox_US_A_1.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     cv2.imwrite(str(tmp_path / "data" / "2DBox_US_A_1_gt.png"), labels)
-    assert np.array_equal(prepare({}).pixels(0)[0], image)
+    assert np.array_equal(prepare({}).slice(0, 0)[0], image)

@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 
 from edge.data.case import make_case, write_case
 from edge.errors import RunError
+from tests.conftest import Samedge
+from tests.object_store import client, running_store
 from train import loop
 from train import plan as plan_module
 from train.baseline.program import torch_threads
@@ -348,6 +350,56 @@ def test_prepared_data_carried_elsewhere_trains_alike(
     ):
         with pytest.raises(RunError, match=message):
             train("litemedsam-lora", folders, tmp_path / "no", base=base, overrides=[*SMALL, *more])
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_a_cpu_without_bfloat16_computes_in_float32_and_says_so(
+    tmp_path: Path, finished: Finished, data: Path, base: Path, monkeypatch: pytest.MonkeyPatch, has_bf16: bool
+) -> None:
+    """Emulated it would take many times as long; the losses are then those of float32, else they are not."""
+    monkeypatch.setattr("train.run.has_bf16_instructions", lambda: has_bf16)
+    said: list[str] = []
+    overrides = [*SHORT, "precision=bf16-mixed"]
+    train(
+        "litemedsam-lora",
+        [data],
+        tmp_path / "run",
+        base=base,
+        cache=finished.cache,
+        overrides=overrides,
+        accelerator="cpu",
+        say=said.append,
+    )
+    told = [line for line in said if line.startswith("precision: 32-true")]
+    assert bool(told) is not has_bf16
+    assert (losses_of(tmp_path / "run") == losses_of(finished.folder)) is not has_bf16
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of aiobotocore's own
+def test_prepared_data_in_an_object_store_trains_alike(
+    tmp_path: Path, finished: Finished, base: Path, samedge: Samedge, samedge_environment: dict[str, str]
+) -> None:
+    """Read by two workers, nothing of it kept on a disk: the same losses; what is not there is named."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto.server")
+    with running_store() as known:
+        environment = {**samedge_environment, **known, "SAMEDGE_HOME": str(tmp_path / "home"), "PYTHONWARNINGS": ""}
+        store = client(known)
+        store.mkdir("training")
+        store.put(f"{next(finished.cache.iterdir())}/", "training/set/", recursive=True)
+
+        def run(address: str, out: Path) -> subprocess.CompletedProcess[str]:
+            command = ("train", "litemedsam-lora", *SHORT, "workers=2", "--base", base, "--data", address, "--out", out)
+            return samedge(*command, env=environment)
+
+        there, missing = run("s3://training/set", tmp_path / "there"), run("s3://training/none", tmp_path / "no")
+    assert there.returncode == 0, there.stderr
+    assert "prepared data: s3://training/set" in there.stderr
+    assert losses_of(tmp_path / "there") == losses_of(finished.folder)
+    assert not any(file.suffix in (".u8", ".u16") for file in (tmp_path / "home").rglob("*"))
+    assert missing.returncode == 1 and "error: s3://training/none" in missing.stderr
+    assert "does not exist" in missing.stderr and "Traceback" not in missing.stderr
 
 
 def test_processes_that_prepare_samples_give_the_same_batches(volumes: Path, cache: Path) -> None:

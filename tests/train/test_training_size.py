@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edge.data.case import make_case, write_case
+from export.checks import loading
 from export.checks.training_size import make_set, measure
 from train.data.prepared import CaseEntry, CaseTable, open_prepared
 
@@ -37,4 +40,18 @@ def test_the_set_that_is_made_up_can_be_opened(tmp_path: Path) -> None:
     make_set(tmp_path, 30)
     data = open_prepared(tmp_path)
     assert len(data.cases) == len(data.objects) == 30
-    assert data.pixels(29).shape == (1, 8, 8, 1) and data.labels(29).shape == (1, 8, 8)
+    assert [part.shape for part in data.volume(29)] == [(1, 8, 8, 1), (1, 8, 8)]
+
+
+def test_the_rate_of_loading_is_of_each_kind_of_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ball in a volume: views and walks of every size, batched, by the process itself and by workers."""
+    monkeypatch.setattr(loading, "TIMED_S", 0.0)
+    ball = np.square(np.mgrid[:12, :64, :64] - np.array([6, 30, 34])[:, None, None, None]).sum(axis=0) < 300
+    case = make_case("3DBox_CT_A_1", np.where(ball, 200, 40).astype(np.uint8), np.zeros((0, 6)), truth=ball)
+    (tmp_path / "data").mkdir()
+    write_case(tmp_path / "data" / f"{case.name}.npz", case)
+    kinds = loading.measure(tmp_path / "data", tmp_path / "cache")
+    assert [kind["kind"] for kind in kinds] == list(loading.KINDS)
+    assert all(rate > 0 for kind in kinds for rate in kind["samples_per_s"])
+    table = loading.loading_table({"workers": loading.WORKERS, "kinds": kinds})
+    assert table[0] == ["sample", "samples/s, no workers", "samples/s by 2 workers"] and len(table) == 6

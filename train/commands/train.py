@@ -20,7 +20,8 @@ def train(
         list[str] | None, typer.Argument(help="key=value, over the recipe's.", metavar="[KEY=VALUE]...")
     ] = None,
     data: Annotated[
-        list[Path] | None, typer.Option(help="Folder of labelled cases; can be given several times.")
+        list[Path] | None,
+        typer.Option(help="Folder of labelled cases, several times if you like; or prepared, also s3://."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     base: Annotated[

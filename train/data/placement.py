@@ -51,7 +51,7 @@ class Placement:
             shown = _warped(shown, self.warp, self.size, beyond)
         for flipped, axis in ((self.flip_x, 1), (self.flip_y, 0)):
             shown = np.flip(shown, axis) if flipped else shown
-        return np.ascontiguousarray(shown.swapaxes(0, 1) if self.transposed else shown)
+        return shown.swapaxes(0, 1) if self.transposed else shown
 
     def show_masks(self, masks: npt.NDArray[np.bool_]) -> Pixels:
         """Masks (H, W, M) of a slice as (size, size, M), 0 to 255: the part of a pixel that is covered."""

@@ -1,18 +1,23 @@
 """Prepared training data: pixels and labels as numbers in two files that every process maps, and a table of objects.
 
-A folder of it needs its sources no more, and can be carried to the machine that trains.
+A folder of it needs its sources no more, and can be carried to the machine that trains, or put into an object store:
+of what lies there, each sample's slices are read alone, so that the whole need not fit on a disk.
 """
 
+import io
 import json
 import math
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import dataset_of
+from edge.data.names import address_of, is_remote
+from edge.data.remote import bytes_of, size_of
 from edge.errors import RunError
 from train.data.folds import is_held_out
 
@@ -82,17 +87,42 @@ class Prepared:
     tracked: npt.NDArray[np.float32]  # (M, 4): x_min, y_min, x_max, y_max of each object on each slice of its range
     broken: list[str] = field(default_factory=list)  # one line per case that was left out
     content_hash: str = ""
+    _mapped: dict[str, npt.NDArray[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def pixels(self, case: int) -> npt.NDArray[np.uint8]:
-        """(D, H, W, C) of a case, mapped."""
-        entry = self.cases[case]
-        shape = (*entry.shape, entry.channels)
-        return np.memmap(self.folder / PIXELS, np.uint8, "r", entry.pixels, shape)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Prepared, (self.folder, self.cases, self.objects, self.tracked, self.broken, self.content_hash)
 
-    def labels(self, case: int) -> npt.NDArray[np.uint16]:
-        """(D, H, W) of a case, mapped."""
+    def volume(self, case: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
+        """Pixels (D, H, W, C) and labels (D, H, W) of a case.
+
+        Raises:
+            CaseError: they lie in an object store that cannot be read.
+        """
+        return self._slices(case, 0, self.cases[case].shape[0])
+
+    def slice(self, case: int, z: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
+        """Pixels (H, W, C) and labels (H, W) of one slice of a case; raises as `volume` does."""
+        pixels, labels = self._slices(case, z, 1)
+        return pixels[0], labels[0]
+
+    def _slices(self, case: int, first: int, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
         entry = self.cases[case]
-        return np.memmap(self.folder / LABELS, np.uint16, "r", entry.labels * 2, entry.shape)
+        _, height, width = entry.shape
+        before, shape = first * height * width, (count, height, width)
+        return (
+            self._numbers(PIXELS, np.uint8, entry.pixels + before * entry.channels, (*shape, entry.channels)),
+            self._numbers(LABELS, np.uint16, entry.labels + before, shape),
+        )
+
+    def _numbers(self, name: str, kind: type[np.generic], first: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Those of a file from the `first` on: mapped, or fetched from a store."""
+        path, end = self.folder / name, first + math.prod(shape)
+        if is_remote(path):
+            size = np.dtype(kind).itemsize
+            return np.frombuffer(bytes_of(path, first * size, end * size), kind).reshape(shape)
+        if name not in self._mapped:
+            self._mapped[name] = np.memmap(path, kind, "r")
+        return self._mapped[name][first:end].reshape(shape)
 
     @property
     def used(self) -> list[CaseEntry]:
@@ -114,26 +144,30 @@ class Prepared:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether a folder holds prepared data."""
-    return (folder / INDEX).is_file()
+    """Whether a folder holds prepared data, as any does that is asked for in an object store."""
+    return is_remote(folder) or (folder / INDEX).is_file()
 
 
 def open_prepared(folder: Path) -> Prepared:
-    """Prepared data, wherever it lies.
+    """Prepared data, wherever it lies: on a disk, or in an object store (`Path("s3://bucket/folder")`).
 
     Raises:
+        CaseError: the store cannot be read, or has no such folder.
         RunError: it cannot be read, or another version made it.
     """
+    where = address_of(folder)
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = json.loads(_content(folder / INDEX))
         if index["format"] != FORMAT:
-            raise RunError(f"{folder}: prepared by another version of samedge; prepare the data again")
+            raise RunError(f"{where}: prepared by another version of samedge; prepare the data again")
         cases = CaseTable(CaseEntry(name, tuple(shape), *rest) for name, shape, *rest in index.pop("cases"))
-        objects, tracked = (np.load(folder / name, allow_pickle=False) for name in (OBJECTS, TRACKED))
+        objects, tracked = (
+            np.load(io.BytesIO(_content(folder / name)), allow_pickle=False) for name in (OBJECTS, TRACKED)
+        )
         _check_sizes(folder, cases)
         return Prepared(folder, cases, objects, tracked, index["broken"], index["content_hash"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder}: prepared data that cannot be read ({error}); prepare it again") from None
+        raise RunError(f"{where}: prepared data that cannot be read ({error}); prepare it again") from None
 
 
 def _check_sizes(folder: Path, cases: CaseTable) -> None:
@@ -141,5 +175,9 @@ def _check_sizes(folder: Path, cases: CaseTable) -> None:
     voxels = [math.prod(entry.shape) for entry in cases]
     pixels = sum(count * entry.channels for count, entry in zip(voxels, cases, strict=True))
     for name, expected in ((PIXELS, pixels), (LABELS, 2 * sum(voxels))):
-        if (found := (folder / name).stat().st_size) != expected:
+        if (found := size_of(folder / name)) != expected:
             raise ValueError(f"{name} has {found} of {expected} bytes")
+
+
+def _content(path: Path) -> bytes:
+    return bytes_of(path) if is_remote(path) else path.read_bytes()

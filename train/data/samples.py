@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from train.data.batch import ViewSample
+from train.data.batch import Pixels, ViewSample
 from train.data.draws import LEAST_DEPTH, ObjectDraws
 from train.data.placement import place_box
 from train.data.prepared import Prepared
@@ -62,8 +62,8 @@ def make_view(
         unrolled: the same slice comes again as the next one: for a place of two steps, where the object cannot walk.
     """
     case, label, z_min, _, _, z_max, _, _, first_box = data.objects[row].tolist()
-    z, mask = _draw_slice(data, case, label, (z_min, z_max), chance)
-    image, tracked = np.asarray(data.pixels(case)[z]), data.tracked[first_box + z - z_min].astype(np.float64)
+    z, image, mask = _draw_slice(data, case, label, (z_min, z_max), chance)
+    tracked = data.tracked[first_box + z - z_min].astype(np.float64)
     box = tracked if holds(tracked, mask) else extent_of(mask)
     px_per_px = data.cases[case].scale
     given = loosen(box, px_per_px, mask.shape, chance)
@@ -79,14 +79,14 @@ def make_view(
 
 def _draw_slice(
     data: Prepared, case: int, label: int, held_on: tuple[int, int], chance: np.random.Generator
-) -> tuple[int, npt.NDArray[np.bool_]]:
-    """A slice of a range, first and last included, and the object's mask (H, W) on it, which is not empty."""
-    labels = data.labels(case)
+) -> tuple[int, Pixels, npt.NDArray[np.bool_]]:
+    """A slice of a range, first and last included, its pixels (H, W, C), and the object's mask (H, W), not empty."""
     while True:
         z = int(chance.integers(held_on[0], held_on[1] + 1))
-        mask = np.asarray(labels[z] == label)
+        pixels, labels = data.slice(case, z)
+        mask = np.asarray(labels == label)
         if mask.any():  # always on the first and the last
-            return z, mask
+            return z, np.asarray(pixels), mask
 
 
 def _with_a_pixel(shown: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -58,13 +58,13 @@ class Walk:
 def draw_walk(data: Prepared, row: int, chance: np.random.Generator) -> Walk | None:
     """A walk through an object's range, along a drawn axis and direction; None where it has nowhere to go."""
     case, label, *corners, _ = data.objects[row].tolist()
-    volume, labels = data.pixels(case)[..., 0], data.labels(case)
+    volume, labels = data.volume(case)
     axis = _draw_axis(corners, labels.shape, chance)
     first, last = corners[axis], corners[3 + axis]
     step, known = (1 if chance.random() < 0.5 else -1), bool(chance.random() < RANGE_KNOWN)
     end = (last if step > 0 else first) + (0 if known else step)
     end = min(max(end, 0), labels.shape[axis] - 1)
-    volume, labels = np.moveaxis(volume, axis, 0), np.moveaxis(labels, axis, 0)
+    volume, labels = np.moveaxis(volume[..., 0], axis, 0), np.moveaxis(labels, axis, 0)
     walk = Walk(volume, labels, label, (first + last) // 2, end, step, known)
     return walk if first < last and walk.steps > 0 else None
 

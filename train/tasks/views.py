@@ -8,6 +8,7 @@ from torch import nn
 from torch.compiler import set_stance
 
 from edge.data.case import Case, dataset_of
+from edge.data.names import address_of
 from edge.errors import CaseError, RunError
 from edge.views.ladder import ViewLadder
 from train.data.batch import ViewBatch, ViewSample, collate
@@ -78,16 +79,16 @@ def make_view_task(
             that comes with other data, or has no cases beside it to validate on.
     """
     carried = next((folder for folder in data if is_prepared(folder)), None)
-    wanted = recipe.validation_cases
+    where, wanted = carried and address_of(carried), recipe.validation_cases
     if carried and len(data) > 1:
-        raise RunError(f"{carried}: prepared data goes with no other --data; prepare the folders together")
+        raise RunError(f"{where}: prepared data goes with no other --data; prepare the folders together")
     if carried and wanted and validation is None:
-        raise RunError(f"{carried}: prepared data has no cases to validate on; give --val or validation_cases=0")
+        raise RunError(f"{where}: prepared data has no cases to validate on; give --val or validation_cases=0")
     if carried:
         prepared = open_prepared(carried)
     else:
         prepared = prepare(data, cache, progress=lambda done, total: advance("preparing data", done, total, ""))
-    say(f"prepared data: {prepared.folder}")
+    say(f"prepared data: {address_of(prepared.folder)}")
     for line in prepared.broken:
         say(f"left out: {line}")
     prepared = prepared.without(_left_out(recipe, prepared))

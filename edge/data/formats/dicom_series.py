@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from edge.data.geometry import SKEWED
 from edge.data.names import case_name, ending_of, is_remote
-from edge.data.remote import first_bytes
+from edge.data.remote import bytes_of
 from edge.errors import CaseError, RunError, in_one_line
 
 ENDINGS = (".dcm", ".dicom", ".ima")
@@ -93,7 +93,7 @@ def is_dicom(path: Path) -> bool:
     if not NUMBERED.fullmatch(ending) or path.name.upper() == "DICOMDIR":
         return False
     if is_remote(path):
-        return first_bytes(path, 132)[128:] == b"DICM"
+        return bytes_of(path, 128, 132) == b"DICM"
     try:
         if not path.is_file():
             return False
