@@ -16,7 +16,6 @@ from typing import Any
 
 from edge.data.case import Case, dataset_of
 from edge.system.cores import available_cores
-from edge.system.machine import has_fast_bf16
 from edge.views.ladder import ViewLadder
 from train.data.cases import find_sources
 from train.data.placement import BOX_SHARE
@@ -100,7 +99,7 @@ def _run(settings: Settings, way: str, seed: int) -> Path:
         return out
     common = (
         f"views={{{PX}={SAMPLES}}}", "walks={}", f"max_steps={settings.steps}", f"warmup_steps={settings.steps // 10}",
-        "ema=0.98", "validation_cases=0", f"seed={seed}", f"precision={'bf16-mixed' if has_fast_bf16() else '32-true'}",
+        "ema=0.98", "validation_cases=0", f"seed={seed}",
     )  # fmt: skip
     command = [sys.executable, "-m", "edge", "train", "litemedsam-lora", *common, *WAYS[way], "--base", "litemedsam"]
     command += ["--data", str(settings.data), "--val", str(settings.validation), "--out", str(out)]

@@ -4,7 +4,7 @@ import math
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 
-from edge.errors import RunError
+from edge.errors import CaseError, RunError
 from edge.system.cores import available_cores
 from train.data.sampler import Batches
 from train.networks.build import Network
@@ -69,6 +69,7 @@ def fit(
         report: called on the first process, about once in SHOW_S and after the last step.
 
     Raises:
+        CaseError: samples cannot be read any more; what was done is saved.
         RunError: a loss that is not finite, or `resume` without a checkpoint that fits.
     """
     optimizer = OPTIMIZERS[recipe.optimizer](parameter_groups(network, recipe), lr=recipe.lr)
@@ -87,7 +88,9 @@ def fit(
         _validate(fabric, state, task, records, keep)
     while not _is_over(progress, recipe, total):
         epoch, first = divmod(progress.step, per_epoch)
-        for batch in _loader(task, recipe, epoch, first, fabric):
+        for batch in read_batches(
+            _loader(task, recipe, epoch, first, fabric), lambda: state.save(out) if records else None
+        ):
             lr = state.schedule.lr
             loss = _step(fabric, loss_of, state, batch.to(fabric.device), recipe)
             done = progress.step == total
@@ -106,6 +109,20 @@ def fit(
                 fabric.barrier()
                 return progress
     return progress
+
+
+def read_batches(loader: Iterable[Any], save: Callable[[], None]) -> Iterator[Any]:
+    """Batches as they come; where a sample cannot be read, all that was done is saved before that is said.
+
+    Raises:
+        CaseError: in a line, without the traceback of the worker that it happened in.
+    """
+    try:
+        yield from loader
+    except CaseError as error:
+        save()
+        told = str(error).strip().split("\n")[-1].removeprefix(f"{CaseError.__module__}.CaseError: ")
+        raise CaseError(f"{told}; then go on with --resume") from None
 
 
 def _is_over(progress: Progress, recipe: Recipe, steps: int) -> bool:

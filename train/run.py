@@ -15,7 +15,7 @@ from edge.data.npz import write_whole
 from edge.data.table import format_table, number_or_blank
 from edge.errors import RunError
 from edge.system.home import home, lend_home
-from edge.system.machine import describe_machine, has_bf16_instructions
+from edge.system.machine import describe_machine, has_fast_bf16
 from train.data.folds import Fold
 from train.loop import StepReport, fit
 from train.networks import weights
@@ -114,7 +114,7 @@ def train(
     if not fabric.is_global_zero:
         say = advance = silent
     if precision != settings.precision:
-        say(f"precision: {precision}, as this CPU has no bfloat16 instructions and would be many times slower")
+        say(f"precision: {precision}, as this CPU is no faster in {settings.precision}")
     with fabric.rank_zero_first():
         task = make_task(settings, data, validation, cache, fold, say, advance)
     settings = replace(settings, epoch_samples=settings.epoch_samples or task.facts.slices)
@@ -155,10 +155,10 @@ def sam_options(recipe: Recipe) -> SamOptions:
 
 
 def _precision(recipe: Recipe, accelerator: str) -> str:
-    """What is computed in: the recipe's, but no bfloat16 on a CPU that would emulate it."""
-    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
-    emulated = on_cpu and recipe.precision.startswith("bf16") and not has_bf16_instructions()
-    return "32-true" if emulated else recipe.precision
+    """What is computed in: the recipe's, but float32 in place of bfloat16 on a CPU that is no faster in that."""
+    on_cpu = accelerator == "cpu" or not torch.accelerator.is_available()
+    slower = on_cpu and recipe.precision.startswith("bf16") and not has_fast_bf16()
+    return "32-true" if slower else recipe.precision
 
 
 def _fabric(recipe: Recipe, precision: str, accelerator: str, devices: int | str, nodes: int) -> Fabric:

@@ -57,13 +57,6 @@ def has_fast_bf16() -> bool:
     return "amx_bf16" in flags or (info.get("vendor_id") == "AuthenticAMD" and "avx512_bf16" in flags)
 
 
-def has_bf16_instructions() -> bool:
-    """Whether the CPU multiplies in bfloat16, rather than in float32 with conversions; True where that is not told."""
-    info = _cpuinfo()
-    told = info.get("flags") or info.get("Features")  # x86, ARM
-    return told is None or not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(told.split())
-
-
 def reset_peak_memory() -> None:
     """Start a new measurement for `peak_memory_mib`, where the kernel allows it (Linux)."""
     try:

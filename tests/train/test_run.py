@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 from typer.testing import CliRunner
 
 from edge.data.case import make_case, write_case
-from edge.errors import RunError
+from edge.errors import CaseError, RunError
 from tests.conftest import Samedge
 from tests.object_store import client, running_store
 from train import loop
@@ -27,6 +28,7 @@ from train import plan as plan_module
 from train.baseline.program import torch_threads
 from train.commands.train import app
 from train.data.batch import ViewBatch
+from train.data.prepared import Prepared
 from train.data.sampler import Batches
 from train.loop import make_loader
 from train.networks.adapter import load_merged, read_adapter, state_hash
@@ -353,11 +355,11 @@ def test_prepared_data_carried_elsewhere_trains_alike(
 
 
 @pytest.mark.parametrize("has_bf16", [True, False])
-def test_a_cpu_without_bfloat16_computes_in_float32_and_says_so(
+def test_a_cpu_that_is_slow_in_bfloat16_computes_in_float32_and_says_so(
     tmp_path: Path, finished: Finished, data: Path, base: Path, monkeypatch: pytest.MonkeyPatch, has_bf16: bool
 ) -> None:
     """Emulated it would take many times as long; the losses are then those of float32, else they are not."""
-    monkeypatch.setattr("train.run.has_bf16_instructions", lambda: has_bf16)
+    monkeypatch.setattr("train.run.has_fast_bf16", lambda: has_bf16)
     said: list[str] = []
     overrides = [*SHORT, "precision=bf16-mixed"]
     train(
@@ -373,6 +375,40 @@ def test_a_cpu_without_bfloat16_computes_in_float32_and_says_so(
     told = [line for line in said if line.startswith("precision: 32-true")]
     assert bool(told) is not has_bf16
     assert (losses_of(tmp_path / "run") == losses_of(finished.folder)) is not has_bf16
+
+
+def test_data_that_cannot_be_read_any_more_costs_no_step(
+    tmp_path: Path, finished: Finished, data: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first step: it is saved, the error says how to go on, and that gives the same losses."""
+    read, reads = Prepared.slice, iter(range(100))
+
+    def until_it_is_gone(prepared: Prepared, case: int, z: int) -> object:
+        if next(reads) == 3:  # of the second step's two samples
+            raise CaseError("s3://gone/pixels.u8 cannot be used; check the network")
+        return read(prepared, case, z)
+
+    monkeypatch.setattr(Prepared, "slice", until_it_is_gone)
+    settings = {"base": base, "cache": finished.cache, "overrides": [*SHORT, "workers=0"]}
+    with pytest.raises(CaseError, match="check the network; then go on with --resume"):
+        train("litemedsam-lora", [data], tmp_path / "run", **settings)
+    assert len(losses_of(tmp_path / "run")) == 1
+    train("litemedsam-lora", [data], tmp_path / "run", resume=True, **settings)
+    assert losses_of(tmp_path / "run") == losses_of(finished.folder)
+
+
+def test_an_error_of_a_worker_is_told_without_its_traceback() -> None:
+    """As torch hands it on; after what was done is saved."""
+
+    class Gone(Dataset):
+        def __getitem__(self, position: int) -> int:
+            raise CaseError(f"sample {position} cannot be read")
+
+    saved: list[bool] = []
+    loader = DataLoader(Gone(), batch_sampler=[[5]], num_workers=1, multiprocessing_context="fork")
+    with pytest.raises(CaseError) as told:
+        list(loop.read_batches(loader, lambda: saved.append(True)))
+    assert str(told.value) == "sample 5 cannot be read; then go on with --resume" and saved == [True]
 
 
 @pytest.mark.slow
