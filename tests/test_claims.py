@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from docs import runtime_claims
 from docs.claims import difference
 from docs.runtime_claims import (
     F32,
@@ -19,7 +20,7 @@ from docs.runtime_claims import (
     only,
     runtime_pairs,
 )  # fmt: skip
-from docs.training_claims import SHIPS, WAYS
+from docs.training_claims import SHIPS, WAYS, _few_boxes
 from edge.data.case import Case, make_case, write_case
 from edge.segmenter import Segmenter
 from train.recipe import load_recipe
@@ -71,6 +72,29 @@ def test_the_runtimes_ways_are_measured_on_the_cases_that_they_are_for(tmp_path)
     counted = {on: difference(mine, theirs)["cases"] for _, _, on, mine, theirs in pairs}
     expected = {"val, volumes whole": 3, "images of at most 40 boxes": 2, "volumes": 1, "images of 2 to 40 boxes": 1}
     assert counted == expected
+
+
+def test_each_precision_is_measured_by_its_own_segmenter(tmp_path, monkeypatch) -> None:
+    """One that finds nothing, one that finds the truth."""
+    truth = np.zeros((8, 8), np.uint8)
+    truth[2:6, 2:6] = 1
+    case = make_case("2DBox_CT_A_1", truth * np.uint8(200), [[2, 2, 5, 5]], truth=truth)
+    write_case(tmp_path / f"{case.name}.npz", case)
+    none, right = (
+        SimpleNamespace(segment=lambda _, found=found: SimpleNamespace(labels=found)) for found in (0 * truth, truth)
+    )
+    monkeypatch.setattr(runtime_claims, "_segmenters", {"int8": none, "f32": right})
+    monkeypatch.setattr(runtime_claims, "SIZES", ())
+    _, found = runtime_claims._measure(tmp_path / f"{case.name}.npz")
+    assert found == {INT8: 0.0, F32: 1.0, **dict.fromkeys(map(noisy, NOISE), 0.0)}
+
+
+def test_training_is_scored_on_cases_of_few_boxes() -> None:
+    """At most 40, as the rows on sloppy boxes."""
+    boxes = np.tile([2.0, 2, 5, 5], (41, 1))
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    cases = {str(count): make_case(f"2DBox_US_A_{count}", image, boxes[:count]) for count in (1, 40, 41)}
+    assert list(_few_boxes(cases)) == ["1", "40"]
 
 
 def test_a_gain_is_that_of_the_way_that_is_named_first() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.data.formats.dicom_series import is_dicom
 from edge.data.remote import results_on_disk
 from tests.conftest import Samedge
 from tests.edge.dicom_files import write_series
@@ -68,6 +69,7 @@ def store(environment: dict[str, str], local: Path) -> Any:
     files.mkdir("scans")
     files.put(f"{local / 'in'}/", "scans/in/", recursive=True)
     files.pipe("scans/in/sub/", b"")  # how S3's console marks a folder
+    files.pipe({"scans/in/LICENSE": b"short", "scans/in/done": b""})
     return files
 
 
@@ -216,3 +218,15 @@ def test_a_label_map_is_put_up_last(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("a.nii.gz", "a.json", "b.nii.gz", "b.json"):
             (folder / name).touch()
     assert {*put[:2]} == {"a.json", "b.json"} and {*put[2:]} == {"a.nii.gz", "b.nii.gz"}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(bytes(128) + b"DICM", True), (b"DICM" + bytes(128), False), (bytes(128) + b"DIC", False), (b"", False)],
+)
+def test_an_object_without_an_ending_is_dicom_by_its_first_bytes(content: bytes, expected: bool) -> None:
+    """After a preamble of 128 bytes; too short, it is none."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    MemoryFileSystem().pipe("/scans/1.2.840", content)
+    assert is_dicom(Path("memory://scans/1.2.840")) is expected

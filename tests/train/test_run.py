@@ -36,7 +36,7 @@ from train.networks.checkpoint import read_checkpoint, save_atomically
 from train.networks.litemedsam import PARAMETERS, LiteMedSAM
 from train.recipe import load_recipe
 from train.records.display import silent
-from train.run import Outcome, Plan, train
+from train.run import Outcome, Plan, _precision, train
 from train.tasks.build import make_task
 from train.tasks.views import ViewTask
 from train.validation import CaseRow, Validation
@@ -375,6 +375,24 @@ def test_a_cpu_that_is_slow_in_bfloat16_computes_in_float32_and_says_so(
     told = [line for line in said if line.startswith("precision: 32-true")]
     assert bool(told) is not has_bf16
     assert (losses_of(tmp_path / "run") == losses_of(finished.folder)) is not has_bf16
+
+
+@pytest.mark.parametrize(
+    ("asked", "accelerator", "fast", "expected"),
+    [
+        ("bf16-mixed", "cpu", False, "32-true"),
+        ("bf16-mixed", "cpu", True, "bf16-mixed"),
+        ("bf16-mixed", "auto", False, "bf16-mixed"),
+        ("64-true", "cpu", False, "64-true"),
+    ],
+)
+def test_only_bfloat16_on_a_cpu_that_is_slow_in_it_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, asked: str, accelerator: str, fast: bool, expected: str
+) -> None:
+    """On a machine with a GPU, made up, that is used unless a CPU is asked for."""
+    monkeypatch.setattr("train.run.has_fast_bf16", lambda: fast)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    assert _precision(load_recipe("litemedsam-lora", [f"precision={asked}"]), accelerator) == expected
 
 
 def test_data_that_cannot_be_read_any_more_costs_no_step(

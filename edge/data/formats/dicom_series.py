@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from edge.data.geometry import SKEWED
 from edge.data.names import case_name, ending_of, is_remote
-from edge.data.remote import bytes_of
+from edge.data.remote import bytes_of, size_of
 from edge.errors import CaseError, RunError, in_one_line
 
 ENDINGS = (".dcm", ".dicom", ".ima")
@@ -93,7 +93,7 @@ def is_dicom(path: Path) -> bool:
     if not NUMBERED.fullmatch(ending) or path.name.upper() == "DICOMDIR":
         return False
     if is_remote(path):
-        return bytes_of(path, 128, 132) == b"DICM"
+        return size_of(path) >= 132 and bytes_of(path, 128, 132) == b"DICM"  # no store has a range beyond an object
     try:
         if not path.is_file():
             return False
