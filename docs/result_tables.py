@@ -183,6 +183,14 @@ def peaks(report: Report) -> str:
     return f"Of the largest product, 10^9 operations a second: {found}; "
 
 
+def started(report: Report) -> str:
+    """Which case, and what it takes beside another commit."""
+    from export.checks.startup import pairs_text
+
+    told = pairs_text(report)
+    return f"{report['case']}, medians of {report['rounds']} fresh processes; {told and told + '; '}"
+
+
 def claims_table(report: Report) -> list[list[str]]:
     """What each way gains over another, on the same cases."""
     rows = [["way", "against", "on", "cases", "DSC", "DSC, the other", "points gained", "95 % interval"]]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.bench.noise import move_sides, side_shifts
-from edge.data.case import Case, find_cases, read_case
+from edge.data.case import Case, find_cases, modality_of, read_case
 from edge.scoring.score import mean_dice
 from edge.segmenter import Segmenter
 from edge.system.cores import available_cores
@@ -89,6 +89,9 @@ def runtime_pairs(ways: dict[str, Scores]) -> list[tuple[str, str, str, list[Sco
         for begins in ("2DBox", "3DBox")
     )
     pairs = [("INT8", "f32", "val, volumes whole", ways, INT8, F32)]
+    for modality in sorted({modality_of(name) for name in ways[INT8]}):
+        alike = {way: {k: dsc for k, dsc in ways[way].items() if modality_of(k) == modality} for way in (INT8, F32)}
+        pairs.append(("INT8", "f32", modality, alike, INT8, F32))
     for cases, on in ((few, images), ("volumes", volumes)):
         pairs += [(noisy(percent), "boxes as given", cases, on, noisy(percent), INT8) for percent in NOISE]
     pairs += [(ships, only(size), few, images, INT8, only(size)) for size in SIZES]

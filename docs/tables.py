@@ -29,6 +29,7 @@ from docs.result_tables import (
     measured,
     peaks,
     stages,
+    started,
     summary,
     times,
     trained_table,
@@ -42,6 +43,7 @@ from export.checks.loading import loading_table
 from export.checks.quota import quota_table
 from export.checks.serve import serve_table
 from export.checks.stability import stability_table, unsure_table
+from export.checks.startup import startup_table
 from export.checks.views import views_table
 
 DOCS = Path(__file__).resolve().parent
@@ -147,6 +149,7 @@ TABLES = {
     "unsure": Table("stability", partial(measured, name="stability", table=unsure_table)),
     "training size": Table("training-size", training_size),
     "loading": Table("loading", partial(measured, name="loading", table=loading_table)),
+    "startup": Table("startup", partial(measured, name="startup", table=startup_table, told=started)),
     "views": Table("views", partial(measured, name="views", table=views_table, told=peaks)),
     "quota": Table("quota", partial(measured, name="quota", table=quota_table)),
     "growth": Table("growth", growth),

@@ -58,6 +58,11 @@ class Scene:
         still = np.broadcast_to(self.boxes, (len(self.slices), *self.boxes.shape))
         return KnownPrompts(still, self.ranges, margin_px)
 
+    @property
+    def walks(self) -> bool:
+        """Whether a mask travels from slice to slice."""
+        return self.method == PROPAGATED and len(self.slices) > 1
+
     def planner(self, description: ModelDescription, block: int) -> Planner:
         """Args: block: boxes decoded at once."""
         ladder = ladder_for(self.method, description)

@@ -87,6 +87,8 @@ class _Stages:
         with self._timed("preprocess"):
             self.source = self._scene.source(options.box_margin_px)
         self.planner = self._scene.planner(description, options.block)
+        with self._timed("encode"):  # of the graphs' loading, before which nothing is encoded
+            engine.prepare(self.planner.first_batches(self._scene.boxes, walks=self._scene.walks))
         self._inputs = ViewInputs(self._scene.slices, description.normalisation, walks=description.channels == WALK)
         self._embeddings = Embeddings[int](options.embedding_budget_mib * 2**20)
         self._maps = self._scene.label_maps()

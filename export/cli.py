@@ -163,5 +163,7 @@ def _print_int8(backend: str, int8: dict[str, Any]) -> None:
         rows.append([row["modality"], str(row["slices"]), *(f"{number:.2f}" for number in numbers)])
     print_rows(rows)
     print(f"INT8 for {backend}, in float: {', '.join(int8['in_float'])}")
-    if not int8["faster"]:
+    if int8["faster"] is None:
+        print("this CPU has no instructions for it; --precision auto takes it on those that have")
+    elif not int8["faster"]:
         print("it is not the fastest on this machine; --precision auto takes float")

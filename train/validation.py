@@ -69,6 +69,9 @@ class TorchEngine:
         self._network = network
         self._device = next(network.parameters()).device
 
+    def prepare(self, _batches: Mapping[int, int]) -> None:
+        """There is nothing to load."""
+
     @torch.inference_mode()
     def encode(self, images: Array) -> Array:
         return self._network.image_encoder(torch.from_numpy(images).to(self._device)).cpu().numpy()

@@ -3,7 +3,7 @@
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from edge.engines.graph import Array, Graph, StaysInItsProcess, Within, decode_boxes, refuse_forked_process
 from edge.engines.model_folder import STAGES, ModelDescription
 from edge.errors import ModelError, RunError
+from edge.system.cores import available_cores
 
 PORTS = {"encoder": ("images",), "decoder": ("embedding", "boxes")}
 
@@ -33,24 +34,30 @@ class GraphEngine(StaysInItsProcess, ABC):
         stride = self.description.stride
         return decode_boxes(self._graph("decoder", embedding.shape[-1] * stride), embedding, boxes, within, stride)
 
+    def prepare(self, batches: Mapping[int, int]) -> None:
+        """See `edge.engines.runtime.Engine`; reading a graph takes one core."""
+        refuse_forked_process()
+        if all(side in self._graphs for side in batches):
+            return
+        with self._loading:
+            missing = {side: boxes for side, boxes in batches.items() if side not in self._graphs}
+            with ThreadPoolExecutor(available_cores()) as pool:
+                loads = {
+                    (side, stage): pool.submit(self._load, stage, side, boxes)
+                    for side, boxes in missing.items()
+                    for stage in STAGES
+                }
+            for side in missing:
+                self._graphs[side] = {stage: loads[side, stage].result() for stage in STAGES}
+
     def _graph(self, stage: str, side: int) -> Graph:
         """The prepared graph of a stage for frames or views of `side` px."""
-        refuse_forked_process()
-        if side not in self._graphs:
-            with self._loading:
-                if side not in self._graphs:
-                    self._graphs[side] = self._load_both(side)
+        self.prepare({side: 1})
         return self._graphs[side][stage]
 
-    def _load_both(self, side: int) -> dict[str, Graph]:
-        """Side by side, as each is prepared on one core."""
-        with ThreadPoolExecutor(1) as pool:
-            decoder = pool.submit(self._load, "decoder", side)
-            return {"encoder": self._load("encoder", side), "decoder": decoder.result()}
-
     @abstractmethod
-    def _load(self, stage: str, side: int) -> Graph:
-        """Read and prepare it."""
+    def _load(self, stage: str, side: int, boxes: int) -> Graph:
+        """Read and prepare it, a decoder for so many boxes at first."""
 
 
 def not_installed(backend: str, other: str) -> RunError:

@@ -36,7 +36,7 @@ class OnnxRuntimeEngine(GraphEngine):
     def encode(self, images: Array) -> Array:
         return self._graph("encoder", images.shape[-1]).run({"images": images})
 
-    def _load(self, stage: str, side: int) -> Graph:
+    def _load(self, stage: str, side: int, _boxes: int) -> Graph:
         import onnxruntime
 
         path = self._files[stage_for(self.description, stage, side)]

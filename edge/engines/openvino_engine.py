@@ -15,6 +15,9 @@ from edge.engines.openvino_import import import_openvino, openvino_core
 from edge.errors import RunError
 
 TOGETHER = 2  # callers that run side by side
+# Pieces of a graph that OpenVINO writes machine code for: half of the time in which an encoder is read back, and no
+# faster here than the kernels it has (docs/speed.md).
+NO_SNIPPETS = {"SNIPPETS_MODE": "DISABLE"}
 
 
 class OpenVinoEngine(GraphEngine):
@@ -53,6 +56,7 @@ class OpenVinoEngine(GraphEngine):
             "INFERENCE_PRECISION_HINT": rest,
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # pinned, two engines or processes of one thread each share the first core
+            **_accepted(core, NO_SNIPPETS),
         }
         self._compile = partial(EngineCache(cache).compile_graph, core)
         self._callers = Callers()
@@ -62,7 +66,7 @@ class OpenVinoEngine(GraphEngine):
         embeddings = [graph.run({"images": image[None]}) for image in images]
         return embeddings[0] if len(embeddings) == 1 else np.concatenate(embeddings)
 
-    def _load(self, stage: str, side: int) -> Graph:
+    def _load(self, stage: str, side: int, boxes: int) -> Graph:
         path = self._files[stage]
         with as_model_error(path):
             compiled = self._prepare(stage, side, streams=1)
@@ -70,7 +74,7 @@ class OpenVinoEngine(GraphEngine):
             check_ports(path, stage, ports, input_shapes(self.description, side))
             alone = in_turn([_request(compiled)])
             if stage == "decoder":
-                self._run_once(Graph(list(ports), alone), side)
+                self._run_once(Graph(list(ports), alone), side, boxes)
         if self.threads == 1:
             return Graph(list(ports), alone)
 
@@ -80,17 +84,28 @@ class OpenVinoEngine(GraphEngine):
 
         return Graph(list(ports), alone_or_together(self._callers, alone, load_together))
 
-    def _run_once(self, decoder: Graph, side: int) -> None:
-        """While the encoder is still loaded: a decoder's first run takes longer."""
+    def _run_once(self, decoder: Graph, side: int, boxes: int) -> None:
+        """While the encoder is still loaded: a decoder's first run with a number of boxes takes longer."""
         channels, cells = self.description.embedding_shape[0], side // self.description.stride
-        box = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32) * side
-        decode_boxes(decoder, np.zeros((1, channels, cells, cells), np.float32), box, box, self.description.stride)
+        box = np.tile(np.array([0.25, 0.25, 0.75, 0.75], np.float32) * side, (boxes, 1))
+        images = 1 if side == self.description.input_size else boxes
+        embedding = np.zeros((images, channels, cells, cells), np.float32)
+        decode_boxes(decoder, embedding, box, box, self.description.stride)
 
     def _prepare(self, stage: str, side: int, streams: int) -> Any:
         """The compiled model, which answers as many requests at once as it has streams."""
         path, shapes = self._files[stage], input_shapes(self.description, side)
         identity = f"{model_hash(self.description)} {self.backend} {path.name}"
         return self._compile(path, {**self._settings, "NUM_STREAMS": streams}, identity, shapes=shapes)
+
+
+def _accepted(core: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that are not documented, where this version of OpenVINO knows them; else none."""
+    try:
+        core.set_property("CPU", settings)
+    except RuntimeError:
+        return {}
+    return settings
 
 
 def _request(compiled: Any) -> Run:

@@ -1,5 +1,6 @@
 """The engines: OpenVINO and ONNX Runtime behind one small protocol."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,13 +17,19 @@ class Engine(Protocol):
 
     Both may be called by several threads at once, and answer each as if it were alone. They run in the process that
     loaded them; in one forked from it they raise RunError. The graphs for frames or views of a size are loaded when the
-    first comes: where they cannot be, that call raises ModelError, which names the file.
+    first comes, or before, by `prepare`: where they cannot be, that call raises ModelError, which names the file.
     """
 
     description: ModelDescription
     backend: str  # with its version, such as "openvino 2026.4.1"
     precision: str  # what really runs: f32, bf16 or int8 (what is not quantized then in bf16 where the CPU has it)
     threads: int
+
+    def prepare(self, batches: Mapping[int, int]) -> None:
+        """Load what frames or views need that is not loaded yet, side by side.
+
+        Args: batches: side in px -> how many boxes are decoded at once at first, which takes longer the first time.
+        """
 
     def encode(self, images: Array) -> Array:
         """Embeddings (B, C, h, w), owned by the caller, of network inputs (B, 3, S, S) in [0, 1].
@@ -53,8 +60,8 @@ def load_engine(
     Args:
         backend: one of BACKENDS.
         precision: one of PRECISIONS; `bf16` and `int8` change masks slightly. `auto` takes INT8 where the model has it,
-            it was faster where it was exported and this CPU has instructions for it; else bf16 where the CPU is faster
-            in it, else f32.
+            this CPU has instructions for it, and it was not found slower where it was exported; else bf16 where the CPU
+            is faster in it, else f32.
         threads: of the engine; None: `edge.system.cores.available_cores`.
         cache: folder of `edge.engines.graph_cache` for OpenVINO's prepared graphs; None: prepared anew each time.
 
@@ -70,7 +77,8 @@ def load_engine(
     threads = threads or available_cores()
     description = read_description(folder)
     facts = description.int8.get(backend)
-    has_int8 = bool(description.int8_graphs.get(backend)) and isinstance(facts, dict) and facts.get("faster") is True
+    may_be_faster = isinstance(facts, dict) and facts.get("faster", False) is not False
+    has_int8 = bool(description.int8_graphs.get(backend)) and may_be_faster
     if precision == "auto":
         precision = _fastest(backend, has_int8)
     files = graph_files(folder, description, backend, int8=precision == "int8")

@@ -1,5 +1,6 @@
 """From prompts to the views that are encoded: one around each box, or the whole slice for all of its boxes."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +13,7 @@ from edge.prompts.prompt import Box, Prompt
 from edge.views.ladder import ViewLadder
 from edge.views.view import View
 
+Boxes = npt.NDArray[np.float64]  # (N, 4) px of a slice, inclusive
 ViewBoxes = npt.NDArray[np.float32]  # (N, 4) px of a view
 
 
@@ -44,6 +46,12 @@ class Planner(Protocol):
     def batches(self, prompts: Iterable[Prompt]) -> Iterator[Batch]:
         """Every prompt once."""
 
+    def first_batches(self, boxes: Boxes, *, walks: bool) -> dict[int, int]:
+        """Side of each size of view or frame, in px, in which boxes (N, 4) are shown -> how many at once at first.
+
+        Args: walks: also the sizes of a mask that travels, as far as its box stays what it is.
+        """
+
 
 @dataclass(frozen=True)
 class WholeSlice:
@@ -59,6 +67,9 @@ class WholeSlice:
                 chosen = waiting[start : start + self.block]
                 yield Batch(chosen, [self.letterbox] * len(chosen), shared=True)
 
+    def first_batches(self, boxes: Boxes, *, walks: bool) -> dict[int, int]:
+        return {self.letterbox.size: min(self.block, len(boxes))}
+
 
 @dataclass(frozen=True)
 class PerBox:
@@ -72,10 +83,20 @@ class PerBox:
         for prompt in prompts:
             view = self.ladder.view_around(prompt.box, walks=prompt.neighbour is not None)
             waiting[view.size].append((prompt, view))
-            if len(waiting[view.size]) >= self.block * (self.ladder.sizes[0] / view.size) ** 2:
+            if len(waiting[view.size]) >= self._most(view.size):
                 yield _batch(waiting.pop(view.size))
                 waiting[view.size] = []
         yield from map(_batch, filter(None, waiting.values()))
+
+    def first_batches(self, boxes: Boxes, *, walks: bool) -> dict[int, int]:
+        shown, walked = (
+            Counter(self.ladder.view_around(box, walks=walk).size for box in boxes) for walk in (False, walks)
+        )
+        return {size: min(count, self._most(size)) for size, count in {**walked, **shown}.items()}
+
+    def _most(self, size: int) -> int:
+        """Boxes at once in views of a size."""
+        return max(1, int(self.block * (self.ladder.sizes[0] / size) ** 2))
 
 
 def reach_within_boxes(scale: float) -> float:

@@ -14,14 +14,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from edge.system.machine import peak_memory_mib
 
 ROUNDS = 7
 FLOOR = "import numpy, openvino"  # what no start can be faster than
+PREDICT = (sys.executable, "-m", "edge", "predict", "--quiet", "--overwrite")
 BEGUN = "SAMEDGE_BENCH_BEGUN"  # time.time() at which a process was started
 
 
@@ -89,10 +91,16 @@ def step_costs(path: Path) -> dict[str, Cost]:
     return costs
 
 
-def cost_of(command: Sequence[str]) -> Cost:
-    """Of a process from start to end, and what it started."""
+def _as_installed() -> dict[str, str]:
+    """The environment, in which Python keeps compiled code, as an installed package has it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
+def cost_of(command: Sequence[str], checkout: Path | None = None) -> Cost:
+    """Of a process from start to end, and what it started; in a checkout and of its modules, if one is given."""
+    environment = _as_installed() | ({"PYTHONPATH": str(checkout)} if checkout else {})
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment, cwd=checkout)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -104,11 +112,11 @@ def measure(path: Path, rounds: int = ROUNDS) -> dict[str, Cost]:
     """Step, or whole process -> medians over fresh processes, after one that fills the caches."""
     found: list[dict[str, Cost]] = []
     with tempfile.TemporaryDirectory() as folder:
-        predict = [sys.executable, "-m", "edge", "predict", "--quiet", "--overwrite", str(path), folder]
+        predict = [*PREDICT, str(path), folder]
         cost_of(predict)
         for _ in range(rounds):
             child = [sys.executable, "-m", "export.checks.startup", "--steps", str(path)]
-            environment = {**os.environ, BEGUN: str(time.time())}
+            environment = {**_as_installed(), BEGUN: str(time.time())}
             run = subprocess.run(child, env=environment, check=True, stdout=subprocess.PIPE, text=True)
             costs = {name: Cost(*cost) for name, cost in json.loads(run.stdout).items()}
             costs[f"python -c '{FLOOR}'"] = cost_of([sys.executable, "-c", FLOOR])
@@ -117,27 +125,80 @@ def measure(path: Path, rounds: int = ROUNDS) -> dict[str, Cost]:
     return {name: _median([costs[name] for costs in found]) for name in found[0]}
 
 
+def measure_pairs(path: Path, other: Path, rounds: int = ROUNDS) -> list[tuple[Cost, Cost]]:
+    """The command as a whole, of this checkout and of another, in turn; each with the model that it ships.
+
+    Args: other: the folder of the other checkout, which runs with this one's Python and packages.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*PREDICT, str(path.resolve()), folder]
+        checkouts = Path(__file__).resolve().parents[2], other.resolve()
+        runs = [[cost_of(command, checkout) for checkout in checkouts] for _ in range(rounds + 1)]
+    return [(own, its) for own, its in runs[1:]]  # the first fills the caches
+
+
 def _median(costs: Sequence[Cost]) -> Cost:
     return Cost(*map(statistics.median, zip(*map(astuple, costs), strict=True)))
 
 
+def startup_table(report: dict[str, Any]) -> list[list[str]]:
+    """Rows of texts of what `main` wrote, header first."""
+    costs = [(step["name"], Cost(step["wall_s"], step["cpu_s"], step["peak_mib"])) for step in report["steps"]]
+    rows = [[name, f"{cost.wall_s:.3f}", f"{cost.cpu_s:.3f}", f"{cost.peak_mib:.0f}"] for name, cost in costs]
+    return [["step", "s", "CPU s", "peak MiB"], *rows]
+
+
+def pairs_text(report: dict[str, Any]) -> str:
+    """What the pairs came to, in a sentence; empty where none were run."""
+    if not report["pairs"]:
+        return ""
+    own, its = ([pair[at]["wall_s"] for pair in report["pairs"]] for at in (0, 1))
+    ratios = sorted(other / mine for mine, other in zip(own, its, strict=True))
+    middle = statistics.median(ratios)
+    return (
+        f"{statistics.median(own):.3f} s of {statistics.median(its):.3f} s as of {report['against']}, in {len(ratios)} "
+        f"pairs {middle:.2f} times as fast, {ratios[0]:.2f} to {ratios[-1]:.2f}"
+    )
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the table, write it."""
     parser = argparse.ArgumentParser(prog="python -m export.checks.startup", description="Where a start goes.")
     parser.add_argument("case", type=Path, help="a 2D case, .npz")
     parser.add_argument("--steps", action="store_true", help="do the steps here, once, and print JSON")
+    parser.add_argument("--against", type=Path, help="another checkout of samedge, to run in turn with this one")
+    parser.add_argument("--json", type=Path, help="write what was measured here")
     options = parser.parse_args()
     if options.steps:
         print(json.dumps({name: astuple(cost) for name, cost in step_costs(options.case).items()}))
         return
-    costs = measure(options.case)
-    from edge.reports.report import print_rows
+    from edge.reports.report import now, print_rows, write_json
     from edge.system.machine import describe_machine
 
+    costs = measure(options.case)
+    pairs = measure_pairs(options.case, options.against) if options.against else []
+    report = {
+        "created": now(),
+        "machine": describe_machine(),
+        "cases": [],
+        "case": options.case.stem,
+        "rounds": ROUNDS,
+        "steps": [{"name": name, **asdict(cost)} for name, cost in costs.items()],
+        "against": _commit(options.against) if options.against else None,
+        "pairs": [[asdict(cost) for cost in pair] for pair in pairs],
+    }
     machine = describe_machine()
     print(f"{machine['cpu']}, {machine['cores']} cores, medians of {ROUNDS} fresh processes")
-    rows = [[name, f"{cost.wall_s:.3f}", f"{cost.cpu_s:.3f}", f"{cost.peak_mib:.0f}"] for name, cost in costs.items()]
-    print_rows([["step", "s", "CPU s", "peak MiB"], *rows])
+    print_rows(startup_table(report))
+    if pairs:
+        print(pairs_text(report))
+    if options.json:
+        write_json(options.json, report)
+
+
+def _commit(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "rev-parse", "--short=7", "HEAD"]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from edge.engines.model_folder import DESCRIPTION, SLICES, WALK, ModelDescriptio
 from edge.errors import RunError
 from edge.system.cores import available_cores
 from edge.system.home import lend_home
-from edge.system.machine import describe_machine
+from edge.system.machine import describe_machine, has_int8_instructions
 from edge.views.ladder import ViewLadder
 from export.checks.parity import Bounds, Parity, check_parity, measure_parity, with_dsc
 from export.checks.speed import Speed, available_engines, measure_speed
@@ -199,12 +199,16 @@ def _fill(
 
 
 def _with_measurements(description: ModelDescription, parity: list[Parity], speeds: list[Speed]) -> ModelDescription:
-    """The description with its tables, and whether INT8 is the fastest of each backend's graphs on this machine."""
+    """The description with its tables, and whether INT8 is the fastest of each backend's graphs on this machine.
+
+    That is left open, None, where a CPU without instructions for INT8 cannot tell.
+    """
     ms = {speed.engine: speed.ms_per_slice for speed in speeds}
     int8 = {}
     for backend, facts in description.int8.items():
         own = {engine: ms[engine] for engine in ms if engine.startswith(backend)}
-        int8[backend] = {**facts, "faster": min(own, key=lambda engine: own[engine]) == f"{backend} int8"}
+        is_fastest = min(own, key=lambda engine: own[engine]) == f"{backend} int8"
+        int8[backend] = {**facts, "faster": is_fastest if has_int8_instructions() else None}
     machine = {"cpu": describe_machine()["cpu"], "flags": describe_machine()["flags"], "cores": available_cores()}
     return replace(
         description,

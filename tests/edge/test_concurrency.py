@@ -103,6 +103,32 @@ def test_a_graph_that_several_threads_need_first_is_loaded_once(monkeypatch: pyt
     assert all(np.array_equal(answer, answers[0]) for answer in answers)
 
 
+def test_graphs_are_loaded_side_by_side_before_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the sizes that a case's boxes are shown in, and no other; none again."""
+    segmenter = Segmenter(threads=1)
+    prepared = prepared_graphs(segmenter.engine, monkeypatch)
+    loaded: list[list[tuple[str, int]]] = []
+    encode = segmenter.engine.encode
+    monkeypatch.setattr(segmenter.engine, "encode", lambda images: loaded.append(sorted(prepared)) or encode(images))
+    case = make_case("2DBox_US_1", np.zeros((200, 200, 3), np.uint8), np.array([[9, 9, 30, 30], [9, 9, 90, 90]]))
+    segmenter.segment(case)
+    assert len(loaded) == 2 and loaded[0] == loaded[1] == sorted([("encoder", 1), ("decoder", 1)] * 2)
+    assert sorted(segmenter.engine._graphs) == [56, 112]
+
+
+def test_an_encoder_has_no_snippets() -> None:
+    """Reading them back takes as long as reading all the rest of its graph."""
+    compiled = load_engine()._prepare("encoder", 56, streams=1)
+    kinds = {str(node.get_rt_info()["layerType"].astype(str)) for node in compiled.get_runtime_model().get_ops()}
+    assert "FullyConnected" in kinds and "Subgraph" not in kinds
+
+
+def test_a_setting_that_openvino_does_not_know_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are not documented may go with any version; the engine runs without."""
+    monkeypatch.setattr("edge.engines.openvino_engine.NO_SNIPPETS", {"NO_SUCH_SETTING": "DISABLE"})
+    assert load_engine(threads=1).encode(VIEW).shape == (1, 256, 14, 14)
+
+
 def test_what_callers_need_side_by_side_is_not_there_before_they_meet(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

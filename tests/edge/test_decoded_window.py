@@ -34,6 +34,9 @@ class CellEngine:
             "cells", 256, (stride**2, 256 // stride, 256 // stride), {}, {}, views=views
         )
 
+    def prepare(self, batches: dict[int, int]) -> None:
+        pass
+
     def encode(self, images: np.ndarray) -> np.ndarray:
         count, _, size, _ = images.shape
         self.encoded.append((count, size))

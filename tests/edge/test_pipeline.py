@@ -83,6 +83,9 @@ class Everywhere:
     def __init__(self, **fields: object) -> None:
         self.description = ModelDescription("everywhere", 256, (1, 64, 64), {}, {}, **fields)
 
+    def prepare(self, batches: dict[int, int]) -> None:
+        pass
+
     def encode(self, images: np.ndarray) -> np.ndarray:
         return images[:, :1, ::4, ::4]
 
@@ -249,6 +252,9 @@ class DotEngine:
 
     def __init__(self) -> None:
         self.boxes: list[list[list[float]]] = []
+
+    def prepare(self, batches: dict[int, int]) -> None:
+        pass
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         return np.zeros((len(images), 1, 1, 1), np.float32)

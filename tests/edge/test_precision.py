@@ -41,6 +41,13 @@ def test_auto_takes_int8_where_the_cpu_is_made_for_it(int8_model: Path, monkeypa
     assert load_engine(int8_model, precision="int8").precision == "int8"
 
 
+def test_auto_takes_int8_where_export_could_not_tell(int8_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model was exported on a CPU without the instructions."""
+    monkeypatch.setattr("edge.engines.runtime.has_int8_instructions", lambda: True)
+    describe(int8_model, int8={"openvino": {"faster": None}})
+    assert load_engine(int8_model, precision="auto").precision == "int8"
+
+
 @pytest.mark.parametrize("facts", [{"faster": False}, {}])
 def test_auto_leaves_int8_alone_where_export_found_it_slower(
     int8_model: Path, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from export.checks.startup import FLOOR, measure
+from export.checks.startup import FLOOR, measure, measure_pairs, pairs_text, startup_table
 
 CASE = Path(__file__).parents[2] / "cases" / "2DBox_US_phantom.npz"
 
@@ -16,3 +16,27 @@ def test_the_steps_of_a_start_are_timed_in_order() -> None:
     assert all(cost.wall_s > 0 and cost.peak_mib > 5 for cost in costs.values())
     whole = costs[names[-1]]
     assert whole.cpu_s > costs[names[-2]].cpu_s > costs["import openvino"].cpu_s > 0
+
+
+def test_another_checkout_runs_its_own_code(tmp_path: Path) -> None:
+    """One whose command only sleeps; as long as that takes, this one is compared with it."""
+    package = tmp_path / "edge"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text("import time; time.sleep(0.2)")
+    ((own, its),) = measure_pairs(CASE, tmp_path, rounds=1)
+    assert own.cpu_s > 0.2 > its.cpu_s and its.wall_s > 0.2
+
+
+def test_the_pairs_are_told_as_ratios() -> None:
+    """The median of ratios, not the ratio of medians: 1, 2 and 4 times as fast."""
+    pairs = [[{"wall_s": own}, {"wall_s": its}] for own, its in ((1.0, 1.0), (0.5, 1.0), (0.25, 1.0))]
+    told = pairs_text({"pairs": pairs, "against": "f553692"})
+    assert told == "0.500 s of 1.000 s as of f553692, in 3 pairs 2.00 times as fast, 1.00 to 4.00"
+    assert pairs_text({"pairs": [], "against": None}) == ""
+
+
+def test_the_table_has_a_row_for_each_step() -> None:
+    """In the order they were done."""
+    steps = [{"name": "python", "wall_s": 0.0125, "cpu_s": 0.01, "peak_mib": 9.6}]
+    assert startup_table({"steps": steps}) == [["step", "s", "CPU s", "peak MiB"], ["python", "0.013", "0.010", "10"]]

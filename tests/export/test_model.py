@@ -16,17 +16,18 @@ import torch
 from typer.testing import CliRunner
 
 from edge.engines.cells import OUTSIDE
-from edge.engines.model_folder import FORMAT, STAGES, file_hash, read_description
+from edge.engines.model_folder import FORMAT, STAGES, ModelDescription, file_hash, read_description
 from edge.engines.runtime import BACKENDS, load_engine
 from edge.errors import ModelError, RunError
 from edge.views.ladder import ViewLadder
 from edge.views.planners import widened
 from export.checks import parity
 from export.checks.parity import Bounds, Parity, check_parity
+from export.checks.speed import Speed
 from export.cli import app
 from export.graphs import litemedsam as graphs
 from export.graphs.share import share_weights
-from export.model_files.model import BOUNDS, ExportOptions, export_model
+from export.model_files.model import BOUNDS, ExportOptions, _with_measurements, export_model
 from tests.rounding import ROUNDING_F32
 from train.networks.litemedsam import LiteMedSAM
 
@@ -354,3 +355,14 @@ def test_each_number_of_parity_is_held() -> None:
 def test_the_description_is_plain_json(exported: Any) -> None:
     """Readable by anything, no NaN in it."""
     json.loads((exported.folder / "model.json").read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(("ms", "instructions", "told"), [(5, True, True), (15, True, False), (15, False, None)])
+def test_whether_int8_is_faster_is_told_by_a_cpu_that_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, ms: float, instructions: bool, told: bool | None
+) -> None:
+    """Beside float graphs that take 10 ms; one without would keep INT8 from every other machine."""
+    monkeypatch.setattr("export.model_files.model.has_int8_instructions", lambda: instructions)
+    description = ModelDescription("m", 256, (1, 1, 1), {}, {}, int8={"openvino": {"dsc": []}})
+    speeds = [Speed("openvino f32", 10, {}), Speed("openvino int8", ms, {}), Speed("onnxruntime f32", 1, {})]
+    assert _with_measurements(description, [], speeds).int8 == {"openvino": {"dsc": [], "faster": told}}

@@ -34,6 +34,9 @@ class Unsure:
     def __init__(self) -> None:
         self.slices = [(2, 4), (1, 6)]
 
+    def prepare(self, batches: dict[int, int]) -> None:
+        pass
+
     def encode(self, images: np.ndarray) -> np.ndarray:
         return np.zeros((len(images), 1, 1, 1), np.float32)
 

@@ -151,6 +151,9 @@ class Follower:
         views = {"sizes": [56, 112], "box_share": 0.6, "least_scale": 1}
         self.description = ModelDescription("follower", 256, (3, 64, 64), {}, {}, views=views, channels=[*WALK])
 
+    def prepare(self, batches: dict[int, int]) -> None:
+        pass
+
     def encode(self, images: np.ndarray) -> np.ndarray:
         return images
 

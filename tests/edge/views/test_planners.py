@@ -46,6 +46,16 @@ def test_prompts_of_a_walk_come_in_views_of_its_size() -> None:
     assert sorted((batch.prompts[0].z, batch.views[0].size) for batch in batches) == [(0, 224), (1, 112)]
 
 
+def test_what_will_be_shown_at_first_is_known_from_the_boxes() -> None:
+    """Sizes and numbers of their own views; of walks, also those that a mask as large as the box has."""
+    ladder = replace(LADDER, walk_size=112)
+    assert PerBox(ladder, 8).first_batches(BOXES, walks=False) == {56: 2, 112: 1, 224: 1}
+    assert PerBox(ladder, 8).first_batches(BOXES[[3, 3]], walks=False) == {224: 1}
+    assert PerBox(ladder, 8).first_batches(BOXES[[3, 3]], walks=True) == {112: 2, 224: 1}
+    assert PerBox(ladder, 3).first_batches(BOXES[[0] * 5], walks=True) == {56: 3}
+    assert WholeSlice(LETTERBOX, 3).first_batches(BOXES, walks=True) == {256: 3}
+
+
 @pytest.mark.parametrize("block", [1, 2, 3, 8])
 def test_a_block_bounds_the_pixels_of_a_batch(block: int) -> None:
     """As many as `block` of the smallest views have, or one view."""

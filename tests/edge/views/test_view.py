@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import asdict
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -178,6 +177,9 @@ class _Fills:
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []
 
+    def prepare(self, batches: dict[int, int]) -> None:
+        pass
+
     def encode(self, images: np.ndarray) -> np.ndarray:
         self.seen.append(images.shape)
         return images
@@ -258,7 +260,7 @@ def test_a_view_is_stretched_by_the_whole_slice() -> None:
     image = np.full((1, 100, 100), 40, np.uint8)
     image[0, 30:50, 30:50], image[0, 90, 90] = 140, 240
     seen: list[np.ndarray] = []
-    engine: Any = SimpleNamespace(description=_Fills.description, decode=_Fills().decode)
+    engine: Any = _Fills()
     engine.encode = lambda images: seen.append(images) or images
     for volume in (image, np.full((1, 100, 100), 9, np.uint8)):
         segment(make_case("3DBox_CT_1", volume, np.array([[30, 30, 0, 49, 49, 0]], float)), engine)
