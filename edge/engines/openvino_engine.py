@@ -15,8 +15,8 @@ from edge.engines.openvino_import import import_openvino, openvino_core
 from edge.errors import RunError
 
 TOGETHER = 2  # callers that run side by side
-# Pieces of a graph that OpenVINO writes machine code for: half of the time in which an encoder is read back, and no
-# faster here than the kernels it has (docs/speed.md).
+# Pieces of a graph that OpenVINO writes machine code for: half of the time in which an encoder is read back, for views
+# that are a few percent faster (docs/speed.md). A container of the challenge starts for each case.
 NO_SNIPPETS = {"SNIPPETS_MODE": "DISABLE"}
 
 
