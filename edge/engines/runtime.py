@@ -13,9 +13,9 @@ from edge.system.machine import has_fast_bf16, has_int8_instructions
 
 
 class Engine(Protocol):
-    """A loaded model: two functions of arrays, and what they run on.
+    """A loaded model: two functions of arrays, what they need, and what they run on.
 
-    Both may be called by several threads at once, and answer each as if it were alone. They run in the process that
+    All may be called by several threads at once, and answer each as if it were alone. They run in the process that
     loaded them; in one forked from it they raise RunError. The graphs for frames or views of a size are loaded when the
     first comes, or before, by `prepare`: where they cannot be, that call raises ModelError, which names the file.
     """

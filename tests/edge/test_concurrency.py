@@ -19,7 +19,7 @@ import pytest
 
 from edge import Case, Options, RunError, Segmenter, load_engine, make_case
 from edge.engines.concurrency import MEMORY_S, Callers, in_turn
-from edge.engines.graph import Run
+from edge.engines.graph import Graph, Run, decode_boxes
 from edge.engines.runtime import BACKENDS
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +114,19 @@ def test_graphs_are_loaded_side_by_side_before_they_are_asked_for(monkeypatch: p
     segmenter.segment(case)
     assert len(loaded) == 2 and loaded[0] == loaded[1] == sorted([("encoder", 1), ("decoder", 1)] * 2)
     assert sorted(segmenter.engine._graphs) == [56, 112]
+
+
+def test_a_decoder_is_loaded_with_a_run_of_as_many_boxes_as_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In views of their own, or all in the one frame: a number that it has not met takes longer."""
+    seen: list[tuple[int, int]] = []
+
+    def decode(graph: Graph, embedding: np.ndarray, boxes: np.ndarray, *rest: Any) -> np.ndarray:
+        seen.append((len(embedding), len(boxes)))
+        return decode_boxes(graph, embedding, boxes, *rest)
+
+    monkeypatch.setattr("edge.engines.openvino_engine.decode_boxes", decode)
+    load_engine(threads=1).prepare({56: 3, 256: 2})
+    assert sorted(seen) == [(1, 2), (3, 3)]
 
 
 def test_an_encoder_has_no_snippets() -> None:

@@ -318,3 +318,19 @@ def test_options_that_do_not_exist_are_refused(wrong: dict, message: str) -> Non
     with pytest.raises(RunError) as caught:
         Options(**wrong)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("depth", "method", "expected"),
+    [(3, "propagated", {56: 1, 112: 1}), (3, "tracked", {112: 1}), (1, "propagated", {112: 1})],
+)
+def test_what_a_case_needs_is_loaded_before_its_first_view(depth: int, method: str, expected: dict[int, int]) -> None:
+    """A box for views of 112 px; a mask that travels from it is shown 56 at most, where there is a slice to go to."""
+    engine = Everywhere(views={"sizes": [56, 112], "box_share": 0.7, "least_scale": 1, "walk_size": 56})
+    done: list[object] = []
+    encode = engine.encode
+    engine.prepare = done.append  # type: ignore[method-assign]
+    engine.encode = lambda images: done.append("encoded") or encode(images)  # type: ignore[method-assign]
+    box = np.array([[50, 50, 0, 119, 119, depth - 1]])
+    segment(make_case("3DBox_CT_1", volume(depth, 200), box), engine, Options(method=method))
+    assert done[:2] == [expected, "encoded"]

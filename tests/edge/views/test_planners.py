@@ -52,11 +52,12 @@ def test_what_will_be_shown_at_first_is_known_from_the_boxes() -> None:
     assert PerBox(ladder, 8).first_batches(BOXES, walks=False) == {56: 2, 112: 1, 224: 1}
     assert PerBox(ladder, 8).first_batches(BOXES[[3, 3]], walks=False) == {224: 1}
     assert PerBox(ladder, 8).first_batches(BOXES[[3, 3]], walks=True) == {112: 2, 224: 1}
+    assert PerBox(ladder, 8).first_batches(BOXES[[1, 3]], walks=True) == {112: 1, 224: 1}  # the walk comes later
     assert PerBox(ladder, 3).first_batches(BOXES[[0] * 5], walks=True) == {56: 3}
     assert WholeSlice(LETTERBOX, 3).first_batches(BOXES, walks=True) == {256: 3}
 
 
-@pytest.mark.parametrize("block", [1, 2, 3, 8])
+@pytest.mark.parametrize("block", [1, 2, 3, 6, 8])
 def test_a_block_bounds_the_pixels_of_a_batch(block: int) -> None:
     """As many as `block` of the smallest views have, or one view."""
     for batch in PerBox(LADDER, block).batches(prompts(9)):
