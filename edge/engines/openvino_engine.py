@@ -100,7 +100,11 @@ class OpenVinoEngine(GraphEngine):
 
 
 def _accepted(core: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings that are not documented, where this version of OpenVINO knows them; else none."""
+    """Settings that are not documented, where this version of OpenVINO knows them; else none.
+
+    It cannot be asked, only told: they hold for all of the core's graphs then. They go with those of each graph all the
+    same, as a prepared graph that is kept is found by its settings.
+    """
     try:
         core.set_property("CPU", settings)
     except RuntimeError:

@@ -1,8 +1,11 @@
 """The table of where a start goes."""
 
+import sys
 from pathlib import Path
 
-from export.checks.startup import FLOOR, measure, measure_pairs, pairs_text, startup_table
+import pytest
+
+from export.checks.startup import FLOOR, cost_of, measure, measure_pairs, pairs_text, startup_table
 
 CASE = Path(__file__).parents[2] / "cases" / "2DBox_US_phantom.npz"
 
@@ -26,6 +29,12 @@ def test_another_checkout_runs_its_own_code(tmp_path: Path) -> None:
     (package / "__main__.py").write_text("import time; time.sleep(0.2)")
     ((own, its),) = measure_pairs(CASE, tmp_path, rounds=1)
     assert own.cpu_s > 0.2 > its.cpu_s and its.wall_s > 0.2
+
+
+def test_processes_keep_compiled_code_as_installed_packages_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the environment forbids it, every start would compile the command's modules again."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    cost_of([sys.executable, "-c", "import sys; sys.exit(sys.dont_write_bytecode)"])
 
 
 def test_the_pairs_are_told_as_ratios() -> None:
