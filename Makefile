@@ -82,7 +82,7 @@ default-model: $(VENV)/.installed-dev  ## train an adapter of BASE on DATA, and 
 	mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S)
 
 # Runs that are done stay in runs/claims, so that it goes on after a stop.
-claims: $(VENV)/.installed-dev  ## hold LoRA, INT8, views, merging up to cases, with intervals (two CPU hours; litemedsam fetched)
+claims: $(VENV)/.installed-dev  ## hold LoRA, INT8, views, merging up to cases, with intervals (some four CPU hours; litemedsam fetched)
 	$(BIN)/python -m docs.claims runtime $(DATA)/val
 	$(BIN)/python -m docs.claims training $(DATA)/val $(DATA)/train runs/$@
 
@@ -96,7 +96,7 @@ tables: $(VENV)/.installed-docs  ## fill the tables of README and docs from docs
 picture: $(VENV)/.installed  ## make the picture of README again
 	$(BIN)/python -m docs.picture
 
-plots: $(VENV)/.installed-dev  ## draw the plots of docs/speed.md from docs/results/growth.json
+plots: $(VENV)/.installed-dev  ## draw the plots of the docs from docs/results
 	$(BIN)/python -m docs.plots
 
 image:  ## build the predictor image

@@ -1,13 +1,18 @@
-"""The plots of docs/speed.md, made from what `python -m export.checks.growth` wrote: `python -m docs.plots`."""
+"""The plots of the docs, made from the JSON files in docs/results: `python -m docs.plots`."""
 
 import json
-from collections.abc import Sequence
+import re
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
 IN_ONE_PLOT = {"slices": ["slices"], "boxes": ["boxes", "boxes in a whole frame"], "megapixels": ["megapixels"]}
 MEASURED = {"cpu_s": "seconds of the CPU", "peak_mib": "peak MiB"}
+ENCODER_ONLY = re.compile(r"LoRA of rank (\d+), encoder only")  # of the ways in `docs.training_claims`
+BESIDE = ("LoRA of rank 64, decoder and convolutions (ships)", "all weights", "decoder only")
 
 Report = dict[str, Any]
 
@@ -27,15 +32,45 @@ def process_lines(curve: Sequence[dict[str, float]]) -> tuple[list[float], list[
     return [point["cases"] for point in curve], [point["resident_mib"] for point in curve], each
 
 
-def draw_growth(report: Report, path: Path) -> None:
-    """An SVG: time and memory against each axis, and against the cases of one process; equal bytes of equal reports."""
+def rank_lines(report: Report) -> tuple[list[int], list[float]]:
+    """Ranks of the adapters of the encoder alone, and the mean DSC of their seeds."""
+    ways = report["training"]["ways"]
+    found = {int(rank.group(1)): way for name, way in ways.items() if (rank := ENCODER_ONLY.fullmatch(name))}
+    return sorted(found), [statistics.mean(found[rank]["dsc"]) for rank in sorted(found)]
+
+
+def draw_ranks(report: Report, path: Path) -> None:
+    """An SVG: DSC against the rank of an adapter, and what the other ways reach after as many samples."""
+    with _figure(path, 1, 1, figsize=(7, 3.5)) as plot:
+        ranks, dsc = rank_lines(report)
+        plot.plot(ranks, dsc, marker="o", label="LoRA on the encoder's attention and MLP")
+        for style, name in zip(("--", "-.", ":"), BESIDE, strict=True):
+            beside = statistics.mean(report["training"]["ways"][name]["dsc"])
+            plot.axhline(beside, linestyle=style, color="black", label=name)
+        plot.set_xscale("log", base=2)
+        plot.set(xlabel="rank", ylabel="DSC", xticks=ranks, xticklabels=ranks)
+        plot.grid(alpha=0.3)
+        plot.figure.legend(loc="outside upper left", ncols=2)
+
+
+@contextmanager
+def _figure(path: Path, rows: int, columns: int, **settings: Any) -> Iterator[Any]:
+    """The plots of a figure, which is then written; equal bytes of equal reports."""
     import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot
 
     with pyplot.rc_context({"svg.hashsalt": "samedge", "font.size": 9}):
-        figure, plots = pyplot.subplots(2, 4, figsize=(13, 5.5), layout="constrained", sharex="col")
+        figure, plots = pyplot.subplots(rows, columns, layout="constrained", **settings)
+        yield plots
+        figure.savefig(path, metadata={"Date": None})
+        pyplot.close(figure)
+
+
+def draw_growth(report: Report, path: Path) -> None:
+    """An SVG: time and memory against each axis, and against the cases of one process."""
+    with _figure(path, 2, 4, figsize=(13, 5.5), sharex="col") as plots:
         for column, (title, axes) in zip(plots.T, IN_ONE_PLOT.items(), strict=False):
             for plot, (measured, unit) in zip(column, MEASURED.items(), strict=True):
                 for axis in axes:
@@ -52,14 +87,13 @@ def draw_growth(report: Report, path: Path) -> None:
             plot.set(ylabel=unit, ylim=(0, 1.1 * max(values)))
             plot.grid(alpha=0.3)
         plots[1, 3].set_xlabel("small cases done in one process")
-        figure.savefig(path, metadata={"Date": None})
-        pyplot.close(figure)
 
 
 def main() -> None:
     """Draw them where the page shows them."""
-    report = json.loads((DOCS / "results" / "growth.json").read_text(encoding="utf-8"))
-    draw_growth(report, DOCS / "images" / "growth.svg")
+    for draw, name, picture in ((draw_growth, "growth", "growth"), (draw_ranks, "training-claims", "ranks")):
+        report = json.loads((DOCS / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        draw(report, DOCS / "images" / f"{picture}.svg")
 
 
 if __name__ == "__main__":

@@ -203,9 +203,11 @@ def claims_table(report: Report) -> list[list[str]]:
 
 def trained_table(report: Report) -> list[list[str]]:
     """How much each way of training trains, and the DSC of each of its seeds."""
-    rows = [["way", "parameters that train", "DSC, by seed"]]
-    ways = report["training"]["ways"]
-    return rows + [[name, f"{way['trainable']:,}", ", ".join(map(_number, way["dsc"]))] for name, way in ways.items()]
+    rows = [["way", "parameters that train", "DSC over cases, by seed", "DSC over modalities, by seed"]]
+    for name, way in report["training"]["ways"].items():
+        scores = [", ".join(map(_number, way[key])) for key in ("dsc", "dsc_of_modalities")]
+        rows.append([name, f"{way['trainable']:,}", *scores])
+    return rows
 
 
 def _configurations(report: Report) -> list[str]:

@@ -1,12 +1,13 @@
 """What the project claims of itself is worked out rightly."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from docs import runtime_claims
-from docs.claims import difference
+from docs import plots, runtime_claims
+from docs.claims import difference, over_modalities
 from docs.runtime_claims import (
     F32,
     INT8,
@@ -20,7 +21,7 @@ from docs.runtime_claims import (
     only,
     runtime_pairs,
 )  # fmt: skip
-from docs.training_claims import SHIPS, WAYS, _few_boxes
+from docs.training_claims import BASE, SHIPS, WAYS, _few_boxes
 from edge.data.case import Case, make_case, write_case
 from edge.segmenter import Segmenter
 from train.recipe import load_recipe
@@ -44,11 +45,30 @@ def test_an_interval_is_of_the_differences_not_of_the_scores() -> None:
     assert found["interval"] == pytest.approx([0.1, 0.1])
 
 
+def test_a_mean_over_modalities_counts_each_alike() -> None:
+    """Two cases of CT, 0.4 and 0.6, and one of MR, 0.9: 0.7, where the mean over cases is 0.633."""
+    scores = {"2DBox_CT_A_1": 0.4, "2DBox_CT_A_2": 0.6, "3DBox_MR_B_1": 0.9}
+    assert over_modalities(scores) == pytest.approx(0.7)
+
+
 def test_ways_of_training_are_recipes_and_differ() -> None:
     """Each loads, none is as another."""
     recipes = [load_recipe("litemedsam-lora", overrides) for overrides in WAYS.values()]
     assert all(one != other for row, one in enumerate(recipes) for other in recipes[:row])
     assert recipes[list(WAYS).index(SHIPS)] == load_recipe("litemedsam-lora")
+
+
+def test_the_plot_of_ranks_draws_means_of_seeds_and_what_the_other_ways_reach(tmp_path: Path) -> None:
+    """In the order of ranks; the same bytes twice."""
+    ways = {name: {"dsc": [0.7 + row / 100, 0.72 + row / 100]} for row, name in enumerate(reversed(WAYS))}
+    report = {"training": {"ways": {BASE: {"dsc": [0.5]}, **ways}}}
+    ranks, dsc = plots.rank_lines(report)
+    assert ranks == [4, 16, 64] and dsc == pytest.approx([0.77, 0.76, 0.75])  # written with the largest first
+    for name in ("one.svg", "two.svg"):
+        plots.draw_ranks(report, tmp_path / name)
+    drawn = (tmp_path / "one.svg").read_text()
+    assert drawn == (tmp_path / "two.svg").read_text()
+    assert all(drawn.count(f"<!-- {name} -->") == 1 for name in (SHIPS, "all weights", "decoder only"))
 
 
 def test_the_runtimes_ways_are_measured_on_the_cases_that_they_are_for(tmp_path) -> None:
