@@ -86,7 +86,7 @@ def _mean_scores(way: dict[str, Any]) -> dict[str, Any]:
 
 
 def over_modalities(scores: Scores) -> float:
-    """The mean of the modalities' means, as the challenge has it."""
+    """The unweighted mean over modalities of their cases' mean DSC, 0 to 1, as the challenge publishes it."""
     found: dict[str, list[float]] = {}
     for name, dsc in scores.items():
         found.setdefault(modality_of(name), []).append(dsc)

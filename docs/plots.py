@@ -39,14 +39,18 @@ def rank_lines(report: Report) -> tuple[list[int], list[float]]:
     return sorted(found), [statistics.mean(found[rank]["dsc"]) for rank in sorted(found)]
 
 
+def beside_lines(report: Report) -> dict[str, float]:
+    """Each of BESIDE, and the mean DSC of its seeds."""
+    return {name: statistics.mean(report["training"]["ways"][name]["dsc"]) for name in BESIDE}
+
+
 def draw_ranks(report: Report, path: Path) -> None:
     """An SVG: DSC against the rank of an adapter, and what the other ways reach after as many samples."""
     with _figure(path, 1, 1, figsize=(7, 3.5)) as plot:
         ranks, dsc = rank_lines(report)
         plot.plot(ranks, dsc, marker="o", label="LoRA on the encoder's attention and MLP")
-        for style, name in zip(("--", "-.", ":"), BESIDE, strict=True):
-            beside = statistics.mean(report["training"]["ways"][name]["dsc"])
-            plot.axhline(beside, linestyle=style, color="black", label=name)
+        for style, (name, reached) in zip(("--", "-.", ":"), beside_lines(report).items(), strict=True):
+            plot.axhline(reached, linestyle=style, color="black", label=name)
         plot.set_xscale("log", base=2)
         plot.set(xlabel="rank", ylabel="DSC", xticks=ranks, xticklabels=ranks)
         plot.grid(alpha=0.3)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.data.case import Case, dataset_of
+from edge.errors import RunError
 from edge.system.cores import available_cores
 from edge.views.ladder import ViewLadder
 from train.data.cases import find_sources
@@ -23,7 +24,8 @@ from train.networks.adapter import load_merged
 from train.networks.checkpoint import read_checkpoint
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.weights import resolve
-from train.run import ADAPTER, BEST, RUN
+from train.recipe import load_recipe, to_toml
+from train.run import ADAPTER, BEST, RECIPE, RUN
 from train.tasks.views import LEAST_SCALE
 from train.validation import read_validation, validate
 
@@ -93,15 +95,23 @@ def training_pairs(ways: Mapping[str, Any]) -> list[tuple[str, str, str, list[Sc
 
 
 def _run(settings: Settings, way: str, seed: int) -> Path:
-    """The folder of a run that is done."""
+    """The folder of a run that is done.
+
+    Raises:
+        RunError: the folder holds a run of another way or of other steps.
+    """
     out = settings.runs / f"{list(WAYS).index(way)}-{seed}"
-    if (out / ADAPTER).exists() or (out / BEST).exists():
-        return out
     common = (
         f"views={{{PX}={SAMPLES}}}", "walks={}", f"max_steps={settings.steps}", f"warmup_steps={settings.steps // 10}",
         "ema=0.98", "validation_cases=0", f"seed={seed}",
     )  # fmt: skip
-    command = [sys.executable, "-m", "edge", "train", "litemedsam-lora", *common, *WAYS[way], "--base", "litemedsam"]
+    overrides = (*common, *WAYS[way])
+    recipe = to_toml(load_recipe("litemedsam-lora", overrides))
+    if (out / RECIPE).exists() and (out / RECIPE).read_text(encoding="utf-8") != recipe:
+        raise RunError(f"{out}: holds a run by another recipe; give another folder for the runs, or remove this one")
+    if (out / ADAPTER).exists() or (out / BEST).exists():
+        return out
+    command = [sys.executable, "-m", "edge", "train", "litemedsam-lora", *overrides, "--base", "litemedsam"]
     command += ["--data", str(settings.data), "--val", str(settings.validation), "--out", str(out)]
     print(f"{way}, seed {seed}", file=sys.stderr)
     threads = {"OMP_NUM_THREADS": str(max(1, available_cores() // settings.seeds))}

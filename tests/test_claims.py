@@ -1,13 +1,15 @@
 """What the project claims of itself is worked out rightly."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from docs import plots, runtime_claims
-from docs.claims import difference, over_modalities
+from docs import plots, runtime_claims, training_claims
+from docs.claims import _mean_scores, difference, over_modalities
+from docs.result_tables import trained_table
 from docs.runtime_claims import (
     F32,
     INT8,
@@ -21,10 +23,11 @@ from docs.runtime_claims import (
     only,
     runtime_pairs,
 )  # fmt: skip
-from docs.training_claims import BASE, SHIPS, WAYS, _few_boxes
+from docs.training_claims import BASE, SHIPS, WAYS, Settings, _few_boxes
 from edge.data.case import Case, make_case, write_case
+from edge.errors import RunError
 from edge.segmenter import Segmenter
-from train.recipe import load_recipe
+from train.recipe import load_recipe, to_toml
 
 
 def test_a_difference_is_paired_by_case_and_averaged_over_seeds() -> None:
@@ -49,6 +52,11 @@ def test_a_mean_over_modalities_counts_each_alike() -> None:
     """Two cases of CT, 0.4 and 0.6, and one of MR, 0.9: 0.7, where the mean over cases is 0.633."""
     scores = {"2DBox_CT_A_1": 0.4, "2DBox_CT_A_2": 0.6, "3DBox_MR_B_1": 0.9}
     assert over_modalities(scores) == pytest.approx(0.7)
+    told = _mean_scores({"trainable": 4321, "dsc": [scores, {**scores, "3DBox_MR_B_1": 0.3}]})
+    assert told["dsc"] == pytest.approx([0.6333, 0.4333], abs=1e-4)
+    assert told["dsc_of_modalities"] == pytest.approx([0.7, 0.4])
+    rows = trained_table({"training": {"ways": {"a way": told}}})
+    assert rows[1:] == [["a way", "4,321", "0.633, 0.433", "0.700, 0.400"]]
 
 
 def test_ways_of_training_are_recipes_and_differ() -> None:
@@ -58,17 +66,35 @@ def test_ways_of_training_are_recipes_and_differ() -> None:
     assert recipes[list(WAYS).index(SHIPS)] == load_recipe("litemedsam-lora")
 
 
+def test_a_run_that_is_done_is_taken_only_for_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not again for as many steps; refused for more, and for a way that the run was not of."""
+    monkeypatch.setattr(training_claims.subprocess, "run", lambda *_, **__: pytest.fail("trained again"))
+    settings = Settings(Path("data"), Path("val"), tmp_path, steps=20, seeds=1)
+    here = ["views={56=16}", "walks={}", "max_steps=20", "warmup_steps=2", "ema=0.98", "validation_cases=0", "seed=0"]
+    done = tmp_path / f"{list(WAYS).index('decoder only')}-0"
+    (done / "adapter").mkdir(parents=True)
+    (done / "recipe.toml").write_text(to_toml(load_recipe("litemedsam-lora", [*here, *WAYS["decoder only"]])))
+    assert training_claims._run(settings, "decoder only", 0) == done
+    with pytest.raises(RunError, match="holds a run by another recipe"):
+        training_claims._run(replace(settings, steps=30), "decoder only", 0)
+    done.rename(tmp_path / f"{list(WAYS).index('all weights')}-0")
+    with pytest.raises(RunError, match="holds a run by another recipe"):
+        training_claims._run(settings, "all weights", 0)
+
+
 def test_the_plot_of_ranks_draws_means_of_seeds_and_what_the_other_ways_reach(tmp_path: Path) -> None:
     """In the order of ranks; the same bytes twice."""
     ways = {name: {"dsc": [0.7 + row / 100, 0.72 + row / 100]} for row, name in enumerate(reversed(WAYS))}
     report = {"training": {"ways": {BASE: {"dsc": [0.5]}, **ways}}}
     ranks, dsc = plots.rank_lines(report)
     assert ranks == [4, 16, 64] and dsc == pytest.approx([0.77, 0.76, 0.75])  # written with the largest first
+    beside = {SHIPS: 0.78, "all weights": 0.73, "decoder only": 0.74}
+    assert plots.beside_lines(report) == pytest.approx(beside)
     for name in ("one.svg", "two.svg"):
         plots.draw_ranks(report, tmp_path / name)
     drawn = (tmp_path / "one.svg").read_text()
     assert drawn == (tmp_path / "two.svg").read_text()
-    assert all(drawn.count(f"<!-- {name} -->") == 1 for name in (SHIPS, "all weights", "decoder only"))
+    assert all(drawn.count(f"<!-- {name} -->") == 1 for name in beside)
 
 
 def test_the_runtimes_ways_are_measured_on_the_cases_that_they_are_for(tmp_path) -> None:
