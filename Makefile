@@ -24,10 +24,11 @@ PIP_BUILD_ARGS = --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --bui
 
 # Of tests side by side: threads that wait for a busy core turn idle and hold up the others.
 ALONE = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-PYTEST = $(ALONE) $(BIN)/python -m pytest --durations 10 -m "not image and not golden and not browser"
+SLOW = not slow
+PYTEST = $(ALONE) $(BIN)/python -m pytest --durations 10 -m "$(SLOW) and not image and not golden and not browser"
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-train test-edge test-export golden-test viewer browser-test fuzz systems-test lint cases default-model claims docs tables picture plots image image-test lock clean
+.PHONY: help bench test slow-test test-train test-edge test-export golden-test viewer browser-test fuzz systems-test lint cases default-model claims docs tables picture plots image image-test lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,8 +36,11 @@ help:  ## this list
 bench: $(VENV)/.installed  ## segment, time and score the cases that ship with the repository
 	$(BIN)/samedge bench $(CASES)
 
-test: $(VENV)/.installed-dev  ## lint and every test that needs no Docker engine, in four processes side by side
+test: $(VENV)/.installed-dev  ## lint, and the tests that need no Docker engine, in four processes side by side
 	$(MAKE) --jobs 4 --output-sync test-edge test-export test-train lint
+
+slow-test: $(VENV)/.installed-dev  ## those of them that take longest: exports, a store, clusters, training by several processes
+	$(MAKE) --jobs 3 --output-sync test-edge test-export test-train SLOW=slow
 
 test-train test-edge: test-%: $(VENV)/.installed-dev
 	$(PYTEST) tests/$*

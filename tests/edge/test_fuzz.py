@@ -13,7 +13,6 @@ COUNT = 200
 NEEDS = {"dicom": "pydicom", "itk": "SimpleITK"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nifti", "dicom", "picture", "npz", "boxes", "itk"])
 def test_mutated_files_are_read_or_refused(kind: str) -> None:
     """In a process of its own, whose end by a signal would be seen."""

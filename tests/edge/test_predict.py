@@ -140,7 +140,7 @@ def test_threads_and_blocks_and_runs_give_identical_bytes(tmp_path: Path, any_mo
     random = np.random.default_rng(1)
     low = random.integers(0, 200, (9, 2))
     image = cv2.GaussianBlur(random.integers(0, 256, (301, 257, 3), dtype=np.uint8), (0, 0), 5)
-    boxes = np.concatenate([low, low + random.integers(20, 57, (9, 2))], axis=1)
+    boxes = np.concatenate([low, low + random.integers(20, 44, (9, 2))], axis=1)
     paths = [
         write(tmp_path / "in", "2DBox_CT_1", image, boxes),
         write(tmp_path / "in", "3DBox_CT_1", image.transpose(2, 0, 1), [[9, 9, 0, 99, 99, 2], [50, 60, 1, 150, 99, 2]]),

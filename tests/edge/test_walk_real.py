@@ -20,8 +20,6 @@ VOLUMES = ("3DBox_PET_STS_030", "3DBox_MR_MSD-Hippocampus_166")  # small ones wh
 
 WORSE = 0.02  # DSC, at least. In f32: 0.810 and 0.793 as it is, with zeros 0.567 and 0.629, swapped 0.705 and 0.628
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def volumes(shared: Path) -> list[tuple[Case, np.ndarray]]:

@@ -128,6 +128,7 @@ def test_points_may_be_given_in_the_1024_px_of_sams_own_frame(small_network: Lit
     assert torch.equal(masks, expected) and POINT_FRAMES_PX == {"sam": 256, "sam-1024": 1024}
 
 
+@pytest.mark.slow
 def test_ports_are_named_as_sams(folder: Path) -> None:
     """Names, shapes and types that tools feed blindly; what they may show of it stands in the files."""
     ports = {
@@ -152,6 +153,7 @@ def test_ports_are_named_as_sams(folder: Path) -> None:
     assert facts["licence"] == "Apache-2.0" and facts["name"] == "random"
 
 
+@pytest.mark.slow
 def test_what_sams_ports_do_not_have_is_refused(folder: Path, tmp_path: Path) -> None:
     """Before anything is computed; a model folder of the other kind is not overwritten."""
     with pytest.raises(RunError, match="SAM's ports show whole frames and no INT8 graphs; leave --methods-on out"):

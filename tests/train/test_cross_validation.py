@@ -50,6 +50,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_two_folds_learn_and_report(tmp_path: Path, data: Path) -> None:
     """Dice rises from its start by 0.2; tables per fold and organ; a second call finds all done, and needs --resume."""
     overrides = [*TINY, "max_steps=24", "validate_every=12", "validate_at_start=true", "lr=2e-3", "stratify=true"]

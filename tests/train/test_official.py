@@ -40,7 +40,6 @@ def test_encoding_a_slice_again_for_every_box_changes_nothing_but_the_work(monke
     assert sorted(np.unique(again.labels)) == [0, 1, 2]
 
 
-@pytest.mark.slow
 def test_the_command_writes_what_the_baseline_writes(tmp_path: Path) -> None:
     """Key `segs` under the case's name; random weights where none are given."""
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)

@@ -155,7 +155,6 @@ def test_a_run_leaves_everything_that_explains_it(finished: Finished, data: Path
         train("litemedsam-lora", [data], folder, base=base, cache=finished.cache, overrides=SHORT)
 
 
-@pytest.mark.slow
 def test_a_killed_run_resumes_with_identical_losses(tmp_path: Path, volumes: Path, base: Path, cache: Path) -> None:
     """kill -9 between two checkpoints, in the second epoch; walks, intensities, dropout, in the recipe's precision."""
     overrides = [*SMALL, "views={ 56 = 1 }", "walks={ 56 = 1 }", "epoch_samples=6", "precision=bf16-mixed"]
