@@ -4,6 +4,7 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case, make_case
@@ -56,7 +57,7 @@ class Segmenter:
         _warn(case)
         return self._segment(case)
 
-    def segment_arrays(self, image: npt.NDArray, boxes: npt.ArrayLike, name: str = "image") -> npt.NDArray:
+    def segment_arrays(self, image: npt.ArrayLike, boxes: npt.ArrayLike, name: str = "image") -> npt.NDArray:
         """Labels (H, W) of an image (H, W[, 3]) and boxes (N, 4), or (D, H, W) of a volume and boxes (N, 6).
 
         Values 0 to 255; boxes in pixels, inclusive, `x_min y_min [z_min] x_max y_max [z_max]`; label k is the k-th box.
@@ -65,7 +66,7 @@ class Segmenter:
         Raises:
             CaseError: the arrays do not fit; see `edge.make_case`.
         """
-        case = make_case(name, image, boxes)
+        case = make_case(name, np.asarray(image), boxes)
         _warn(case)
         return self._segment(case).labels
 

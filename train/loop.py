@@ -213,7 +213,8 @@ def _validate(fabric: Fabric, state: State, task: Task, records: Records | None,
             keep(state.network, validation)
         state.average.swap()
     score = float(fabric.broadcast(score))
-    progress.validations_since_best = 0 if score > progress.best else progress.validations_since_best + 1
+    if task.validates:
+        progress.validations_since_best = 0 if score > progress.best else progress.validations_since_best + 1
     progress.best = max(progress.best, score)
     set_training_mode(state.network)
     return score

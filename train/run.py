@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +26,7 @@ from train.networks.convolutions import keep_clear_of_cudnn
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.parts import choose_trainable, compile_blocks, lora_options, start_evenly, trained_beside_adapters
 from train.plan import Plan, make_plan, timed
-from train.recipe import Recipe, load_recipe, to_toml
+from train.recipe import Recipe, load_recipe, spell_value, to_toml
 from train.records.display import Advance, Say, lines, silent
 from train.records.records import check_wandb
 from train.records.state import LAST
@@ -38,6 +38,10 @@ from train.validation import Validation
 RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES = (
     "recipe.toml", "run.json", "best.pth", "adapter", "base.pth", "best_cases.csv",
 )  # fmt: skip
+HOW = {"compile", "precision", "save_every", "wandb", "workers"}  # of a recipe: how it runs, whatever that comes to
+MAY_CHANGE = HOW | {  # when a run is resumed: what is measured, how long it goes on
+    "early_stop", "epochs", "max_steps", "validate_at_start", "validate_every", "validation_cases", "validation_slices",
+}  # fmt: skip
 # whose versions are said in RUN, beside those of edge
 PACKAGES = ("torch", "lightning-fabric", "peft", "monai", "safetensors", "segment-anything")
 
@@ -129,7 +133,7 @@ def train(
     if fabric.device.type == "cuda" and isinstance(network, LiteMedSAM):
         keep_clear_of_cudnn()
     if resume:
-        _check_same(out, started)
+        _check_same(out, settings, started)
         fabric.barrier()  # until every process has read what the first one may write again
     if fabric.is_global_zero and not goes_on:
         _start_folder(out, settings, plan, started)
@@ -217,7 +221,8 @@ def _start_folder(out: Path, recipe: Recipe, plan: Plan, started: dict[str, str 
         raise RunError(f"{out}: cannot be written ({error.strerror or error})") from None
 
 
-def _check_same(out: Path, started: dict[str, str | None]) -> None:
+def _check_same(out: Path, settings: Recipe, started: dict[str, str | None]) -> None:
+    """Raises RunError: `out` holds no run, or one that started from something else, or see `check_recipe`."""
     try:
         content = json.loads((out / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -225,6 +230,23 @@ def _check_same(out: Path, started: dict[str, str | None]) -> None:
     for what, sha256 in started.items():
         if content.get(f"{what}_sha256") != sha256:
             raise RunError(f"{out}: the run began with other {what}; resume with the same, or start in another folder")
+    check_recipe(out, settings, MAY_CHANGE)
+
+
+def check_recipe(out: Path, recipe: Recipe, may_change: Collection[str]) -> None:
+    """Whether a run is of this recipe but for some of its keys.
+
+    Raises:
+        RunError: it is not; which key differs.
+    """
+    before, now = asdict(load_recipe(str(out / RECIPE))), asdict(recipe)
+    now["epoch_samples"] = now["epoch_samples"] or before["epoch_samples"]  # 0: as many as there are slices
+    for key in sorted(before.keys() - may_change):
+        if before[key] != now[key]:
+            raise RunError(
+                f"{out}: the run began with {key}={spell_value(before[key])}, not {spell_value(now[key])}; resume with "
+                "the same, or start in another folder"
+            )
 
 
 def write_cases(path: Path, validation: Validation) -> None:

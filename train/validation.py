@@ -11,12 +11,14 @@ import torch
 
 from edge.choices import PROPAGATED, TRACKED
 from edge.data.case import Case
+from edge.data.names import case_name
+from edge.data.prompting import boxes_of_labels
 from edge.engines.model_folder import SLICES, WALK, ModelDescription
 from edge.errors import CaseError
 from edge.pipeline import Options, segment
 from edge.scoring.score import mean_dice, mean_without_nan
 from edge.views.ladder import ViewLadder
-from train.data.cases import distinct_names, read_labelled, truth_of
+from train.data.cases import distinct_names, has_boxes, read_labelled, truth_of
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
 
@@ -101,11 +103,13 @@ def read_validation(sources: Sequence[Path], count: int, slices: int) -> Validat
     for name, source in zip(distinct_names(sources), sources, strict=True):
         try:
             case = read_labelled(source)
-            truth_of(case)
-            if not len(case.boxes):
-                raise CaseError(f"{case.name}: boxes holds no box, and a volume's are not taken from its truth")
+            truth = truth_of(case)
+            if not len(case.boxes) and has_boxes(source):
+                raise CaseError(f"{case.name}: boxes holds no box")
+            if not len(case.boxes):  # `read_labelled` has numbered its labels as these are
+                case = replace(case, boxes=boxes_of_labels(truth)[0])
         except CaseError as error:
-            left_out.append(name + str(error).removeprefix(source.stem))
+            left_out.append(name + str(error).removeprefix(case_name(source)))
             continue
         by_modality.setdefault(case.modality, []).append((name, _cut(case, slices) if case.is_volume else case))
     each = max(1, count // max(1, len(by_modality)))
@@ -131,7 +135,7 @@ def validate(
         rows.append(CaseRow(name, case.modality, {"dice": dsc}))
     network.train(training)
     summary = summarize(rows)
-    return replace(summary, dsc=float(np.mean(list(summary.by_modality.values()))))
+    return replace(summary, dsc=mean_without_nan(list(summary.by_modality.values())))
 
 
 def summarize(rows: Sequence[CaseRow]) -> Validation:

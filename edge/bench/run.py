@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
@@ -20,9 +21,10 @@ from edge.bench.noise import moved_boxes
 from edge.choices import BOX_MARGIN_PX
 from edge.data.case import Case, Spacing, dataset_of, modality_of, read_labels
 from edge.data.folders import label_of, labelled
-from edge.data.formats.registry import kind_of, read_with_truth
+from edge.data.formats.registry import kind_of, read_with_truth, truth_beside
 from edge.data.labels import number_by_box
 from edge.data.names import case_name
+from edge.data.prompting import box_source
 from edge.engines.model_folder import file_hash
 from edge.errors import CaseError, RunError
 from edge.notes import Note
@@ -84,7 +86,7 @@ class Measurement:
     nsd_official: float | None = None
     nsd: float | None = None
     notes: tuple[Note, ...] = ()  # what was assumed
-    case_sha256: str = ""  # of the case file, by which a later run knows that nothing has changed
+    case_sha256: str = ""  # of the case's files, by which a later run knows that nothing has changed
 
     @property
     def dataset(self) -> str:
@@ -119,7 +121,7 @@ def measure_all(
     """
     known = {measurement.key: measurement for measurement in before}
     for path in paths:
-        sha256, name = _hash(path), label_of(path, root or path.parent)
+        sha256, name = _hash(path, job), label_of(path, root or path.parent)
         for configuration, segmenter in segmenters.items():
             if (sha256, configuration.title) in known:
                 measured = known[sha256, configuration.title]
@@ -250,12 +252,21 @@ def _with_stages(measured: Measurement, report: dict[str, Any]) -> Measurement:
     )
 
 
-def _hash(path: Path) -> str:
-    """SHA-256 of a case's file; of a folder, of its files in name order."""
-    if not path.is_dir():
-        return file_hash(path)
-    hashes = [file_hash(file) for file in sorted(path.iterdir()) if file.is_file()]
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+def _hash(path: Path, job: Job) -> str:
+    """SHA-256 of a case's file; of several, as with a truth and boxes of their own, of theirs."""
+    files = list(_files(path, job))
+    hashes = [file_hash(file) for file in files]
+    return hashes[0] if len(files) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _files(path: Path, job: Job) -> Iterator[Path]:
+    """What is read for a case, in an order that stays: itself, a folder's files, its truth, what gives its boxes."""
+    yield from (sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path])
+    with suppress(CaseError):  # which measuring it says
+        if kind_of(path) != "npz" and (truth := truth_beside(path)):
+            yield truth
+        if boxes := box_source(path, job.prompting):
+            yield boxes
 
 
 def _scored(

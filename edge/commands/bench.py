@@ -73,7 +73,7 @@ def bench(
     from edge.data.names import case_name
     from edge.data.prompting import Prompting
     from edge.data.scan import Reading
-    from edge.engines.model_folder import DEFAULT_MODEL
+    from edge.engines.model_folder import DEFAULT_MODEL, file_hash
     from edge.engines.runtime import describe_engine
     from edge.reports.progress import track
     from edge.reports.report import write_json
@@ -84,6 +84,8 @@ def bench(
     options.check_html(html_file)
     job = replace(JOB, reading=Reading(modality, window), prompting=Prompting(boxes_from=boxes_from))
     given = {**said(job), **({} if spacing_order == "xyz" else {"spacing_order": spacing_order})}
+    if checkpoint and checkpoint.is_file():
+        given["checkpoint"] = file_hash(checkpoint)
     configurations = _with_noise(_compared(base, compare), box_noise)
     file = None if json_file == Path("-") else json_file
     if resume and file is None:

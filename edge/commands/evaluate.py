@@ -39,8 +39,9 @@ def evaluate(
     """Score predictions: DSC, nsd_official (as the public script) and nsd (contour in 2D, axes right in 3D)."""
     from edge.notes import Note
     from edge.reports.report import now, print_rows, read_run, write_json
-    from edge.scoring.evaluate import TRUTHS, to_json, write_csv
     from edge.scoring.evaluate import evaluate as run
+    from edge.scoring.evaluate import to_json, write_csv
+    from edge.scoring.truths import TRUTHS
     from edge.system.cores import available_cores
     from edge.system.machine import describe_machine
 

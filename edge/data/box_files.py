@@ -2,9 +2,9 @@
 
     x_min,y_min,x_max,y_max                              a flat image; a line each, this first line may be left out
     x_min,y_min,z_min,x_max,y_max,z_max                  a volume
-    x,y,width,height         x,y,z,width,height,depth    corner and size, a width of 1 being one pixel
+    x,y,width,height         x,y,z,width,height,depth    corner and size, a width of 1 being one pixel; in mm, 1 mm
     x1,y1,x2,y2[,x3,y3,x4,y4]  or with z    a lesion as RECIST measures it: ends of its long axis, of its short one
-    file      of many cases: the name of each, with or without its ending
+    file      of many cases: the name of each, with or without its ending; `visit1/mr` only in that folder
     label     what is in the box
     units     voxels, LPS or RAS (mm in the patient); one for all lines
 
@@ -13,15 +13,15 @@ JSON is a list of such records or of rows of numbers, or `{"units": ..., "boxes"
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.data.box_records import as_rows
 from edge.data.boxes import from_sizes
-from edge.data.names import case_name
+from edge.data.names import case_name, without_ending
 from edge.data.picture import read_bounded
 from edge.data.table import Table, parse_table
 from edge.errors import CaseError
@@ -55,18 +55,30 @@ class BoxList:
     lines: npt.NDArray[np.float64] | None = None  # (N, 4, 2) or (N, 4, 3) instead of rows, see `edge.data.recist`
 
 
+class _Found(NamedTuple):
+    """What a file has of one case."""
+
+    rows: list[list[float]]
+    form: str  # xyxy, xywh or lines
+    labels: list[str]
+    units: Any
+
+
 def read_boxes(path: Path, box_format: str | None = None) -> npt.NDArray[np.float64]:
     """Boxes (N, 4) of the file `<name>.csv` beside a picture; see `read_box_file`."""
     return read_box_file(path, path.with_suffix(".csv"), 2, box_format).rows
 
 
-def read_box_file(path: Path, file: Path, axes: int, box_format: str | None = None) -> BoxList:
+def read_box_file(
+    path: Path, file: Path, axes: int, box_format: str | None = None, units: str | None = None
+) -> BoxList:
     """The boxes of a case in a file, which may hold those of others too.
 
     Args:
         path: of the case.
         axes: 2 or 3, of the case's image.
         box_format: `xyxy` or `xywh`; None: what the file's first line or its keys say, else `xyxy`.
+        units: one of UNITS, of what the file says no units of; None: voxels.
 
     Raises:
         CaseError: there is no such file, none of its boxes is of the case, or a line is not what is expected.
@@ -80,15 +92,15 @@ def read_box_file(path: Path, file: Path, axes: int, box_format: str | None = No
     except OSError as error:
         raise CaseError(f"{name}: {file.name} cannot be read ({error.strerror or error})") from None
     if file.suffix.lower() == ".json":
-        return _from_json(path, file, content, axes, box_format)
+        return _list(name, file, _from_json(path, file, content, axes, box_format), axes, units)
     try:
         table = parse_table(content)
     except ValueError:
         raise CaseError(f"{name}: {file.name} is not text; write lines {','.join(NAMES[axes]['xyxy'])}") from None
-    return _from_table(path, file, table, axes, box_format)
+    return _list(name, file, _from_table(path, file, table, axes, box_format), axes, units)
 
 
-def _from_table(path: Path, file: Path, table: Table, axes: int, box_format: str | None) -> BoxList:
+def _from_table(path: Path, file: Path, table: Table, axes: int, box_format: str | None) -> _Found:
     name = case_name(path)
     places = _places(table.rows[0][1]) if table.rows else {}
     named = next((form for form, names in NAMES[axes].items() if set(names) <= set(places)), None)
@@ -116,11 +128,8 @@ def _from_table(path: Path, file: Path, table: Table, axes: int, box_format: str
     if not rows and "file" in places and table.rows[1:]:
         raise CaseError(f"{name}: {file.name} names no box of it; its column file must hold {path.name} or {name}")
     if len(units) > 1:
-        raise CaseError(f"{name}: {file.name} mixes units ({', '.join(sorted(units))}); one for all its lines")
-    return _list(
-        name, file, rows, "lines" if measured else form, axes, labels if any(labels) else [],
-        next(iter(units), "") or None,
-    )  # fmt: skip
+        raise CaseError(f"{name}: {file.name} mixes units ({_all(units)}); one for all its lines")
+    return _Found(rows, "lines" if measured else form, labels, next(iter(units), ""))
 
 
 def _places(fields: list[str]) -> dict[str, int]:
@@ -152,12 +161,10 @@ def _numbers(
     got = table.separator.join(fields)[:60]
     if len(box) != len(columns):
         raise CaseError(f"{name}: {file.name} line {line} must be {','.join(columns)}, got {got}")
-    if columns[0] == "x" and min(box[len(box) // 2 :]) < 1:
-        raise CaseError(f"{name}: {file.name} line {line} must be {','.join(columns)} in pixels, got {got}")
     return box
 
 
-def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: str | None) -> BoxList:
+def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: str | None) -> _Found:
     name = case_name(path)
     try:
         found = json.loads(content.decode("utf-8-sig"))
@@ -170,32 +177,36 @@ def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: st
         mine = [boxes for key, boxes in found.items() if _is_of(path, key)]
         if not mine:
             raise CaseError(f"{name}: {file.name} names no box of it; it has {', '.join(map(str, found))[:200]}")
+        if len(mine) > 1:
+            raise CaseError(f"{name}: {file.name} names it {len(mine)} times; one list of boxes for each case")
         found = mine[0]
     if not isinstance(found, list):
         raise CaseError(f"{name}: {file.name} must hold a list of boxes, got {str(found)[:60]}")
     records = [one for one in found if isinstance(one, dict)]
     if not records:
-        rows = _plain_rows(name, file, found, axes)
-        return _list(name, file, rows, box_format or "xyxy", axes, [], units)
+        return _Found(_plain_rows(name, file, found, axes), box_format or "xyxy", [], units)
     if len(records) < len(found):
         raise CaseError(f"{name}: {file.name} mixes records and rows; one kind for all its boxes")
     records = [record for record in records if _is_of(path, record.get("file"))]
     if not records:
         raise CaseError(f"{name}: {file.name} names no box of it; its records' file must be {path.name} or {name}")
-    units = units or records[0].get("units")
+    mixed = {str(record.get("units") or units or "") for record in records}
+    if len(mixed) > 1:
+        raise CaseError(f"{name}: {file.name} mixes units ({_all(mixed)}); one for all its boxes")
+    units = mixed.pop()
     labels = [str(record.get("label") or "") for record in records]
     long, short = LINES[axes]
     if all(set(long) <= set(record) for record in records):
         chosen = [[record[column] for column in (*long, *short) if column in record] for record in records]
         ends = _plain_rows(name, file, chosen, axes, (2 * axes, 4 * axes))
-        return _list(name, file, ends, "lines", axes, labels if any(labels) else [], units)
+        return _Found(ends, "lines", labels, units)
     sizes = NAMES[axes]["xywh"]
     if all(set(sizes) <= set(record) for record in records):
         rows = _plain_rows(name, file, [[record[column] for column in sizes] for record in records], axes)
-        return _list(name, file, rows, "xywh", axes, labels if any(labels) else [], units)
+        return _Found(rows, "xywh", labels, units)
     plain = [{key: one for key, one in record.items() if key not in SAID} for record in records]
     corners, _ = as_rows(name, np.array(plain, dtype=object))
-    return _list(name, file, corners.tolist(), "xyxy", axes, labels if any(labels) else [], units)
+    return _Found(corners.tolist(), "xyxy", labels, units)
 
 
 def _plain_rows(
@@ -210,23 +221,46 @@ def _plain_rows(
     return rows
 
 
-def _list(
-    name: str, file: Path, rows: list[list[float]], form: str, axes: int, labels: list[str], units: Any
-) -> BoxList:
-    if form == "lines":
+def _all(units: set[str]) -> str:
+    return ", ".join(sorted(one or "none" for one in units))
+
+
+def _list(name: str, file: Path, found: _Found, axes: int, units: str | None) -> BoxList:
+    rows, labels = found.rows, tuple(found.labels if any(found.labels) else ())
+    stated = next((one for one in UNITS if one.lower() == str(found.units).lower()), None)
+    if found.units and stated is None:
+        told = f"has units {found.units!r}; expected {', '.join(UNITS)} (mm need their frame)"
+        raise CaseError(f"{name}: {file.name} {told}")
+    if found.form == "lines":
         whole = [row + [np.nan] * (4 * axes - len(row)) for row in rows]
-        rows, ends = [], np.array(whole, np.float64).reshape(-1, 4, axes)
+        return BoxList(np.zeros((0, 2 * axes)), labels, stated, np.array(whole, np.float64).reshape(-1, 4, axes))
     boxes = np.array(rows, np.float64).reshape(len(rows), -1 if rows else 2 * axes)
-    stated = next((one for one in UNITS if one.lower() == str(units).lower()), None)
-    if units and stated is None:
-        raise CaseError(f"{name}: {file.name} has units {units!r}; expected {', '.join(UNITS)} (mm need their frame)")
-    corners = from_sizes(boxes).reshape(boxes.shape) if form == "xywh" and len(boxes) else boxes
-    return BoxList(corners, tuple(labels), stated, ends if form == "lines" else None)
+    if found.form == "xywh" and rows:
+        boxes = _from_sizes(name, file, boxes, axes, in_voxels=(stated or units or UNITS[0]) == UNITS[0])
+    return BoxList(boxes, labels, stated)
+
+
+def _from_sizes(
+    name: str, file: Path, boxes: npt.NDArray[np.float64], axes: int, *, in_voxels: bool
+) -> npt.NDArray[np.float64]:
+    """Corners (N, 4) or (N, 6): of sizes in voxels the last voxel, of those in mm where the box ends."""
+    first, size = np.split(boxes, 2, axis=1)
+    wrong = (size < 1 if in_voxels else size <= 0).any(axis=1)
+    if wrong.any():
+        got = ",".join(f"{number:g}" for number in boxes[int(np.argmax(wrong))])
+        columns, least = ",".join(NAMES[axes]["xywh"]), "pixels, at least 1" if in_voxels else "mm, more than 0"
+        raise CaseError(f"{name}: {file.name} has a box {got}; it must be {columns}, sizes in {least}")
+    return from_sizes(boxes).reshape(boxes.shape) if in_voxels else np.concatenate([first, first + size], axis=1)
 
 
 def _is_of(path: Path, said: Any) -> bool:
-    """Whether a file that names a case means this one; one that names none does."""
+    """Whether a file that names a case means this one; one that names none does.
+
+    A folder that is named with it must be the case's: `mr.nii.gz` of another patient is another case.
+    """
     if said in (None, ""):
         return True
-    named = Path(str(said))
-    return path.name in (named.name, str(said)) or case_name(path) in (str(said), case_name(Path(named.name)))
+    *folders, last = PurePath(str(said)).parts or (str(said),)
+    if folders and tuple(folders) != path.parts[:-1][-len(folders) :]:
+        return False
+    return last == path.name or case_name(path) in (last, without_ending(last))

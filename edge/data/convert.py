@@ -142,9 +142,8 @@ def _intensities(scan: Scan) -> npt.NDArray:
         return array
     if array.dtype.kind == "f" or slope % 1 or intercept % 1:
         return array * slope + intercept
-    ends = [int(end) * int(slope) + int(intercept) for end in (array.min(), array.max())]
-    whole = array.astype(np.int16 if max(map(abs, ends)) < 2**15 else np.int64)
-    return whole * int(slope) + int(intercept)
+    whole = array.astype(np.int64) * int(slope) + int(intercept)
+    return whole.astype(np.int16) if np.abs(whole).max(initial=0) < 2**15 else whole
 
 
 def _with_boxes(case: Case, path: Path, prompting: Prompting) -> Case:

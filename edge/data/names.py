@@ -17,6 +17,14 @@ def ending_of(path: Path) -> str:
     return next((ending for ending in DOUBLE if name.endswith(ending)), path.suffix.lower())
 
 
+def without_ending(name: str) -> str:
+    """A name without the ending of a kind of file that is read; what else follows a dot is part of it: `scan_0.5`."""
+    from edge.data.formats.registry import INPUTS
+
+    ending = ending_of(Path(name))
+    return name[: len(name) - len(ending)] if ending in INPUTS else name
+
+
 def case_name(path: Path) -> str:
     """The name without its ending, of nnU-Net's images without their channel.
 

@@ -97,7 +97,7 @@ def decode(path: Path, content: bytes, flags: int) -> npt.NDArray:
     except cv2.error as error:
         raise CaseError(f"{path.stem}: {path.name} cannot be read ({in_one_line(error)})") from None
     if decoded is None:
-        raise CaseError(f"{path.stem}: {path.name} is not a picture")
+        raise CaseError(f"{path.stem}: {path.name} is not a picture of 8 or 16 bits a colour; save it as one")
     return decoded
 
 

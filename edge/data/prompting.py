@@ -55,12 +55,12 @@ def prompted(case: Case, path: Path, prompting: Prompting | None = None) -> Case
     """
     chosen = prompting or Prompting()
     if chosen.boxes_from is not None:
-        rows, labels = _boxes_of_map(case, path, _map_for(case, path, chosen.boxes_from))
+        rows, labels = _boxes_of_map(case, path, _map_for(path, chosen.boxes_from))
         return _checked(case, rows, labels)
     if chosen.box is not None:
         found = _one_box(case, chosen.box)
     elif chosen.boxes is not None:
-        found = read_box_file(path, chosen.boxes, _axes(case), chosen.box_format)
+        found = read_box_file(path, chosen.boxes, _axes(case), chosen.box_format, chosen.units)
     elif kind_of(path) == "npz":
         return case
     else:
@@ -68,7 +68,7 @@ def prompted(case: Case, path: Path, prompting: Prompting | None = None) -> Case
         if not file.exists() and (truth := tree_truth(path)):
             rows, labels = _boxes_of_map(case, path, truth)
             return _checked(replace(case, notes=(*case.notes, Note(OF_TREE, truth.name))), rows, labels)
-        found = read_box_file(path, file, _axes(case), chosen.box_format)
+        found = read_box_file(path, file, _axes(case), chosen.box_format, chosen.units)
     if chosen.units and found.units and chosen.units != found.units:
         raise CaseError(f"{case.name}: its file of boxes says {found.units}, and --box-units {chosen.units}")
     return _checked(case, _placed(case, found, chosen.units or found.units or UNITS[0]), found.labels)
@@ -78,6 +78,20 @@ def box_file_beside(path: Path) -> Path:
     """The file of boxes of a case, `<name>.csv` where there is neither."""
     table, text = (path.parent / f"{case_name(path)}{ending}" for ending in (".csv", ".json"))
     return text if text.is_file() and not table.exists() and not has_other_json(path) else table
+
+
+def box_source(path: Path, prompting: Prompting) -> Path | None:
+    """The file that a case's boxes are read from, as `prompted` does; None: they are in it, or on the command line.
+
+    Raises:
+        CaseError: of a folder of label maps, none is the case's.
+    """
+    if prompting.boxes_from is not None:
+        return _map_for(path, prompting.boxes_from)
+    if prompting.boxes is not None:
+        return prompting.boxes
+    beside = box_file_beside(path)
+    return beside if prompting.box is None and kind_of(path) != "npz" and beside.is_file() else None
 
 
 def boxes_of_labels(labels: npt.NDArray) -> tuple[Rows, list[int]]:
@@ -113,7 +127,7 @@ def _boxes_of_map(case: Case, path: Path, file: Path) -> tuple[Rows, tuple[str, 
     return rows, tuple(names.get(number) or str(number) for number in numbers)
 
 
-def _map_for(case: Case, path: Path, given: Path) -> Path:
+def _map_for(path: Path, given: Path) -> Path:
     if not given.is_dir():
         return given
     stem = case_name(path)
@@ -121,7 +135,7 @@ def _map_for(case: Case, path: Path, given: Path) -> Path:
         for ending in (".npz", *LABEL_ENDINGS, "_seg.dcm", "_rtstruct.dcm"):
             if (found := given / f"{stem}{end}{ending}").is_file():
                 return found
-    raise CaseError(f"{case.name}: no label map of its name in {given}, such as {stem}.nii.gz or {stem}{TRUTH}.nii.gz")
+    raise CaseError(f"{stem}: no label map of its name in {given}, such as {stem}.nii.gz or {stem}{TRUTH}.nii.gz")
 
 
 def _one_box(case: Case, text: str) -> BoxList:

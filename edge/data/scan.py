@@ -26,7 +26,6 @@ class Reading:
     window: str | None = None  # see `edge.data.intensity.parse_window`
     volume: int | None = None  # which of a file that holds several, from 0; None: it must hold one
     plane: str = "auto"  # along which slices are taken, see `edge.data.geometry`
-    box_format: str | None = None  # of a picture's CSV file, see `edge.data.picture.read_boxes`
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ from edge.data.scan import Reading
 from edge.errors import CaseError, SamedgeError
 from edge.predict import Job, Prediction, output_folder
 from edge.reports.page import picture
-from edge.scoring.evaluate import PREDICTIONS, Evaluation, prediction_file, truth_files
+from edge.scoring.evaluate import PREDICTIONS, Evaluation, prediction_file
 from edge.scoring.score import mean_dice
+from edge.scoring.truths import truth_files
 
 KEPT = 6  # cases with pictures on a page
 TRUTHS = tuple(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS)  # after a case's name

@@ -16,22 +16,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from edge.data.case import UNKNOWN, Spacing, find_cases
-from edge.data.folders import label_of, labelled
-from edge.data.formats.registry import LABEL_ENDINGS, apart_mm, is_truth, kind_of, read_label_map
-from edge.data.labels import count_boxes, number_by_box
-from edge.data.names import TRUTH, case_name, is_folder
+from edge.data.case import UNKNOWN, Spacing
+from edge.data.folders import labelled
+from edge.data.formats.registry import LABEL_ENDINGS, apart_mm, kind_of, plane_of, read_label_map
+from edge.data.labels import number_by_box
+from edge.data.names import case_name
 from edge.data.npz import write_whole
 from edge.data.outputs import SIDECAR
 from edge.data.remote import absolute, first_on_disk, on_disk
-from edge.data.sidecar import count_labels
 from edge.data.table import format_table
-from edge.data.trees import is_tree, tree_images, tree_modality, tree_truth
+from edge.data.trees import tree_modality
 from edge.errors import CaseError, RunError
 from edge.scoring.score import NAN, TOLERANCE, CaseScore, failed_case, mean_without_nan, score_case
+from edge.scoring.truths import boxes_of_truth, labels_of, truth_files
 
-TRUTHS = (".npz", ".nii", ".nii.gz", ".nrrd", ".mha", *(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS))
-PREDICTIONS = (".npz", *LABEL_ENDINGS, "_labels.png")  # after a case's name, in order of preference
+SCANS = (".npz", ".nii", ".nii.gz", ".nrrd", ".mha")
+PREDICTIONS = (".npz", "_labels.png", *LABEL_ENDINGS)  # after a case's name; the first is taken: <name>.png may be an
+# overlay
 METRICS = ("dsc", "nsd_official", "nsd")
 SpacingOrder = Literal["xyz", "zyx"]
 
@@ -156,42 +157,11 @@ def score_file(
         label: what the case is called, the prediction's place below `segs_dir` without its ending; None: the truth's
             name.
     """
-    label = label or _labels([truth_path], truth_path.parent)[0]
+    label = label or labels_of([truth_path], truth_path.parent)[0]
     score = _score_file(segs_dir, truth_path, label, tolerance, spacing_order)
     error = score.error and labelled(score.error, truth_path, label)
     known = tree_modality(truth_path) if score.modality == UNKNOWN else None
     return replace(score, name=label, modality=modality or known or score.modality, error=error)
-
-
-def _labels(truths: list[Path], root: Path) -> list[str]:
-    """What the cases are called: the places of their truths below a folder, in a data set those of its images."""
-    if is_tree(root):
-        return [label_of(image, root) for image in tree_images(root) if tree_truth(image)]
-    labels = [label_of(path, root) for path in truths]
-    return [one.removesuffix(TRUTH) if is_truth(path) else one for one, path in zip(labels, truths, strict=True)]
-
-
-def truth_files(truths: Path, *, recursive: bool = False) -> dict[str, Path]:
-    """The truths that `evaluate` scores, by what their cases are called."""
-    paths = _find_truths(truths, recursive)
-    return dict(zip(_labels(paths, truths), paths, strict=True))
-
-
-def _find_truths(truths: Path, recursive: bool) -> list[Path]:
-    """The label maps of a folder or data set: an image beside a file with its truth is none."""
-    if is_tree(truths):
-        labelled_images = [truth for image in tree_images(truths) if (truth := tree_truth(image))]
-        if not labelled_images:
-            raise CaseError(f"{truths}: a data set without label maps; expected labelsTr/ or derivatives/")
-        return labelled_images
-    try:
-        found = find_cases(truths, TRUTHS, recursive=recursive)
-    except CaseError:  # pictures that are called like no truth, but there is nothing else
-        found = find_cases(truths, (*TRUTHS, *LABEL_ENDINGS), recursive=recursive)
-    if not is_folder(truths):
-        return found
-    separate = {(path.parent, case_name(path).removesuffix(TRUTH)) for path in found if is_truth(path)}
-    return [path for path in found if is_truth(path) or (path.parent, case_name(path)) not in separate]
 
 
 def _score_file(
@@ -213,9 +183,9 @@ def _score_file(
 def _score_files(stem: Path, truth_path: Path, tolerance: float, spacing_order: SpacingOrder) -> CaseScore:
     name = case_name(truth_path)
     said = Path(f"{stem}{SIDECAR}")  # by predict, beside the prediction
-    boxes = count_boxes(truth_path) if kind_of(truth_path) == "npz" else count_labels(said)
     try:
         truth_map = read_label_map(truth_path, "gts")
+        boxes = boxes_of_truth(truth_path, said, truth_map.labels.ndim)
         truth, told = number_by_box(truth_map.labels, boxes)
         if name.startswith(("2D", "3D")) and not name.startswith(f"{truth.ndim}D"):
             raise CaseError(f"{name}: gts must be {name[:2]} as the name says, got shape {truth.shape}")
@@ -223,7 +193,7 @@ def _score_files(stem: Path, truth_path: Path, tolerance: float, spacing_order: 
         return failed_case(name, f"{error} (truth)", NAN)
     try:
         prediction_path = prediction_file(stem)
-        prediction = read_label_map(prediction_path, "segs")
+        prediction = read_label_map(prediction_path, "segs", plane_of(truth_map.geometry))
         if far := apart_mm(truth_map.geometry, prediction.geometry):
             raise CaseError(
                 f"{name}: {prediction_path.name} lies {far:.1f} mm beside the truth; resample it to its grid"
@@ -231,9 +201,11 @@ def _score_files(stem: Path, truth_path: Path, tolerance: float, spacing_order: 
     except CaseError as error:
         return failed_case(name, f"{error} (prediction)", 0.0)
     spacing_mm, file_spacing = spacings(truth_path, truth_map.spacing_mm, spacing_order)
-    labels = prediction.labels
+    labels = prediction.labels[0] if prediction.labels.shape == (1, *truth.shape) else prediction.labels
+    others = [path.name for ending in SCANS if (path := Path(f"{stem}{ending}")).is_file() and path != prediction_path]
+    passed_over = f"{prediction_path.name} is scored, not {', '.join(others)} beside it" if others else None
     score = score_case(name, truth, labels, spacing_mm, file_spacing=file_spacing, tolerance=tolerance)
-    return replace(score, note="; ".join(filter(None, [told and f"gts {told}", score.note])) or None)
+    return replace(score, note="; ".join(filter(None, [told and f"gts {told}", passed_over, score.note])) or None)
 
 
 def spacings(path: Path, spacing_mm: Spacing | None, order: SpacingOrder) -> tuple[Spacing | None, Spacing | None]:

@@ -96,7 +96,9 @@ class _Overlaps:
 def _ranked(labels: Labels) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
     """Each pixel's instance, 1 to N in label order and 0 for background, and the areas (N,) in px."""
     if labels.min(initial=0) < 0 or labels.max(initial=0) > MAX_COUNTED_LABEL:
-        labels = np.unique(np.append(labels.ravel(), 0), return_inverse=True)[1][:-1].reshape(labels.shape)
+        numbers, places = np.unique(np.append(labels.ravel(), 0), return_inverse=True)
+        instance = np.where(numbers == 0, 0, np.cumsum(numbers != 0))  # 0 stays the background, whatever is below it
+        labels = instance[places[:-1]].reshape(labels.shape)
     indices = labels.astype(np.intp)
     areas = np.bincount(indices.ravel(), minlength=1)
     present = np.flatnonzero(areas[1:]) + 1

@@ -20,6 +20,7 @@ from edge.errors import SamedgeError
 from edge.serve.leases import Lease
 from edge.serve.session import Session
 from edge.serve.slices import Answer
+from edge.serve.uploads import Uploads
 from edge.serve.viewer import Image
 
 MAX_LABEL = 255  # that the viewer shows
@@ -38,6 +39,7 @@ class Opened:
     image: Image
     session: Session
     labels: npt.NDArray[np.uint8]  # (I, J, K) as the page has it
+    uploads: Uploads | None = None  # the files that the user had sent then: label maps are written like the image's own
     touched: list[Block] = field(default_factory=list)  # where it has more than that, of slices told on the way
 
 

@@ -107,7 +107,9 @@ class Page:
             with request.app.state.leases.hold(3 * image.case.image.nbytes, lease):
                 session = Session(self._segmenter, image.case)
                 lease.session = session
-                self._opened[lease] = Opened(image, session, np.zeros(image.grid.shape, np.uint8))
+                self._opened[lease] = Opened(
+                    image, session, np.zeros(image.grid.shape, np.uint8), self._uploads.get(lease)
+                )
         case, kind = image.case, kind_of(path)
         formats = ["nifti", "npz", *(["dicom-seg"] if kind == "dicom" else []), *([] if case.is_volume else ["png"])]
         told = {

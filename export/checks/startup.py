@@ -137,6 +137,27 @@ def measure_pairs(path: Path, other: Path, rounds: int = ROUNDS) -> list[tuple[C
     return [(own, its) for own, its in runs[1:]]  # the first fills the caches
 
 
+def measure_containers(path: Path, images: Sequence[str], rounds: int = ROUNDS) -> list[list[float]]:
+    """Seconds of a container for the case, by the challenge's command line, of each of the images in turn."""
+    from edge.challenge.submission.container import Limits
+    from edge.challenge.submission.engine import connect
+    from edge.challenge.submission.mounts import Mounts
+    from edge.challenge.submission.trial import try_case
+
+    client = connect()
+
+    def seconds(image: str, mounts: Mounts) -> float:
+        trial, _ = try_case(client, image, path, mounts, Limits(), score=False)
+        if trial.problem or trial.wall_s is None:
+            sys.exit(f"error: {image}: {trial.problem}")
+        return trial.wall_s
+
+    with tempfile.TemporaryDirectory() as folder:
+        places = [(image, Mounts(Path(folder) / str(at))) for at, image in enumerate(images)]
+        runs = [[seconds(*place) for place in places] for _ in range(rounds + 1)]
+    return runs[1:]  # the first fills the caches
+
+
 def _median(costs: Sequence[Cost]) -> Cost:
     return Cost(*map(statistics.median, zip(*map(astuple, costs), strict=True)))
 
@@ -149,15 +170,20 @@ def startup_table(report: dict[str, Any]) -> list[list[str]]:
 
 
 def pairs_text(report: dict[str, Any]) -> str:
-    """What the pairs came to, in a sentence; empty where none were run."""
-    if not report["pairs"]:
-        return ""
-    own, its = ([pair[at]["wall_s"] for pair in report["pairs"]] for at in (0, 1))
-    ratios = sorted(other / mine for mine, other in zip(own, its, strict=True))
-    middle = statistics.median(ratios)
+    """What the pairs came to, processes and containers; empty where none were run."""
+    processes = [[cost["wall_s"] for cost in pair] for pair in report["pairs"]]
+    told = [_ratio_text(processes, report["against"])] if processes else []
+    if report["containers"]:
+        told.append(f"containers: {_ratio_text(report['containers'], report['images'][1])}")
+    return "; ".join(told)
+
+
+def _ratio_text(pairs: Sequence[Sequence[float]], other: str) -> str:
+    own, its = zip(*pairs, strict=True)
+    ratios = sorted(theirs / mine for mine, theirs in pairs)
     return (
-        f"{statistics.median(own):.3f} s of {statistics.median(its):.3f} s as of {report['against']}, in {len(ratios)} "
-        f"pairs {middle:.2f} times as fast, {ratios[0]:.2f} to {ratios[-1]:.2f}"
+        f"{statistics.median(own):.3f} s of {statistics.median(its):.3f} s as of {other}, in {len(ratios)} pairs "
+        f"{statistics.median(ratios):.2f} times as fast, {ratios[0]:.2f} to {ratios[-1]:.2f}"
     )
 
 
@@ -167,6 +193,7 @@ def main() -> None:
     parser.add_argument("case", type=Path, help="a 2D case, .npz")
     parser.add_argument("--steps", action="store_true", help="do the steps here, once, and print JSON")
     parser.add_argument("--against", type=Path, help="another checkout of samedge, to run in turn with this one")
+    parser.add_argument("--images", nargs=2, metavar=("OWN", "OTHER"), help="images to run in turn, a container each")
     parser.add_argument("--json", type=Path, help="write what was measured here")
     options = parser.parse_args()
     if options.steps:
@@ -177,6 +204,7 @@ def main() -> None:
 
     costs = measure(options.case)
     pairs = measure_pairs(options.case, options.against) if options.against else []
+    containers = measure_containers(options.case, options.images) if options.images else []
     report = {
         "created": now(),
         "machine": describe_machine(),
@@ -186,11 +214,13 @@ def main() -> None:
         "steps": [{"name": name, **asdict(cost)} for name, cost in costs.items()],
         "against": _commit(options.against) if options.against else None,
         "pairs": [[asdict(cost) for cost in pair] for pair in pairs],
+        "images": options.images,
+        "containers": containers,
     }
     machine = describe_machine()
     print(f"{machine['cpu']}, {machine['cores']} cores, medians of {ROUNDS} fresh processes")
     print_rows(startup_table(report))
-    if pairs:
+    if pairs or containers:
         print(pairs_text(report))
     if options.json:
         write_json(options.json, report)

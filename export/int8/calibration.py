@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import modality_of
+from edge.data.names import case_name
 from edge.errors import CaseError
 from edge.prompts.prompt import Mask
 from edge.prompts.propagation import PropagatedPrompts
@@ -35,9 +36,10 @@ def divide(folder: Path) -> tuple[list[Path], list[Path]]:
     calibration: list[Path] = []
     held_out: list[Path] = []
     for sources in _by_modality(find_sources([folder])).values():
-        count = max(1, round(HELD_OUT_SHARE * len(sources)))
-        held_out += sources[:count]
-        calibration += sources[count:]
+        names = list(dict.fromkeys(map(case_name, sources)))  # the channels of a case stay together
+        held = set(names[: max(1, round(HELD_OUT_SHARE * len(names)))])
+        held_out += [source for source in sources if case_name(source) in held]
+        calibration += [source for source in sources if case_name(source) not in held]
     if not calibration:
         raise CaseError(f"{folder}: calibration needs more than one labelled case of a modality")
     return calibration, held_out
@@ -68,8 +70,8 @@ def choose_cases(sources: Iterable[Path], per_modality: int) -> list[Path]:
 def _by_modality(sources: Iterable[Path]) -> dict[str, list[Path]]:
     """Cases by modality, within each in an order that has nothing to do with how they were named."""
     groups: dict[str, list[Path]] = {}
-    for source in sorted(sources, key=lambda source: hashlib.sha256(os.fsencode(source.stem)).hexdigest()):
-        groups.setdefault(modality_of(source.stem), []).append(source)
+    for source in sorted(sources, key=lambda source: hashlib.sha256(os.fsencode(case_name(source))).hexdigest()):
+        groups.setdefault(modality_of(case_name(source)), []).append(source)
     return dict(sorted(groups.items()))
 
 

@@ -6,15 +6,17 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import nibabel
 import numpy as np
 import pytest
 
 from edge.bench.noise import move_sides, side_shifts
-from edge.bench.run import JOB, Configuration, Measurement, _command, measure_here
+from edge.bench.run import JOB, Configuration, Measurement, _command, measure_all, measure_here
 from edge.bench.summary import summarize, with_ratios
 from edge.data.prompting import Prompting
 from edge.data.scan import Reading
+from edge.predict import Job
 from edge.segmenter import Segmenter
 from tests.conftest import Samedge
 
@@ -338,12 +340,38 @@ def test_a_run_goes_on_where_it_was_cut_off(samedge: Samedge, cases: Path, tiny_
     assert changed["total_s"] < 99
 
 
+@pytest.mark.parametrize("changed", ["a_gt.png", "a.csv", "maps/a.png"])
+def test_a_case_whose_boxes_or_truth_changed_is_measured_again(tmp_path: Path, changed: str) -> None:
+    """They lie beside it, or where the command says; what was found before holds as long as all of it stays."""
+    (tmp_path / "maps").mkdir()
+    labels = np.zeros((20, 20), np.uint8)
+    labels[5:9, 5:9] = 1
+    for name in ("a.png", "a_gt.png", "maps/a.png"):
+        cv2.imwrite(str(tmp_path / name), labels)
+    (tmp_path / "a.csv").write_text("5,5,8,8")
+    prompting = Prompting(boxes_from=tmp_path / "maps") if changed.startswith("maps") else Prompting()
+
+    def measured() -> str:
+        job = Job(prompting=prompting)
+        (measurement,) = measure_all([tmp_path / "a.png"], {Configuration(tmp_path): None}, job=job)
+        return measurement.case_sha256
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edge.bench.run._measure", lambda *_: Measurement("a", "", "openvino auto"))
+        before = measured()
+        assert measured() == before
+        content = (tmp_path / changed).read_bytes()
+        (tmp_path / changed).write_bytes(content.replace(b"8", b"9") if changed.endswith("csv") else content + b" ")
+        assert measured() != before
+
+
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
         ("{}", [], "not what samedge bench writes"),
         ("no JSON", [], "not what samedge bench writes"),
         (None, ["--threads", 2], "holds times of another CPU, model, engine, kind of run"),
+        (None, ["--checkpoint", __file__], "holds times of another CPU, model, engine, kind of run"),
         (None, ["--process"], "holds times of another CPU, model, engine, kind of run"),
     ],
 )

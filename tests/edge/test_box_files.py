@@ -22,8 +22,9 @@ IN_VOLUME = [[7, 20, 1, 9, 30, 3]]  # of i j k 1 20 7 to 3 30 9: x is k, y is j,
 def scan(tmp_path: Path) -> Path:
     """An MR stored slice by slice from the feet, its rows to the back, its columns to the left."""
     voxels = np.random.default_rng(0).integers(1, 900, SHAPE).astype(np.int16)
-    nibabel.save(nibabel.nifti1.Nifti1Image(voxels, AFFINE), tmp_path / "MR_a.nii.gz")
-    return tmp_path / "MR_a.nii.gz"
+    (tmp_path / "sub").mkdir()
+    nibabel.save(nibabel.nifti1.Nifti1Image(voxels, AFFINE), tmp_path / "sub" / "MR_a.nii.gz")
+    return tmp_path / "sub" / "MR_a.nii.gz"
 
 
 def mm(frame: str) -> list[float]:
@@ -41,6 +42,7 @@ def mm(frame: str) -> list[float]:
         "file,x,y,z,width,height,depth\nMR_a.nii.gz,1,20,7,3,11,3\n",
         f"{HEADER},units\n{','.join(map(str, mm('LPS')))},LPS\n",
         f"units,{HEADER}\nras,{','.join(map(str, mm('RAS')))}\n",
+        f"file,{HEADER}\nother/MR_a.nii.gz,0,0,0,1,1,1\nsub/MR_a,1,20,7,3,30,9\nMR_a.1,0,0,0,1,1,1\n",
     ],
 )
 def test_a_table_says_boxes_in_voxels_of_the_file_or_in_mm(scan: Path, content: str) -> None:
@@ -62,6 +64,7 @@ RECORD = dict(zip(HEADER.split(","), (1, 20, 7, 3, 30, 9), strict=True))
         {"boxes": [RECORD]},
         {"MR_a": [[1, 20, 7, 3, 30, 9]], "MR_b": [[0, 0, 0, 1, 1, 1]]},
         {"units": "RAS", "boxes": {"MR_a.nii.gz": [mm("RAS")]}},
+        {"other/MR_a.nii.gz": [[0, 0, 0, 1, 1, 1]], "./sub/MR_a.nii.gz": [[1, 20, 7, 3, 30, 9]], "MR_a.1": [[0] * 6]},
         [{**dict(zip(HEADER.split(","), mm("LPS"), strict=True)), "units": "LPS", "file": "sub/MR_a.nii.gz"}],
     ],
 )
@@ -88,6 +91,18 @@ def test_json_says_the_same(scan: Path, content: object) -> None:
         ("b.json", "[1, 2", "is no JSON"),
         ("b.json", "[" * 100000, "is no JSON"),
         ("b.json", '{"MR_b": [[1,2,3,4,5,6]]}', "names no box of it; it has MR_b"),
+        ("b.json", '{"sub2/MR_a": [[1,2,3,4,5,6]]}', "names no box of it; it has sub2/MR_a"),
+        ("b.json", '{"MR_a": [[1,2,3,4,5,6]], "sub/MR_a.nii.gz": []}', "names it 2 times; one list of boxes"),
+        (
+            "b.json",
+            json.dumps([RECORD, {**RECORD, "units": "LPS"}]),
+            r"mixes units \(LPS, none\); one for all its boxes",
+        ),
+        (
+            "b.csv",
+            "x,y,z,width,height,depth\n1,20,7,3,0.5,3\n",
+            "has a box 1,20,7,3,0.5,3; it must be x,y,z,width,height,",
+        ),
         ("b.json", "[[1,2,3]]", "must hold rows of 6 numbers"),
         ("b.json", '[[1,2,3,4,5,6], {"x_min": 1}]', "mixes records and rows"),
         ("b.json", '[{"x_min": 1}]', "boxes record 0 lacks y_min"),
@@ -100,6 +115,21 @@ def test_what_cannot_be_boxes_is_one_line(scan: Path, name: str, content: str, s
     with pytest.raises(CaseError, match=f"^MR_a: .*{says}") as caught:
         prompted(read_input(scan), scan, Prompting(boxes=scan.parent / name))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", ["in the file", "on the command line"])
+def test_a_width_in_mm_is_one(tmp_path: Path, said: str) -> None:
+    """Voxels of 0.25 mm, from the centre at 2.75 mm to that at 7.25: 4.5 mm, not 3.5; it may be less than 1."""
+    voxels = np.zeros((40, 40, 10), np.int16)
+    nibabel.save(nibabel.nifti1.Nifti1Image(voxels, np.diag([-0.25, -0.25, 1, 1])), tmp_path / "MR_a.nii.gz")
+    scan, file = tmp_path / "MR_a.nii.gz", tmp_path / "boxes.csv"
+    units = ("", "") if said == "on the command line" else (",units", ",LPS")
+    file.write_text(f"x,y,z,width,height,depth{units[0]}\n2.75,2.75,1,4.5,0.5,4{units[1]}\n")
+    prompting = Prompting(boxes=file, units=None if units[0] else "LPS")
+    assert prompted(read_input(scan), scan, prompting).boxes.tolist() == [[11, 11, 1, 29, 13, 5]]
+    file.write_text(f"x,y,z,width,height,depth{units[0]}\n2.75,2.75,1,4.5,0,4{units[1]}\n")
+    with pytest.raises(CaseError, match=r"has a box 2\.75,2\.75,1,4\.5,0,4; .* sizes in mm, more"):
+        prompted(read_input(scan), scan, prompting)
 
 
 def test_one_box_from_the_command_line(scan: Path) -> None:

@@ -150,7 +150,11 @@ def test_a_doubt_is_said_once_and_reported_for_each_case(tmp_path: Path, tiny_mo
         ("50,45,130,95", None, None),
         ("xmin,ymin,xmax,ymax\n50,45,130,95", "xyxy", None),
         ("x,y,width,height\n50,45,81,51", "xyxy", "line 1 names columns of xywh, and --box-format says xyxy"),
-        ("0.1,0.1,0.4,0.5", "xywh", "line 1 must be x,y,width,height in pixels, got 0.1,0.1,0.4,0.5"),
+        (
+            "0.1,0.1,0.4,0.5",
+            "xywh",
+            "has a box 0.1,0.1,0.4,0.5; it must be x,y,width,height, sizes in pixels, at least 1",
+        ),
         ("50,45,81", "xywh", "line 1 must be x,y,width,height, got 50,45,81"),
     ],
 )

@@ -167,3 +167,27 @@ def test_real_series_are_what_simpleitk_reads(shared: Path, series: str, tmp_pat
     assert np.array_equal(itk.GetArrayFromImage(there), labels) and np.allclose(
         there.GetOrigin(), image.GetOrigin(), atol=1e-3
     )
+
+
+def test_an_orientation_that_trembles_in_its_last_digits_is_one(tmp_path: Path) -> None:
+    """Wherever it would be rounded; one that is turned by a hundredth is another series."""
+    for z in range(6):
+        tremble = 1e-6 if z % 2 else -1e-6
+        turned = [1.0, 0.0005 + tremble, 0.0, 0.0, 1.0, 0.0]
+        pixels = np.full((8, 9), 100 + z, np.int16)
+        write_slice(tmp_path / f"{z}.dcm", pixels, (5.0, -7.0, 2.0 * z), ImageOrientationPatient=turned)
+    assert find_inputs(tmp_path) == [tmp_path]
+    assert read_input(tmp_path).shape == (6, 8, 9)
+    other = [1.0, 0.01, 0.0, -0.01, 1.0, 0.0]
+    write_slice(tmp_path / "9.dcm", np.full((8, 9), 100, np.int16), (5.0, -7.0, 99.0), ImageOrientationPatient=other)
+    assert [path.name for path in find_inputs(tmp_path)] == ["0.dcm", "9.dcm"]
+
+
+@pytest.mark.parametrize(("stated", "thickness", "told"), [(1.0, 1.0, True), (2.0, 2.0, False), (0.5, 2.0, False)])
+def test_slices_that_lie_farther_apart_than_stated_are_told(
+    tmp_path: Path, stated: float, thickness: float, told: bool
+) -> None:
+    """2 mm; a distance below the thickness may be the gap between slices."""
+    write_series(tmp_path / "scan", VOLUME, SpacingBetweenSlices=stated, SliceThickness=thickness)
+    notes = [str(note) for note in read_input(tmp_path / "scan").notes]
+    assert notes == (["slices lie farther apart than the header says; are some missing? (2 of 1 mm)"] if told else [])

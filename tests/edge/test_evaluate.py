@@ -6,11 +6,14 @@ import math
 from pathlib import Path
 
 import cv2
+import nibabel
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from edge.cli import app
+from edge.data.case import read_case
+from edge.data.outputs import write_labels
 from edge.errors import CaseError, RunError
 from edge.reports.report import write_json
 from edge.scoring.evaluate import evaluate, summarize, to_json, write_csv
@@ -58,6 +61,70 @@ def test_every_official_number_is_reproduced_to_four_decimals(tmp_path: Path) ->
     for row, answer in zip(rows, expected, strict=True):
         assert row["dsc"] == (answer["dsc"] and f"{float(answer['dsc']):.4f}"), row["case"]
         assert row["nsd_official"] == f"{float(answer['nsd']):.4f}", row["case"]
+
+
+def scored(tmp_path: Path) -> CaseScore:
+    """The one case of `segs` and `truths`."""
+    (case,) = evaluate(tmp_path / "segs", tmp_path / "truths").cases
+    return case
+
+
+def write_nifti(path: Path, array: np.ndarray, spacing: tuple[float, float, float]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    nibabel.save(nibabel.nifti1.Nifti1Image(array, np.diag([*spacing, 1.0])), path)
+
+
+@pytest.mark.parametrize("stored", [(3.0, 1.0, 1.0), (1.0, 1.0, 3.0)])
+def test_a_nifti_of_an_npz_cases_masks_is_scored_as_it_was_written(
+    tmp_path: Path, stored: tuple[float, float, float]
+) -> None:
+    """Whichever axis is the long one by the case's spacing: slices stay along the first."""
+    truth = np.zeros((16, 16, 16), np.uint8)
+    truth[2:5, 6:14, 3:6] = 1
+    spacing = np.array(stored)
+    write(tmp_path / "truths", "3DBox_CT_1", gts=truth, spacing=spacing)
+    write(tmp_path / "cases", "3DBox_CT_1", imgs=truth * 90, boxes=np.array([[3, 6, 2, 5, 13, 4]]), spacing=spacing)
+    case = read_case(tmp_path / "cases" / "3DBox_CT_1.npz")
+    (tmp_path / "segs").mkdir()
+    write_labels(case, truth, Path("3DBox_CT_1.npz"), tmp_path / "segs", ("nifti",))
+    assert (scored(tmp_path).dsc, scored(tmp_path).error) == (1, None)
+
+
+def test_what_is_scored_is_said_where_there_are_two(tmp_path: Path) -> None:
+    """An `.npz` of an earlier run beside a NIfTI."""
+    truth = np.zeros((6, 20, 20), np.uint8)
+    truth[2:4, 5:15, 5:15] = 1
+    write(tmp_path / "truths", "3DBox_CT_1", gts=truth)
+    write(tmp_path / "segs", "3DBox_CT_1", segs=truth)
+    assert scored(tmp_path).note is None or "beside it" not in str(scored(tmp_path).note)
+    write_nifti(tmp_path / "segs" / "3DBox_CT_1.nii.gz", truth, (1, 1, 1))
+    assert "3DBox_CT_1.npz is scored, not 3DBox_CT_1.nii.gz beside it" in str(scored(tmp_path).note)
+
+
+def test_two_truths_of_a_case_are_named(tmp_path: Path) -> None:
+    """None is scored in the other's place."""
+    write(tmp_path / "truths", "3DBox_CT_1", gts=np.ones((3, 4, 5), np.uint8))
+    write_nifti(tmp_path / "truths" / "3DBox_CT_1.nii.gz", np.ones((5, 4, 3), np.uint8), (1, 1, 1))
+    with pytest.raises(CaseError, match=r"3DBox_CT_1\.nii\.gz and 3DBox_CT_1\.npz are both its truth|npz and 3DBox"):
+        evaluate(tmp_path / "segs", tmp_path / "truths")
+
+
+def test_the_numbers_of_a_pictures_truth_are_read_by_the_boxes_beside_it(tmp_path: Path) -> None:
+    """1 and 3 of two boxes; and the labels are scored, not the overlay of their name."""
+    labels = np.zeros((20, 20), np.uint8)
+    labels[2:6, 2:6], labels[10:16, 10:16] = 1, 2
+    for folder in ("segs", "truths"):
+        (tmp_path / folder).mkdir()
+    cv2.imwrite(str(tmp_path / "truths" / "a_gt.png"), np.array([0, 1, 3], np.uint8)[labels])
+    cv2.imwrite(str(tmp_path / "truths" / "a.png"), labels * 90)
+    (tmp_path / "truths" / "a.csv").write_text("2,2,5,5\n10,10,15,15\n")
+    cv2.imwrite(str(tmp_path / "segs" / "a.png"), np.dstack([labels * 90, labels, labels]))
+    cv2.imwrite(str(tmp_path / "segs" / "a_labels.png"), labels)
+    assert (scored(tmp_path).dsc, scored(tmp_path).error) == (1, None)
+    assert "is drawn with 1, 3, read as 1 to 2" in str(scored(tmp_path).note)
+    (tmp_path / "segs" / "a_labels.png").unlink()
+    write_nifti(tmp_path / "segs" / "a.nii.gz", labels.T[..., None], (1, 1, 1))
+    assert scored(tmp_path).error is None or "must have the shape" not in str(scored(tmp_path).error)
 
 
 def test_a_bad_case_is_named_and_the_rest_go_on(folders: tuple[Path, Path]) -> None:

@@ -16,6 +16,7 @@ from edge.cli import app
 from edge.data.check import check_case
 from edge.data.convert import convert_all
 from edge.data.formats.registry import find_inputs, read_input, read_label_map, read_with_truth
+from edge.data.outputs import write_labels
 from edge.data.picture_size import announced_size
 from edge.data.prompting import Prompting
 from edge.data.scan import Reading
@@ -75,6 +76,54 @@ def test_a_header_that_cannot_be_true_is_one_line(tmp_path: Path, change: object
     with pytest.raises(CaseError, match=f"^MR: .*{says}") as caught:
         read_input(tmp_path / "MR.nii.gz")
     assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    """By the checksum at its end, which one cut there lacks."""
+    whole = gzip.compress(nibabel.nifti1.Nifti1Image(VOXELS, AFFINE).to_bytes(), 0)
+    flipped = bytearray(whole)
+    flipped[2000] ^= 1
+    for content in (bytes(flipped), whole[:-8]):
+        (tmp_path / "MR.nii.gz").write_bytes(content)
+        with pytest.raises(CaseError, match=r"^MR: MR\.nii\.gz cannot be read"):
+            read_input(tmp_path / "MR.nii.gz")
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("micron", 0.001), ("meter", 1000), ("mm", 1), ("unknown", 1)])
+def test_a_header_in_other_units_is_in_mm(tmp_path: Path, unit: str, factor: float) -> None:
+    """Its voxels of 1 x 2 x 3 units; label maps of it keep the header's."""
+    image = nibabel.nifti1.Nifti1Image(VOXELS, AFFINE)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "MR.nii.gz")
+    case = read_input(tmp_path / "MR.nii.gz")
+    assert case.spacing_mm == pytest.approx((3 * factor, 2 * factor, factor))
+    write_labels(case, np.ones(case.shape, np.uint8), tmp_path / "MR.nii.gz", tmp_path, ("nifti",))
+    written = nibabel.load(tmp_path / "MR.nii.gz")
+    assert np.array_equal(written.affine, AFFINE) and written.header.get_xyzt_units()[0] == unit
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_label_map_is_read_in_its_images_order(tmp_path: Path, plane: str) -> None:
+    """Whatever plane was asked for; by `evaluate` in that of the truth."""
+    path = write_nifti(tmp_path / "MR.nii.gz", VOXELS)
+    write_nifti(tmp_path / "MR_gt.nii.gz", TRUTH)
+    case, usual = read_with_truth(path, Reading(plane=plane)), read_with_truth(path)
+    assert case.truth is not None and usual.truth is not None and case.truth.shape == case.shape
+    assert case.geometry is not None and np.array_equal(case.geometry.to_file(case.truth), TRUTH)
+
+
+def test_intensities_beyond_the_stored_type_are_converted(tmp_path: Path) -> None:
+    """40000 to 60000 less 45000."""
+    stored = (VOXELS.astype(np.uint16) % 200 * 100 + 40000).astype(np.uint16)
+    image = nibabel.nifti1.Nifti1Image(stored, AFFINE)
+    image.to_filename(tmp_path / "CT_a.nii")
+    content = bytearray((tmp_path / "CT_a.nii").read_bytes())
+    content[112:120] = np.array([1, -45000], np.float32).tobytes()  # scl_slope and scl_inter
+    (tmp_path / "CT_a.nii").write_bytes(content)
+    list(convert_all(tmp_path / "CT_a.nii", tmp_path / "hu", "nifti", Reading(), Prompting()))
+    hu = nibabel.load(tmp_path / "hu" / "CT_a.nii.gz")
+    assert np.array_equal(np.asarray(hu.dataobj), stored.astype(np.int64) - 45000)
+    assert hu.get_data_dtype() == np.int16
 
 
 def test_of_several_volumes_one_is_chosen(tmp_path: Path) -> None:

@@ -16,6 +16,12 @@ def strip(*runs: tuple[int, int]) -> np.ndarray:
 
 
 BY_HAND = {
+    "negative": (
+        strip((-1, 4), (0, 2), (3, 4)),
+        strip((5, 4), (0, 2), (-7, 4)),
+        # a number below 0 is an instance like any other, and 0 the background
+        (1, 1, 1, 1, 1, 1),
+    ),
     # truth, prediction, (dice, iou, aji, pq, sq, rq)
     "touching": (
         strip((1, 4), (2, 4), (0, 2)),

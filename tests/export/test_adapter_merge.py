@@ -57,6 +57,33 @@ def test_the_merged_network_holds_the_update_and_what_was_trained_beside_it(pair
     assert (merged[PATCHES] == 1).all()
 
 
+def test_adapters_of_the_decoder_are_merged_and_checked(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `lora_decoder_targets` trains them; a decoder that is merged wrongly is seen."""
+    network = LiteMedSAM()
+    state = torch.load(pair[0], weights_only=True)
+    network.load_state_dict(state)
+    options = LoraOptions(rank=2, alpha=2, targets=("qkv",), decoder_targets=("q_proj", "v_proj"))
+    add_lora(network, options)
+    for name, parameter in network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    save_adapter(tmp_path / "adapter", network, options, state_hash(state), {})
+    layer = "mask_decoder.transformer.layers.0.self_attn.q_proj"
+    tensors = load_file(tmp_path / "adapter" / WEIGHTS)
+    expected = state[f"{layer}.weight"] + tensors[f"{layer}.lora_B"] @ tensors[f"{layer}.lora_A"]
+    merged = merged_network(pair[0], tmp_path / "adapter").state_dict()
+    assert relative_difference(merged[f"{layer}.weight"], expected) < 1e-6
+
+    def wrong(*arguments: Any) -> dict[str, torch.Tensor]:
+        return {**load_merged(*arguments), f"{layer}.weight": state[f"{layer}.weight"]}
+
+    monkeypatch.setattr(merge, "load_merged", wrong)
+    with pytest.raises(ModelError, match="the merged decoder differs"):
+        merged_network(pair[0], tmp_path / "adapter")
+
+
 def test_a_scale_lies_between_base_and_tuned(pair: tuple[Path, Path]) -> None:
     """0 is the base and answers as it, 1 what is merged without a scale, 0.5 the middle of each weight."""
     before, tuned = torch.load(pair[0], weights_only=True), load_merged(*pair)

@@ -32,6 +32,15 @@ def test_held_out_cases_are_a_quarter_of_each_modality_and_never_calibrated_with
     assert divide(cases) == (calibration, held_out)
 
 
+def test_the_channels_of_a_case_stay_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of each of eight cases, as nnU-Net lays them out: 2 of 8 are held out, both channels of each."""
+    sources = [Path(f"imagesTr/MR_{case}_000{channel}.nii.gz") for case in range(8) for channel in range(2)]
+    monkeypatch.setattr("export.int8.calibration.find_sources", lambda _folders: sources)
+    calibration, held_out = divide(Path("data"))
+    assert sorted(calibration + held_out) == sources and len(held_out) == 4
+    assert not {path.name[:4] for path in calibration} & {path.name[:4] for path in held_out}
+
+
 def test_modalities_take_turns_until_one_runs_dry(cases: Path) -> None:
     """Six slices of 9 CT and 3 US cases: three of each; twelve: all there are."""
     calibration, _ = divide(cases)

@@ -16,6 +16,8 @@ import pytest
 from edge.errors import RunError
 from train.networks.adapter import load_merged
 from train.networks.checkpoint import read_checkpoint
+from train.recipe import load_recipe, to_toml
+from train.run import HOW, check_recipe
 from train.sam_systems.cross_validation import cross_validate, read_report, table
 from train.sam_systems.search import combinations, search_recipe, split_grid
 
@@ -144,6 +146,20 @@ def test_a_grid_is_the_lists_where_a_recipe_holds_one_value() -> None:
     assert len(combinations(grid)) == 36 and fixed == ["lora_blocks=[0,1]", "batch=2"]
     with pytest.raises(RunError, match="at least one key="):
         split_grid(["batch=2"])
+
+
+def test_trials_of_other_overrides_are_not_taken_for_these(tmp_path: Path) -> None:
+    """What does not change the scores may differ; the key that does is named, before anything runs."""
+    fold = tmp_path / "out" / "lr=0.001" / "fold-0"
+    fold.mkdir(parents=True)
+    (fold / "recipe.toml").write_text(to_toml(load_recipe("nuinsseg-mobilesam", ["lr=1e-3", "max_steps=7", "batch=3"])))
+    given = {"folds": 2, "overrides": ["lr=[1e-3]", "max_steps=7", "batch=4", "workers=2"]}
+    with pytest.raises(RunError, match="the run began with batch=3, not 4"):
+        search_recipe("nuinsseg-mobilesam", [tmp_path], tmp_path / "out", **given)
+    (fold / "done").write_bytes(b"")
+    with pytest.raises(RunError, match="the run began with max_steps=7, not 8"):
+        check_recipe(fold, load_recipe("nuinsseg-mobilesam", ["lr=1e-3", "max_steps=8", "batch=3"]), HOW)
+    check_recipe(fold, load_recipe("nuinsseg-mobilesam", ["lr=1e-3", "max_steps=7", "batch=3", "workers=2"]), HOW)
 
 
 def test_a_value_that_the_recipe_refuses_ends_a_search_before_it_begins(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -95,6 +96,29 @@ def test_other_data_is_other_prepared_data_and_the_same_is_not_made_again(prepar
     monkeypatch.setattr(preparing, "_pack_all", lambda _: pytest.fail("made again"))
     again = preparing.prepare([first.folder.parents[1] / "data"], first.folder.parent)
     assert again.folder == added.folder
+
+
+@pytest.mark.parametrize("ending", [".png", ".nii.gz"])
+def test_labels_that_were_corrected_are_prepared_again(tmp_path: Path, ending: str) -> None:
+    """They lie in a file of their own, beside an image that stays as it was."""
+    image, labels = noise(0)
+    write = write_picture if ending == ".png" else write_nifti
+    write(tmp_path / f"US_A_1{ending}", image)
+    write(tmp_path / f"US_A_1_gt{ending}", labels)
+    before = preparing.prepare([tmp_path], tmp_path / "prepared")
+    assert preparing.prepare([tmp_path], tmp_path / "prepared").folder == before.folder
+    write(tmp_path / f"US_A_1_gt{ending}", np.roll(labels, 3, axis=1) * 2)
+    after = preparing.prepare([tmp_path], tmp_path / "prepared")
+    assert after.folder != before.folder and after.objects[0].tolist() != before.objects[0].tolist()
+
+
+def write_picture(path: Path, array: np.ndarray) -> None:
+    cv2.imwrite(str(path), array)
+
+
+def write_nifti(path: Path, array: np.ndarray) -> None:
+    grey = array[..., 0] if array.ndim == 3 else array
+    nibabel.save(nibabel.nifti1.Nifti1Image(np.stack([grey] * 4, axis=-1), np.eye(4)), path)
 
 
 def test_two_runs_that_prepare_the_same_data_at_once_both_get_it(prepare, tmp_path: Path, monkeypatch) -> None:

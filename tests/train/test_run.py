@@ -175,6 +175,10 @@ def test_a_killed_run_resumes_with_identical_losses(tmp_path: Path, volumes: Pat
         other = tmp_path / "other.pth"
         save_atomically({key: value * 1.01 for key, value in read_checkpoint(base).items()}, other)
         train("litemedsam-lora", [volumes], killed, base=other, resume=True, **settings)
+    with pytest.raises(RunError, match=r"began with lr=0\.001, not 0\.002; resume with the same"):
+        changed = {**settings, "overrides": [*overrides, "lr=2e-3"]}
+        train("litemedsam-lora", [volumes], killed, base=base, resume=True, **changed)
+    settings["overrides"] = [*overrides, "save_every=2"]
     with torch_threads(1):
         train("litemedsam-lora", [volumes], killed, base=base, resume=True, **settings)
     assert losses_of(killed) == losses_of(whole) and len(losses_of(whole)) == 7
@@ -287,6 +291,13 @@ def test_a_run_stops_early_where_validation_stands_still_and_stays_stopped(
     for resume in (False, True):
         outcome = train("litemedsam-lora", [data], tmp_path / "run", resume=resume, **settings)
         assert isinstance(outcome, Outcome) and (outcome.steps, outcome.dsc) == (4, 0.6)
+
+
+def test_a_run_without_validation_never_stops_early(tmp_path: Path, data: Path, base: Path, cache: Path) -> None:
+    """There is no score that could stand still; the last weights are kept."""
+    overrides = [*SMALL, "max_steps=3", "validate_every=1", "validation_cases=0", "early_stop=1", "views={ 56 = 1 }"]
+    outcome = train("litemedsam-lora", [data], tmp_path / "run", base=base, cache=cache, overrides=overrides)
+    assert isinstance(outcome, Outcome) and (outcome.steps, outcome.dsc) == (3, None)
 
 
 def test_a_dry_run_prints_the_papers_counts_and_writes_no_run(

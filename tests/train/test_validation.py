@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -25,6 +26,26 @@ def folder(tmp_path: Path) -> Path:
         name = f"3DBox_CT_ball_{number}"
         write_case(tmp_path / f"{name}.npz", make_case(name, image, box, truth=ball.astype(np.uint8)))
     return tmp_path
+
+
+def test_scans_that_are_held_out_are_validated_on(tmp_path: Path) -> None:
+    """Cases of .nii.gz with their truth beside them; boxes are those around its labels, whatever their numbers."""
+    labels = np.zeros((40, 40, 5), np.uint8)
+    labels[10:22, 12:26, 1:4], labels[28:36, 28:36, 2] = 2, 5
+    for number in range(10):
+        for end, array in (("", np.where(labels > 0, 200, 40 + number)), ("_gt", labels)):
+            image = nibabel.nifti1.Nifti1Image(array.astype(np.uint8), np.diag([-1.0, -1, 3, 1]))
+            nibabel.save(image, tmp_path / f"CT_ball_{number}{end}.nii.gz")
+    said: list[str] = []
+    overrides = ["views={ 56 = 1 }", "walks={}", "validation_cases=9", "hold_out=0.3"]
+    task = make_view_task(
+        load_recipe("litemedsam-lora", overrides), [tmp_path], None, tmp_path / "cache", said.append, lambda *_: None
+    )
+    assert task.validates and not [line for line in said if "not validated" in line]
+    assert len(task._cases) + len(task._data.used) == 10
+    for case in task._cases.values():
+        assert case.boxes.tolist() == [[10, 12, 1, 21, 25, 3], [28, 28, 2, 35, 35, 2]]
+        assert case.truth is not None and case.truth.max() == 2
 
 
 @pytest.mark.parametrize(("walks", "channels_differ"), [("walks={ 56 = 1 }", True), ("walks={}", False)])

@@ -73,6 +73,16 @@ def find_sources(folders: Iterable[Path]) -> list[Path]:
     return sources
 
 
+def files_of(source: Path) -> Iterator[Path]:
+    """All that a case is read from, in an order that stays: itself, of a folder its files, and its truth."""
+    yield from (sorted(path for path in source.iterdir() if path.is_file()) if source.is_dir() else [source])
+    if source.suffix.lower() == ".npz":
+        return
+    drawn = source.with_name(source.stem + TRUTH_SUFFIX)  # as most pictures have it
+    if truth := drawn if drawn.is_file() else truth_beside(source):
+        yield truth
+
+
 def distinct_names(sources: Sequence[Path]) -> list[str]:
     """The cases' names; with the folder, or where that is alike too the whole path, of those that share one."""
     names = [case_name(source) for source in sources]
@@ -142,17 +152,18 @@ def read_labelled(source: Path) -> Case:
         CaseError: the case cannot be read or does not fit, or has no truth.
     """
     case = _with_warnings(_read(source))
-    if _has_boxes(source):
+    if has_boxes(source):
         return case
     truth = renumber(truth_of(case))
     return replace(case, truth=truth, boxes=case.boxes if case.is_volume else find_objects(truth)[:, 1:5].astype(float))
 
 
 def _read(source: Path) -> Case:
-    return read_case(source, with_truth=True) if _has_boxes(source) else read_drawn(source)
+    return read_case(source, with_truth=True) if has_boxes(source) else read_drawn(source)
 
 
-def _has_boxes(source: Path) -> bool:
+def has_boxes(source: Path) -> bool:
+    """Whether a case's file says what its boxes are, if only that it has none."""
     return source.suffix.lower() == ".npz" and "boxes" in read_npz(source, ["boxes"], records=["boxes"])
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.names import case_name
 from edge.data.partial import partial_path
 from edge.errors import CaseError, RunError
 from edge.system.cores import available_cores
-from train.data.cases import distinct_names, find_objects, find_sources, read_labelled, truth_of, volume_prompts
+from train.data.cases import (
+    distinct_names,
+    files_of,
+    find_objects,
+    find_sources,
+    read_labelled,
+    truth_of,
+    volume_prompts,
+)
 from train.data.prepared import FORMAT, INDEX, LABELS, OBJECTS, PIXELS, TRACKED, Prepared, is_prepared, open_prepared
 
 MIN_AREA_PX = 6  # of an object on its largest slice; smaller ones have no shape to learn
@@ -69,9 +79,9 @@ def prepare(
 
 def _content_hash(sources: Sequence[Path]) -> str:
     facts: list[Any] = [FORMAT, LONGEST_PX]
-    for source in sources:
-        status = source.stat()
-        facts.append([str(source.resolve()), status.st_size, status.st_mtime_ns])
+    for path in chain.from_iterable(map(files_of, sources)):
+        status = path.stat()
+        facts.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -85,7 +95,7 @@ def _write(sources: Sequence[Path], folder: Path, content_hash: str, progress: C
         for done, (source, called, packed) in enumerate(zip(sources, names, _pack_all(sources), strict=True)):
             progress(done + 1, len(sources))
             if isinstance(packed, str):
-                broken.append(called + packed.removeprefix(source.stem))
+                broken.append(called + packed.removeprefix(case_name(source)))
                 continue
             places = (pixels.tell(), labels.tell() // 2)
             cases.append([packed.name, packed.labels.shape, packed.pixels.shape[-1], *places, packed.scale])

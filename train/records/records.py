@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edge.data.partial import partial_path
 from edge.errors import RunError
 from train.recipe import Recipe
 from train.validation import Validation
@@ -133,6 +134,10 @@ def _drop_rows_after(path: Path, step: int) -> None:
     kept = [
         row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) <= step and None not in row.values()
     ]
-    path.unlink(missing_ok=True)
+    fresh = partial_path(path)  # whole in its place, or the old one stays
     for row in kept:
-        _append(path, dict(row))
+        _append(fresh, dict(row))
+    if kept:
+        fresh.replace(path)
+    else:
+        path.unlink(missing_ok=True)

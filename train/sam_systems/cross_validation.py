@@ -13,7 +13,7 @@ from edge.errors import RunError
 from train.data.folds import Fold, make_folds, read_fold, write_fold
 from train.recipe import load_recipe
 from train.records.records import VALIDATIONS
-from train.run import BEST_CASES, RUN, train
+from train.run import BEST_CASES, HOW, RUN, check_recipe, train
 from train.tasks.build import members
 from train.validation import CaseRow, mean_scores
 
@@ -72,6 +72,7 @@ def cross_validate(
     for number, fold in enumerate(_folds(recipe, data, out, folds, resume, overrides, say)):
         folder = out / f"fold-{number}"
         if (folder / DONE).exists():
+            check_recipe(folder, chosen, HOW)
             say(f"fold {number}: done before")
             continue
         say(f"fold {number}: {len(fold.training)} to train on, {len(fold.validation)} to validate on")

@@ -11,6 +11,7 @@ from edge.data.npz import write_whole
 from edge.data.table import format_table
 from edge.errors import RunError
 from train.recipe import Recipe, load_recipe, parse_value, spell_value
+from train.run import HOW, check_recipe
 from train.sam_systems.cross_validation import cross_validate
 
 TABLE, PLOT, RESULT = "search.csv", "search.png", "result.json"
@@ -101,11 +102,14 @@ def search_recipe(
     """Search a recipe by the mean validation Dice of `folds` folds; run again to go on where it was cut off.
 
     Raises:
-        RunError, CaseError: as `cross_validate` and `split_grid`; a value that the recipe refuses, before any training.
+        RunError, CaseError: as `cross_validate` and `split_grid`; a value that the recipe refuses, and trials of other
+            overrides in `out`, before any training.
     """
     grid, fixed = split_grid(overrides)
     for values in combinations(grid):
-        load_recipe(recipe, [*fixed, *_spelled(values)])
+        chosen = load_recipe(recipe, [*fixed, *_spelled(values)])
+        for run in sorted((out / trial_name(values)).glob("fold-*/")):
+            check_recipe(run, chosen, HOW)
 
     def objective(values: dict[str, Any], folder: Path) -> tuple[float, float]:
         report = cross_validate(

@@ -8,7 +8,7 @@ from torch import nn
 from torch.compiler import set_stance
 
 from edge.data.case import Case, dataset_of
-from edge.data.names import address_of
+from edge.data.names import address_of, case_name
 from edge.errors import CaseError, RunError
 from edge.views.ladder import ViewLadder
 from train.data.batch import ViewBatch, ViewSample, collate
@@ -98,7 +98,7 @@ def make_view_task(
         chosen = find_sources([validation])
     else:
         prepared, held = prepared.split(recipe.hold_out)
-        chosen = [source for source in find_sources(data) if source.stem in held]
+        chosen = [source for source in find_sources(data) if case_name(source) in held]
     return ViewTask(recipe, prepared, _validation_cases(recipe, validation, chosen, say))
 
 

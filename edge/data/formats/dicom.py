@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.formats.dicom_series import Header, in_order, quiet_pydicom, series_of
+from edge.data.formats.dicom_series import GAP, Header, in_order, quiet_pydicom, series_of
 from edge.data.geometry import Geometry, make_geometry, picture_geometry
 from edge.data.intensity import SUV
 from edge.data.names import case_name
@@ -59,8 +59,22 @@ def _read(path: Path, reading: Reading) -> Scan:
     slices = [_read_file(name, header.path) for header in ordered]
     array, slope, intercept = _stack(name, [_pixels(name, one) for one in slices], [_rescale(one) for one in slices])
     geometry = make_geometry(name, _affine(name, ordered[0], step), _shape(array), reading.plane)
-    notes = () if path.is_dir() else (Note("a file of a series stands for all of it", f"{len(headers)} files"),)
+    alone = () if path.is_dir() else (Note("a file of a series stands for all of it", f"{len(headers)} files"),)
+    notes = alone + _farther_apart(first, float(np.linalg.norm(step)))
     return _in_suv(Scan(name, array, geometry, slope, intercept, modality, notes=notes), slices, reading)
+
+
+def _farther_apart(header: Any, step_mm: float) -> tuple[Note, ...]:
+    """What to say where every second slice may be missing.
+
+    Some scanners state the gap between slices as their distance: one below their thickness says nothing.
+    """
+    stated, thick = (abs(float(header.get(key) or 0)) for key in ("SpacingBetweenSlices", "SliceThickness"))
+    if stated >= thick and 0 < GAP * stated < step_mm:
+        return (
+            Note("slices lie farther apart than the header says; are some missing?", f"{step_mm:g} of {stated:g} mm"),
+        )
+    return ()
 
 
 def _in_suv(scan: Scan, slices: Sequence[Any], reading: Reading) -> Scan:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ ENDINGS = (".dcm", ".dicom", ".ima")
 NUMBERED = re.compile(r"(\.\d+)?")  # of a UID as a name, or no ending at all: its first bytes decide
 NOT_IMAGES = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "REG", "DOC")
 MAX_FILES = 20_000  # of a folder
+TURNED = 1e-3  # direction cosines that differ by less are of one orientation
 GAP = 1.5  # times the usual distance of slices: one is missing
 UNEVEN_MM = 0.05  # and a hundredth of the distance, that distances may differ by
 HEADER = [
@@ -35,6 +36,8 @@ HEADER = [
     "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "GantryDetectorTilt",
     "RescaleSlope", "RescaleIntercept",
 ]  # fmt: skip
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,17 @@ class Header:
     @property
     def key(self) -> tuple[Any, ...]:
         """Alike for the files of one series; pictures of another size or orientation in it are another."""
-        data, directions = self.dataset, self.orientation
-        turned = None if directions is None else tuple(np.round(directions, 3) + 0.0)
+        data = self.dataset
         alone = str(self.path) if self.frames > 1 or self.position is None else ""
-        return str(data.get("SeriesInstanceUID") or ""), data.get("Rows"), data.get("Columns"), turned, alone
+        return str(data.get("SeriesInstanceUID") or ""), data.get("Rows"), data.get("Columns"), alone
+
+    def is_turned_like(self, other: "Header") -> bool:
+        """Whether both have one orientation, or none, but for what scanners make of the last digits."""
+        mine, its = self.orientation, other.orientation
+        return mine is its is None or bool(mine is not None and its is not None and np.abs(mine - its).max() < TURNED)
+
+
+Groups = dict[Any, list[tuple[Header, list[T]]]]  # by key: of each series its first header, and what belongs to it
 
 
 @contextmanager
@@ -130,19 +140,34 @@ def find_series(paths: Iterable[Path]) -> list[Path]:
     files = sorted(paths)
     for folder in sorted({path.parent for path in files}):
         here = [path for path in files if path.parent == folder]
-        groups: dict[Any, list[Path]] = {}
+        groups: Groups[Path] = {}
+        damaged: list[Path] = []  # named where they are read
         for path in here:
             try:
                 header = read_header(path)
             except CaseError:
-                groups[path] = [path]  # named where it is read
+                damaged.append(path)
                 continue
             if _is_image(header):
-                groups.setdefault(header.key, []).append(path)
-        several = [group for group in groups.values() if len(group) > 1]
-        alone = len(groups) == 1 and len(several) == 1
-        cases += [folder] if alone else [min(group) for group in groups.values()]
+                _join(groups, header, path)
+        series = _members(groups)
+        alone = len(series) == 1 and len(series[0]) > 1 and not damaged
+        cases += [folder] if alone else sorted([min(group) for group in series] + damaged)
     return cases
+
+
+def _join(groups: Groups[T], header: Header, member: T) -> None:
+    """Put what is of a header to the others of its series."""
+    alike = groups.setdefault(header.key, [])
+    for first, members in alike:
+        if header.is_turned_like(first):
+            members.append(member)
+            return
+    alike.append((header, [member]))
+
+
+def _members(groups: Groups[T]) -> list[list[T]]:
+    return [members for alike in groups.values() for _, members in alike]
 
 
 def series_of(path: Path) -> list[Header]:
@@ -160,7 +185,7 @@ def series_of(path: Path) -> list[Header]:
     files = [file for file in sorted(folder.iterdir()) if is_dicom(file) and file.is_file()]
     if len(files) > MAX_FILES:
         raise CaseError(f"{name}: {folder} holds {len(files)} files, the limit is {MAX_FILES}")
-    groups: dict[Any, list[Header]] = {}
+    groups: Groups[Header] = {}
     for file in files:
         try:
             header = read_header(file)
@@ -169,15 +194,16 @@ def series_of(path: Path) -> list[Header]:
                 raise
             continue
         if _is_image(header):
-            groups.setdefault(header.key, []).append(header)
+            _join(groups, header, header)
     if own is not None:
-        return groups[own.key]
-    if len(groups) > 1:
-        firsts = ", ".join(min(header.path.name for header in group) for group in list(groups.values())[:4])
-        raise CaseError(f"{name}: holds {len(groups)} series; give a file of the one that is meant, such as {firsts}")
-    if not groups:
+        return next(members for first, members in groups[own.key] if own.is_turned_like(first))
+    series = _members(groups)
+    if len(series) > 1:
+        firsts = ", ".join(min(header.path.name for header in group) for group in series[:4])
+        raise CaseError(f"{name}: holds {len(series)} series; give a file of the one that is meant, such as {firsts}")
+    if not series:
         raise CaseError(f"{name}: no DICOM image in this folder")
-    return next(iter(groups.values()))
+    return series[0]
 
 
 def in_order(name: str, headers: list[Header]) -> tuple[list[Header], npt.NDArray[np.float64]]:

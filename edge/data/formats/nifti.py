@@ -23,6 +23,8 @@ from edge.notes import Note
 
 HEADER_BYTES = {348: "Nifti1Header", 540: "Nifti2Header"}  # the first number of a file -> class of nibabel
 ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
+AFTER = 2**20  # bytes after the voxels of a file that are looked at
+MM = {"meter": 1000.0, "micron": 0.001}  # of units other than mm
 MAX_OFFSET = 2**26  # of the voxels; extensions stand before them
 APART_MM = 0.5  # sform and qform that put a corner voxel this far apart
 AGREE = "sform and qform disagree; the sform is used, as nibabel does"
@@ -50,6 +52,8 @@ def read_scan(path: Path, reading: Reading) -> Scan:
                 raise CaseError(f"{name}: {path.name} has its voxels at byte {offset:g}; write it again with nibabel")
             _skip(file, int(offset) - file.tell() + (reading.volume or 0) * size)
             content = _read(file, size)
+            if reading.volume is None:
+                _skip(file, AFTER)  # where it is compressed, its checksum stands at its end
     except (EOFError, zlib.error, OSError) as error:
         raise CaseError(f"{name}: {path.name} cannot be read ({in_one_line(error)}); copy or write it again") from None
     if len(content) < size:
@@ -162,12 +166,13 @@ def _dtype(name: str, header: Any) -> np.dtype:
 
 def _affine(name: str, header: Any, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float64], tuple[Note, ...]]:
     try:
-        affine = np.asarray(header.get_best_affine(), np.float64)
+        unit_mm = np.diag([MM.get(header.get_xyzt_units()[0], 1.0)] * 3 + [1.0])
+        affine = unit_mm @ np.asarray(header.get_best_affine(), np.float64)
         if not (header["sform_code"] > 0 or header["qform_code"] > 0):
             return affine, (Note(NOWHERE),)
         if header["sform_code"] > 0 and header["qform_code"] > 0:
             corner = np.array([*(length - 1 for length in shape), 1.0])
-            apart = float(np.abs((affine - header.get_qform()) @ corner).max())
+            apart = float(np.abs((affine - unit_mm @ header.get_qform()) @ corner).max())
             if apart > APART_MM:
                 return affine, (Note(AGREE, f"{apart:.1f} mm apart"),)
         return affine, ()

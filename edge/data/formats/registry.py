@@ -171,7 +171,8 @@ def labels_for(case: Case, path: Path) -> npt.NDArray:
         CaseError: they are of another shape or lie elsewhere.
     """
     in_npz = kind_of(path) == "npz"
-    found = read_label_map(path, "gts" if (in_npz and "gts" in read_npz(path, ["gts"])) or not in_npz else "segs")
+    key = "gts" if (in_npz and "gts" in read_npz(path, ["gts"])) or not in_npz else "segs"
+    found = read_label_map(path, key, plane_of(case.geometry))
     labels = found.labels
     if not case.is_volume and labels.shape == (1, *case.shape):
         labels = labels[0]
@@ -182,8 +183,15 @@ def labels_for(case: Case, path: Path) -> npt.NDArray:
     return labels
 
 
-def read_label_map(path: Path, key: str = "segs") -> LabelMap:
+def plane_of(geometry: Geometry | None) -> str:
+    """How the slices of a label map lie that belongs to an image of that geometry; None: to an `.npz` or a picture."""
+    return "axial" if geometry is None else geometry.plane  # as `edge.data.outputs.geometry_of` writes them
+
+
+def read_label_map(path: Path, key: str = "segs", plane: str = "auto") -> LabelMap:
     """A label map of any kind; `key` is that of an `.npz`.
+
+    Args: plane: along which a scan's slices are taken, that of its image; see `edge.data.geometry`.
 
     Raises:
         CaseError: it cannot be read, or holds no labels.
@@ -194,7 +202,7 @@ def read_label_map(path: Path, key: str = "segs") -> LabelMap:
     if kind == "picture":
         labels = read_label_picture(path)
         return LabelMap(check_labels(case_name(path), key, labels, labels.shape))
-    scan = read_scan(path, Reading())
+    scan = read_scan(path, Reading(plane=plane))
     return LabelMap(labels_of(scan, key), scan.geometry.spacing_mm, scan.geometry)
 
 

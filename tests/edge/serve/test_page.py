@@ -263,6 +263,23 @@ def test_a_zip_of_a_series_is_opened_and_saved_as_dicom_seg(filler: Segmenter, t
     assert {segment.SegmentLabel for segment in found.SegmentSequence} >= {"liver", "spleen"}
 
 
+@pytest.mark.parametrize("wanted", ["nifti", "npz"])
+def test_masks_are_saved_whatever_was_sent_since(filler: Segmenter, tmp_path: Path, wanted: str) -> None:
+    """A file that is no image takes the place of what was sent, not of the image that is open, nor of its masks."""
+    write_nifti(tmp_path / "MR.nii", "RAS")
+    with serving(filler) as server:
+        page = Page(server)
+        page.post("/page/upload", (tmp_path / "MR.nii").read_bytes(), {"name": "MR.nii", "first": True})
+        _, told = page.open("MR.nii")
+        i, j, k = told["shape"]
+        page.change("box", label=1, box=[1, 1, 0, i - 2, j - 2, k - 1])
+        before, _ = page.post("/page/save", format=wanted)
+        page.post("/page/upload", b"nothing", {"name": "letter.txt", "first": True})
+        with pytest.raises(ValueError, match=r"letter\.txt: no image to open"):
+            page.cases()
+        assert page.post("/page/save", format=wanted)[0] == before
+
+
 @pytest.mark.parametrize(("largest", "dtype"), [(33_791, np.int16), (33_792, np.float32)])
 def test_intensities_are_whole_numbers_where_they_fit(largest: int, dtype: type) -> None:
     """After slope and intercept: HU from 12 and 16 bits stored without a sign."""
