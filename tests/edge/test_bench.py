@@ -371,7 +371,7 @@ def test_a_case_whose_boxes_or_truth_changed_is_measured_again(tmp_path: Path, c
         ("{}", [], "not what samedge bench writes"),
         ("no JSON", [], "not what samedge bench writes"),
         (None, ["--threads", 2], "holds times of another CPU, model, engine, kind of run"),
-        (None, ["--checkpoint", __file__], "holds times of another CPU, model, engine, kind of run"),
+        (None, ["--threads", 1, "--checkpoint", __file__], "holds times of another CPU, model, engine, kind of run"),
         (None, ["--process"], "holds times of another CPU, model, engine, kind of run"),
     ],
 )
