@@ -126,9 +126,9 @@ def _from_table(path: Path, file: Path, table: Table, axes: int, box_format: str
             units.add(said.get("units", ""))
         rows.append(_numbers(name, file, table, line, fields, columns[: len(fields)] if measured else columns))
     if not rows and "file" in places and table.rows[1:]:
-        raise CaseError(f"{name}: {file.name} names no box of it; its column file must hold {path.name} or {name}")
+        raise CaseError(f"{name}: {file.name} names no box of it; its column file must hold {_names(path)}")
     if len(units) > 1:
-        raise CaseError(f"{name}: {file.name} mixes units ({_all(units)}); one for all its lines")
+        raise CaseError(f"{name}: {file.name} mixes units ({_named(units)}); one for all its lines")
     return _Found(rows, "lines" if measured else form, labels, next(iter(units), ""))
 
 
@@ -189,10 +189,10 @@ def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: st
         raise CaseError(f"{name}: {file.name} mixes records and rows; one kind for all its boxes")
     records = [record for record in records if _is_of(path, record.get("file"))]
     if not records:
-        raise CaseError(f"{name}: {file.name} names no box of it; its records' file must be {path.name} or {name}")
-    mixed = {str(record.get("units") or units or "") for record in records}
+        raise CaseError(f"{name}: {file.name} names no box of it; its records' file must be {_names(path)}")
+    mixed = {str(record.get("units") or units or "") for record in records} | ({str(units)} if units else set())
     if len(mixed) > 1:
-        raise CaseError(f"{name}: {file.name} mixes units ({_all(mixed)}); one for all its boxes")
+        raise CaseError(f"{name}: {file.name} mixes units ({_named(mixed)}); one for all its boxes")
     units = mixed.pop()
     labels = [str(record.get("label") or "") for record in records]
     long, short = LINES[axes]
@@ -221,7 +221,12 @@ def _plain_rows(
     return rows
 
 
-def _all(units: set[str]) -> str:
+def _names(path: Path) -> str:
+    """What a file of boxes may call a case."""
+    return f"{path.name}, {case_name(path)} or, of this folder only, {path.parent.name}/{case_name(path)}"
+
+
+def _named(units: set[str]) -> str:
     return ", ".join(sorted(one or "none" for one in units))
 
 

@@ -142,8 +142,17 @@ def _intensities(scan: Scan) -> npt.NDArray:
         return array
     if array.dtype.kind == "f" or slope % 1 or intercept % 1:
         return array * slope + intercept
-    whole = array.astype(np.int64) * int(slope) + int(intercept)
-    return whole.astype(np.int16) if np.abs(whole).max(initial=0) < 2**15 else whole
+    ends = [int(end) for end in (array.min(), array.max())]
+    scaled = [end * int(slope) for end in ends]
+    wanted = [end + int(intercept) for end in scaled]
+    whole = array.astype(_holding(*ends, *scaled, *wanted, int(slope), int(intercept)))
+    return (whole * int(slope) + int(intercept)).astype(_holding(*wanted), copy=False)
+
+
+def _holding(*numbers: int) -> type[np.signedinteger]:
+    """The smallest type that holds them: a volume in a wider one takes as many times the memory."""
+    most = max(map(abs, numbers))
+    return np.int16 if most < 2**15 else np.int32 if most < 2**31 else np.int64
 
 
 def _with_boxes(case: Case, path: Path, prompting: Prompting) -> Case:

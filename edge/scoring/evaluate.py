@@ -28,9 +28,8 @@ from edge.data.table import format_table
 from edge.data.trees import tree_modality
 from edge.errors import CaseError, RunError
 from edge.scoring.score import NAN, TOLERANCE, CaseScore, failed_case, mean_without_nan, score_case
-from edge.scoring.truths import boxes_of_truth, labels_of, truth_files
+from edge.scoring.truths import VOLUMES, count_boxes_of, labels_of, truth_files
 
-SCANS = (".npz", ".nii", ".nii.gz", ".nrrd", ".mha")
 PREDICTIONS = (".npz", "_labels.png", *LABEL_ENDINGS)  # after a case's name; the first is taken: <name>.png may be an
 # overlay
 METRICS = ("dsc", "nsd_official", "nsd")
@@ -185,7 +184,7 @@ def _score_files(stem: Path, truth_path: Path, tolerance: float, spacing_order: 
     said = Path(f"{stem}{SIDECAR}")  # by predict, beside the prediction
     try:
         truth_map = read_label_map(truth_path, "gts")
-        boxes = boxes_of_truth(truth_path, said, truth_map.labels.ndim)
+        boxes = count_boxes_of(truth_path, said, truth_map.labels.ndim)
         truth, told = number_by_box(truth_map.labels, boxes)
         if name.startswith(("2D", "3D")) and not name.startswith(f"{truth.ndim}D"):
             raise CaseError(f"{name}: gts must be {name[:2]} as the name says, got shape {truth.shape}")
@@ -202,7 +201,9 @@ def _score_files(stem: Path, truth_path: Path, tolerance: float, spacing_order: 
         return failed_case(name, f"{error} (prediction)", 0.0)
     spacing_mm, file_spacing = spacings(truth_path, truth_map.spacing_mm, spacing_order)
     labels = prediction.labels[0] if prediction.labels.shape == (1, *truth.shape) else prediction.labels
-    others = [path.name for ending in SCANS if (path := Path(f"{stem}{ending}")).is_file() and path != prediction_path]
+    others = [
+        path.name for ending in VOLUMES if (path := Path(f"{stem}{ending}")).is_file() and path != prediction_path
+    ]
     passed_over = f"{prediction_path.name} is scored, not {', '.join(others)} beside it" if others else None
     score = score_case(name, truth, labels, spacing_mm, file_spacing=file_spacing, tolerance=tolerance)
     return replace(score, note="; ".join(filter(None, [told and f"gts {told}", passed_over, score.note])) or None)

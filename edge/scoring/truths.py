@@ -13,7 +13,8 @@ from edge.data.sidecar import count_labels
 from edge.data.trees import is_tree, tree_images, tree_truth
 from edge.errors import CaseError
 
-TRUTHS = (".npz", ".nii", ".nii.gz", ".nrrd", ".mha", *(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS))
+VOLUMES = (".npz", ".nii", ".nii.gz", ".nrrd", ".mha")
+TRUTHS = (*VOLUMES, *(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS))
 
 
 def truth_files(truths: Path, *, recursive: bool = False) -> dict[str, Path]:
@@ -54,7 +55,7 @@ def _find_truths(truths: Path, recursive: bool) -> list[Path]:
     return [path for path in found if is_truth(path) or (path.parent, case_name(path)) not in separate]
 
 
-def boxes_of_truth(truth: Path, said: Path, axes: int) -> int:
+def count_boxes_of(truth: Path, said: Path, axes: int) -> int:
     """How many boxes a case has, as its `.npz`, predict's sidecar or the file of boxes beside it says; 0: none does."""
     if kind_of(truth) == "npz":
         return count_boxes(truth)

@@ -80,7 +80,7 @@ def test_json_says_the_same(scan: Path, content: object) -> None:
         (
             "b.csv",
             f"file,{HEADER}\nMR_b,1,2,3,4,5,6\n",
-            "names no box of it; its column file must hold MR_a.nii.gz or MR_a",
+            "names no box of it; its column file must hold MR_a.nii.gz, MR_a or, of this folder only, sub/MR_a",
         ),
         ("b.csv", f"{HEADER},units\n1,2,3,4,5,6,mm\n", "has units 'mm'; expected voxels, LPS, RAS"),
         ("b.csv", f"{HEADER},units\n1,2,3,4,5,6,LPS\n1,2,3,4,5,6,RAS\n", "mixes units"),
@@ -103,6 +103,7 @@ def test_json_says_the_same(scan: Path, content: object) -> None:
             "x,y,z,width,height,depth\n1,20,7,3,0.5,3\n",
             "has a box 1,20,7,3,0.5,3; it must be x,y,z,width,height,",
         ),
+        ("b.json", json.dumps({"units": "LPS", "boxes": [{**RECORD, "units": "RAS"}]}), r"mixes units \(LPS, RAS\)"),
         ("b.json", "[[1,2,3]]", "must hold rows of 6 numbers"),
         ("b.json", '[[1,2,3,4,5,6], {"x_min": 1}]', "mixes records and rows"),
         ("b.json", '[{"x_min": 1}]', "boxes record 0 lacks y_min"),

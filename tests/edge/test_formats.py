@@ -112,18 +112,19 @@ def test_a_label_map_is_read_in_its_images_order(tmp_path: Path, plane: str) -> 
     assert case.geometry is not None and np.array_equal(case.geometry.to_file(case.truth), TRUTH)
 
 
-def test_intensities_beyond_the_stored_type_are_converted(tmp_path: Path) -> None:
-    """40000 to 60000 less 45000."""
+@pytest.mark.parametrize(("intercept", "dtype"), [(-45000, np.int16), (1000, np.int32)])
+def test_intensities_beyond_the_stored_type_are_converted(tmp_path: Path, intercept: int, dtype: type) -> None:
+    """40000 to 60000 less 45000, which 16 bits hold, or 1000 more, which they do not; no wider than that."""
     stored = (VOXELS.astype(np.uint16) % 200 * 100 + 40000).astype(np.uint16)
     image = nibabel.nifti1.Nifti1Image(stored, AFFINE)
     image.to_filename(tmp_path / "CT_a.nii")
     content = bytearray((tmp_path / "CT_a.nii").read_bytes())
-    content[112:120] = np.array([1, -45000], np.float32).tobytes()  # scl_slope and scl_inter
+    content[112:120] = np.array([1, intercept], np.float32).tobytes()  # scl_slope and scl_inter
     (tmp_path / "CT_a.nii").write_bytes(content)
     list(convert_all(tmp_path / "CT_a.nii", tmp_path / "hu", "nifti", Reading(), Prompting()))
     hu = nibabel.load(tmp_path / "hu" / "CT_a.nii.gz")
-    assert np.array_equal(np.asarray(hu.dataobj), stored.astype(np.int64) - 45000)
-    assert hu.get_data_dtype() == np.int16
+    assert np.array_equal(np.asarray(hu.dataobj), stored.astype(np.int64) + intercept)
+    assert hu.get_data_dtype() == dtype
 
 
 def test_of_several_volumes_one_is_chosen(tmp_path: Path) -> None:
