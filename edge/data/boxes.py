@@ -7,7 +7,7 @@ y_max z_max`, a row per object. Nothing else is guessed at:
              above its maximum (exchanged corners, too: the public program makes an empty mask of them); a box beside
              the image, or that reaches more than its size past it
     told     most boxes end beyond the image, or all of them would fit only with the axes in reverse order; they look
-             like x y width height (see `_look_like_sizes`)
+             like x y width height (see `_look_like_sizes`); a box is there twice
     taken    a point; one slice; x_max = W, y_max = H and z_max = D, as public files have them; what reaches over the
              border, which is cut off there (the public program does not, and its masks differ by a few pixels)
 """
@@ -57,7 +57,7 @@ def check_boxes(name: str, boxes: npt.NDArray, shape: tuple[int, ...]) -> tuple[
                 f"{name}: boxes row {row} ({_text(rows[row])}) {what}; expected {COLUMNS[axes]} in pixels of the image"
                 f"{_cure(rows, size)}"
             )
-    notes = _doubts(rows, corners, size)
+    notes = (*_doubts(rows, corners, size), *_repeated(rows))
     corners = np.clip(corners, 0, size)
     corners[..., 2:] = np.clip(corners[..., 2:], 0, size[2:] - 1)
     return corners.reshape(len(rows), 2 * axes), notes
@@ -149,6 +149,14 @@ def _doubts(rows: Boxes, corners: Corners, size: Size) -> tuple[Note, ...]:
     if _look_like_sizes(rows, corners, size):
         what = "boxes look like x y width height and are read as corners; convert them, or say --box-format xywh (CSV)"
         return (Note(what, f"row 0 is {_text(rows[0])}"),)
+    return ()
+
+
+def _repeated(rows: Boxes) -> tuple[Note, ...]:
+    first: dict[tuple[float, ...], int] = {}
+    for row, box in enumerate(map(tuple, rows.tolist())):
+        if (same := first.setdefault(box, row)) != row:
+            return (Note("a box is there twice; its labels share one mask, so that some may stay empty", f"rows {same} and {row}"),)
     return ()
 
 

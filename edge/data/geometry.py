@@ -57,6 +57,11 @@ class Geometry:
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
 
     @property
+    def is_as_read(self) -> bool:
+        """Whether the slices are along the axis that `make_geometry` takes by itself."""
+        return self.plane == _auto_plane(self.affine)
+
+    @property
     def orientation(self) -> str:
         """Where the file's i, j and k go, such as RAS."""
         return "".join(_letters(self.affine))
@@ -130,7 +135,7 @@ def make_geometry(name: str, affine: npt.ArrayLike, file_shape: tuple[int, ...],
             f"{name}: its axes are {degrees:.1f} degrees off right angles (tilted gantry or sheared); resample it first"
         )
     letters = _letters(matrix)
-    chosen = _plane(letters, lengths) if plane == "auto" else plane
+    chosen = _auto_plane(matrix) if plane == "auto" else plane
     axes, flips = [], []
     for letter in PLANES[chosen]:
         pair = next(pair for pair in LETTERS if letter in pair)
@@ -156,11 +161,12 @@ def _letters(affine: Affine) -> list[str]:
     return [LETTERS[row][0] if cosines[row, i] > 0 else LETTERS[row][1] for i, row in enumerate(order)]
 
 
-def _plane(letters: list[str], lengths: npt.NDArray[np.float64]) -> str:
+def _auto_plane(affine: Affine) -> str:
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
     shorter, longest = np.sort(lengths)[1:]
     if longest < THICK * shorter:
         return "axial"
-    letter = letters[int(np.argmax(lengths))]
+    letter = _letters(affine)[int(np.argmax(lengths))]
     return {"R": "sagittal", "L": "sagittal", "A": "coronal", "P": "coronal"}.get(letter, "axial")
 
 

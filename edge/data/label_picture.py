@@ -19,7 +19,7 @@ from edge.data.picture_size import JPEG, PNG
 from edge.errors import CaseError
 
 GREY, PALETTE = 0, 3  # colour types of a PNG
-NEEDED = (b"IHDR", b"IDAT", b"IEND")  # its chunks, without palette and transparency
+NEEDED = (b"IHDR", b"eXIf", b"IDAT", b"IEND")  # its chunks, without palette and transparency
 
 
 def read_label_picture(path: Path) -> npt.NDArray:
@@ -35,7 +35,7 @@ def read_label_picture(path: Path) -> npt.NDArray:
     if content[:8] == PNG and len(content) > 25 and content[25] in (GREY, PALETTE):
         spread = 255 // (2 ** content[24] - 1) if content[24] in (1, 2, 4) else 1
         content = _as_grey(content)
-    labels = decode(path, content, cv2.IMREAD_UNCHANGED)
+    labels = decode(path, content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)  # turned as the file says, as images are
     labels = labels if labels.ndim == 2 else _one_channel(path, labels)
     return labels if spread == 1 else labels // spread
 

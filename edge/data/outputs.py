@@ -67,11 +67,18 @@ def check_formats(case: Case, path: Path, formats: tuple[str, ...]) -> None:
     """Whether a case's labels can be written so, before they are made.
 
     Raises:
-        CaseError: a volume as PNG; DICOM of what is not DICOM or lacks what others refer to.
+        CaseError: a volume as PNG; slices along another axis than a scan's own as .npz, which does not say so; DICOM of
+            what is not DICOM or lacks what others refer to.
         RunError: the library that writes it is not installed.
     """
     if "png" in formats and case.is_volume:
         raise CaseError(f"{case.name}: png is for flat images; choose --format nifti or npz for a volume")
+    if "npz" in formats and case.is_volume and case.geometry is not None and not case.geometry.is_as_read:
+        plane = case.geometry.plane
+        raise CaseError(
+            f"{case.name}: an .npz does not say that its slices are {plane}, and would be taken for another volume's; "
+            f"choose --format nifti, or cases convert --slices {plane} and predict from its .npz"
+        )
     if not set(formats) & set(DICOM_ONLY):
         return
     if kind_of(path) != "dicom":

@@ -103,8 +103,8 @@ class Page:
         if path is None:
             raise CaseError(f"{name}: no such case in the folder; load the page again")
         with lease.lock:
-            image = read_image(path, self._reading)
-            with request.app.state.leases.hold(3 * image.case.image.nbytes, lease):
+            image, nifti = read_image(path, self._reading)
+            with request.app.state.leases.hold(len(nifti) + image.case.image.nbytes, lease):
                 session = Session(self._segmenter, image.case)
                 lease.session = session
                 self._opened[lease] = Opened(
@@ -121,7 +121,7 @@ class Page:
             "formats": formats,
             "notes": [str(note) for note in case.notes],
         }
-        return Response(image.nifti, media_type="application/octet-stream", headers={META: json.dumps(told)})
+        return Response(nifti, media_type="application/octet-stream", headers={META: json.dumps(told)})
 
     def _box(self, lease: Lease, content: dict[str, Any], request: Request) -> Response:
         opened, label = self._of(lease), _label(content)

@@ -79,12 +79,11 @@ class Image:
     path: Path
     case: Case
     grid: Grid
-    has_intensities: bool  # as stored, such as HU; else greys
-    nifti: bytes
+    has_intensities: bool  # the viewer is shown them as stored, such as HU; else greys
 
 
-def read_image(path: Path, reading: Reading) -> Image:
-    """A case of any kind.
+def read_image(path: Path, reading: Reading) -> tuple[Image, bytes]:
+    """A case of any kind, and the NIfTI file that the viewer shows of it.
 
     Raises:
         CaseError, RunError: see `edge.data.formats.registry.read_input`.
@@ -97,7 +96,8 @@ def read_image(path: Path, reading: Reading) -> Image:
     case = case_of(scan, reading) if scan else read_input(path, reading)
     grid = Grid.of(geometry_of(case))
     stored = scan is not None and scan.array.ndim == 3
-    return Image(path, case, grid, stored, _nifti(grid, _intensities(scan) if scan and stored else _greys(case)))
+    volume = _intensities(scan) if scan and stored else _greys(case)
+    return Image(path, case, grid, stored), _nifti(grid, volume)
 
 
 def _greys(case: Case) -> npt.NDArray:

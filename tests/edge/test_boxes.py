@@ -27,6 +27,13 @@ def notes_of(boxes: npt.ArrayLike, shape: tuple[int, ...] = SHAPE) -> str:
     return "".join(str(note) for note in check_boxes("a", np.array(boxes), shape)[1])
 
 
+def test_a_box_that_is_there_twice_is_told() -> None:
+    """Its labels share one mask: found by looking at the output otherwise."""
+    other = CORNERS + 1
+    assert notes_of([CORNERS, other]) == ""
+    assert notes_of([CORNERS, other, CORNERS]).endswith("some may stay empty (rows 0 and 2)")
+
+
 @pytest.mark.parametrize(
     ("boxes", "shape", "says"),
     [

@@ -45,6 +45,17 @@ def test_palettes_and_greys_of_any_depth_hold_their_numbers(
     assert check_case(tmp_path / "US_1.png") == []
 
 
+@pytest.mark.parametrize("colour", [GREY, PALETTE])
+def test_labels_are_turned_as_the_file_says(tmp_path: Path, colour: int) -> None:
+    """By an EXIF orientation of 6, a quarter turn to the right, which turns images too."""
+    exif = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x112, 3, 1, 6, 0)
+    chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    upright = png(LABELS, 8, colour)
+    after_header = 8 + 25
+    (tmp_path / "a_gt.png").write_bytes(upright[:after_header] + chunk + upright[after_header:])
+    assert np.array_equal(read_label_picture(tmp_path / "a_gt.png"), np.rot90(LABELS, -1))
+
+
 @pytest.mark.parametrize("kind", ["16 bit", "rgb", "rgba", "tif"])
 def test_other_ways_of_drawing_numbers_are_read(tmp_path: Path, kind: str) -> None:
     """Sixteen bits, the same number in all three colours, with and without alpha, TIFF."""

@@ -120,6 +120,11 @@ def test_what_cannot_be_written_is_said_before_it_is_made(tmp_path: Path) -> Non
     nibabel.save(nibabel.nifti1.Nifti1Image(VOLUME, np.eye(4)), tmp_path / "MR.nii")
     with pytest.raises(CaseError, match=r"^MR: DICOM labels refer to DICOM images; choose --format nifti or npz"):
         check_formats(read_input(tmp_path / "MR.nii"), tmp_path / "MR.nii", ("rtstruct",))
+    turned = read_input(tmp_path / "MR.nii", Reading(plane="coronal"))
+    with pytest.raises(CaseError, match=r"^MR: an \.npz does not say that its slices are coronal.* --format nifti"):
+        check_formats(turned, tmp_path / "MR.nii", ("nifti", "npz"))
+    check_formats(turned, tmp_path / "MR.nii", ("nifti",))
+    check_formats(read_input(tmp_path / "MR.nii", Reading(plane="axial")), tmp_path / "MR.nii", ("npz",))
     write_series(folder, VOLUME, SeriesInstanceUID="")
     with pytest.raises(CaseError, match=r"^scan: .*dcm has no SeriesInstanceUID, .*choose --format nifti"):
         check_formats(labelled_case(folder), folder, ("dicom-seg",))

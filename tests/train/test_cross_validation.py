@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from edge.errors import RunError
+from train.data.folds import Fold, write_fold
 from train.networks.adapter import load_merged
 from train.networks.checkpoint import read_checkpoint
 from train.recipe import load_recipe, to_toml
@@ -160,6 +161,22 @@ def test_trials_of_other_overrides_are_not_taken_for_these(tmp_path: Path) -> No
     with pytest.raises(RunError, match="the run began with max_steps=7, not 8"):
         check_recipe(fold, load_recipe("nuinsseg-mobilesam", ["lr=1e-3", "max_steps=8", "batch=3"]), HOW)
     check_recipe(fold, load_recipe("nuinsseg-mobilesam", ["lr=1e-3", "max_steps=7", "batch=3", "workers=2"]), HOW)
+
+
+def test_folds_of_other_data_are_not_taken_for_these(tmp_path: Path, data: Path) -> None:
+    """Neither in a run of folds that goes on nor in a search: the image that is new is named."""
+    names = {path.stem for path in data.glob("*/tissue images/*.png")}
+    fold = Fold(frozenset(sorted(names)[:3]), frozenset(sorted(names)[3:-1]))
+    given: dict[str, Any] = {"folds": 1, "overrides": [*TINY, "lr=[1e-3]"]}
+    for out in (tmp_path / "run", tmp_path / "search" / "lr=0.001"):
+        write_fold(out, 0, fold, dict.fromkeys(names, "organ"))
+    with pytest.raises(RunError, match=f"drawn of other data \\({max(names)}\\)"):
+        cross_validate("nuinsseg-sam-vit-b", [data], tmp_path / "run", folds=1, overrides=TINY, resume=True)
+    done = tmp_path / "search" / "lr=0.001" / "fold-0"
+    done.mkdir()
+    (done / "recipe.toml").write_text(to_toml(load_recipe("nuinsseg-sam-vit-b", [*TINY, "lr=1e-3"])))
+    with pytest.raises(RunError, match=f"drawn of other data \\({max(names)}\\)"):
+        search_recipe("nuinsseg-sam-vit-b", [data], tmp_path / "search", **given)
 
 
 def test_a_value_that_the_recipe_refuses_ends_a_search_before_it_begins(tmp_path: Path) -> None:

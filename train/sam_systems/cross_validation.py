@@ -2,7 +2,7 @@
 
 import csv
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,14 +141,28 @@ def _folds(
     overrides: Sequence[str],
     say: Callable[[str], None],
 ) -> list[Fold]:
-    if resume and (out / f"val_fold_{count - 1}.csv").exists():
-        return [read_fold(out, number) for number in range(count)]
     chosen = load_recipe(recipe, overrides)
     groups = members(chosen, data, say)
+    if resume and (out / f"val_fold_{count - 1}.csv").exists():
+        check_drawn_of(out, groups)
+        return [read_fold(out, number) for number in range(count)]
     folds = make_folds(list(groups), list(groups.values()), count, chosen.seed, stratify=chosen.stratify)
     for number, fold in enumerate(folds):
         write_fold(out, number, fold, groups)
     return folds
+
+
+def check_drawn_of(out: Path, names: Collection[str]) -> None:
+    """Whether the folds in a folder, if there are any, were drawn of these images or subjects.
+
+    Raises:
+        RunError: they were not; one that is new or gone.
+    """
+    if not (out / "val_fold_0.csv").exists():
+        return
+    fold = read_fold(out, 0)
+    if other := (fold.training | fold.validation) ^ set(names):
+        raise RunError(f"{out}: the folds were drawn of other data ({min(other)}); give the same, or another folder")
 
 
 def read_cases(path: Path) -> list[CaseRow]:

@@ -12,7 +12,8 @@ from edge.data.table import format_table
 from edge.errors import RunError
 from train.recipe import Recipe, load_recipe, parse_value, spell_value
 from train.run import HOW, check_recipe
-from train.sam_systems.cross_validation import cross_validate
+from train.sam_systems.cross_validation import check_drawn_of, cross_validate
+from train.tasks.build import members
 
 TABLE, PLOT, RESULT = "search.csv", "search.png", "result.json"
 
@@ -108,8 +109,10 @@ def search_recipe(
     grid, fixed = split_grid(overrides)
     for values in combinations(grid):
         chosen = load_recipe(recipe, [*fixed, *_spelled(values)])
-        for run in sorted((out / trial_name(values)).glob("fold-*/")):
-            check_recipe(run, chosen, HOW)
+        if runs := sorted((out / trial_name(values)).glob("fold-*/")):
+            for run in runs:
+                check_recipe(run, chosen, HOW)
+            check_drawn_of(out / trial_name(values), members(chosen, data, say))
 
     def objective(values: dict[str, Any], folder: Path) -> tuple[float, float]:
         report = cross_validate(
