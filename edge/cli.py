@@ -12,14 +12,7 @@ from typing import Annotated
 
 import typer
 
-from edge.commands import cases
-from edge.commands.bench import bench
-from edge.commands.doctor import doctor
-from edge.commands.evaluate import evaluate
 from edge.commands.group import Commands
-from edge.commands.inspect import inspect
-from edge.commands.predict import predict
-from edge.commands.serve import serve
 
 app = typer.Typer(
     cls=Commands,
@@ -28,13 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Segment 2D and 3D medical images from box prompts on a laptop's CPU.",
 )
-app.command()(predict)
-app.command()(bench)
-app.command()(evaluate)
-app.command()(inspect)
-app.command()(serve)
-app.command()(doctor)
-app.add_typer(cases.app, name="cases")
 
 
 def main() -> None:

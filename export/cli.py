@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from edge.commands.group import command_app
+
 if TYPE_CHECKING:
     from edge.engines.model_folder import ModelDescription
     from edge.views.ladder import ViewLadder
     from export.checks.parity import Parity
 
-app = typer.Typer(add_completion=False)
+app = command_app()
 
 
 @app.command()

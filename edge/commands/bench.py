@@ -12,7 +12,7 @@ import typer
 
 from edge.choices import BACKENDS, BOX_MARGIN_PX, METHODS, PRECISIONS
 from edge.commands import options
-from edge.commands.group import fail
+from edge.commands.group import command_app, fail
 from edge.commands.notes import Notes
 from edge.errors import RunError
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from edge.segmenter import Segmenter
 
 
+app = command_app()
+
+
+@app.command()
 def bench(
     cases: Annotated[Path, typer.Argument(help="Folder of cases of any kind with their boxes, or one.")],
     model: options.ModelOption = None,

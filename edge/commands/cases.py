@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from edge.commands.group import fail
+from edge.commands.group import command_app, fail
 from edge.commands.options import (
     BoxesFromOption,
     BoxesOption,
@@ -20,7 +20,7 @@ from edge.commands.options import (
 )
 from edge.errors import RunError
 
-app = typer.Typer(no_args_is_help=True, help="Make, check and convert case files.")
+app = command_app(no_args_is_help=True, help="Make, check and convert case files.")
 
 
 @app.command("make")

@@ -6,11 +6,16 @@ from typing import Annotated
 
 import typer
 
+from edge.commands.group import command_app
 from edge.commands.options import ModelOption
 
 MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 
 
+app = command_app()
+
+
+@app.command()
 def doctor(
     model: ModelOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found here ('-': stdout).")] = None,

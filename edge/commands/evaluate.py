@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edge.commands.group import fail
+from edge.commands.group import command_app, fail
 from edge.commands.notes import Notes
 from edge.commands.options import (
     DaskOption,
@@ -17,7 +17,10 @@ from edge.commands.options import (
     warn_of_nested,
 )
 
+app = command_app()
 
+
+@app.command()
 def evaluate(
     segs: Annotated[Path, typer.Argument(help="Folder of predictions: .npz with 'segs', NIfTI, NRRD, MHA, PNG.")],
     truths: Annotated[

@@ -1,7 +1,11 @@
-"""The `samedge` command's group: commands that other packages add, and how a failed one ends."""
+"""The `samedge` command's group: its commands, each imported when it is called, and how a failed one ends.
+
+A command is a module with a Typer app, `app`, made by `command_app`.
+"""
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,7 +16,13 @@ from edge.errors import SamedgeError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+OWN = ("predict", "bench", "evaluate", "inspect", "serve", "doctor", "cases")  # modules of this folder
 COMMANDS_GROUP = "samedge.commands"
+
+
+def command_app(**given: Any) -> typer.Typer:
+    """A Typer app for a command, or for a few of one name, that looks like all the others: plain text."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **given)
 
 
 class Commands(TyperGroup):
@@ -22,15 +32,23 @@ class Commands(TyperGroup):
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *sorted(_added_commands())]
+        return [*OWN, *sorted(_added_commands())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        own = super().get_command(ctx, cmd_name)
-        if own is not None or cmd_name not in (added := _added_commands()):
-            return own
-        command = typer.main.get_command(added[cmd_name].load())
+        if cmd_name in OWN:
+            app = import_module(f"edge.commands.{cmd_name}").app
+        elif (added := _added_commands().get(cmd_name)) is not None:
+            app = added.load()
+        else:
+            return None
+        command = typer.main.get_command(app)
         command.name = cmd_name
         return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in OWN and args[0] not in _added_commands():
+            self.commands = dict.fromkeys(self.list_commands(ctx))  # type: ignore[assignment]  # for "Did you mean"
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -5,10 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.commands.group import fail
+from edge.commands.group import command_app, fail
 from edge.commands.options import ModalityOption, PlaneOption, RecursiveOption, VolumeOption, WindowOption
 
+app = command_app()
 
+
+@app.command()
 def inspect(
     files: Annotated[list[Path], typer.Argument(help="Cases of any kind, or folders of them.")],
     modality: ModalityOption = None,

@@ -9,7 +9,7 @@ import typer
 
 from edge.choices import BOX_MARGIN_PX
 from edge.commands import options
-from edge.commands.group import fail
+from edge.commands.group import command_app, fail
 from edge.commands.notes import Notes
 from edge.errors import RunError
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from edge.segmenter import Segmenter
 
 
+app = command_app()
+
+
+@app.command()
 def predict(
     inputs: Annotated[
         Path, typer.Argument(help="Folder of cases: .npz, pictures, NIfTI, DICOM, NRRD, MHA; or one; or s3://.")

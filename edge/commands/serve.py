@@ -9,6 +9,7 @@ import typer
 
 from edge.choices import BOX_MARGIN_PX
 from edge.commands import options
+from edge.commands.group import command_app
 from edge.errors import RunError
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ LEAST_KEY = 16  # characters
 EMBEDDINGS_MIB = 128  # of a session: 32 whole slices
 
 
+app = command_app()
+
+
+@app.command()
 def serve(
     folder: Annotated[Path | None, typer.Argument(help="Cases to offer on the page: a folder of them, or one.")] = None,
     host: Annotated[str, typer.Option(help="Address or name to listen at; any but this machine's own needs --key.")] = (

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -270,3 +271,17 @@ def test_a_shell_completes_commands_options_and_choices(
     command = [sys.executable, "-c", "import sys; sys.argv[0] = 'samedge'; from edge.cli import main; main()"]
     run = subprocess.run(command, env={**samedge_environment, **asked}, capture_output=True, text=True, check=False)
     assert run.stdout.split() == [offered], run.stderr
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("predct", "predict"), ("trian", "train")])
+def test_a_command_that_is_not_there_is_answered_with_those_like_it(samedge: Samedge, typed: str, meant: str) -> None:
+    """Of this package and of others; exit code 2."""
+    run = samedge(typed)
+    assert run.returncode == 2 and f"No such command '{typed}'. Did you mean '{meant}'" in run.stderr
+
+
+@pytest.mark.parametrize("command", ["predict", "cases", "export", "weights", "submission", "train"])
+def test_all_commands_look_alike(samedge: Samedge, command: str) -> None:
+    """Plain text, whatever package they come from and whether rich is installed."""
+    run = samedge(command, "--help")
+    assert run.returncode == 0 and re.match(rf"Usage: .+ {command} \[OPTIONS\]", run.stdout)

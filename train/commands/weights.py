@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from edge.commands.group import command_app
 from train.networks import weights
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Get, check and find public checkpoints.")
+app = command_app(no_args_is_help=True, help="Get, check and find public checkpoints.")
 
 NameArgument = Annotated[str, typer.Argument(help=f"One of: {', '.join(weights.CHECKPOINTS)}.")]
 

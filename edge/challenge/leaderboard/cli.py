@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge.commands.group import command_app
 from edge.commands.notes import Notes
 from edge.commands.options import warn_of_nested
 from edge.data.table import number_or_blank
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from edge.challenge.leaderboard.teams import Team
     from edge.challenge.submission.trial import Trial
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = command_app()
 
 
 @app.command()

@@ -6,19 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge.commands.group import command_app
 from edge.commands.notes import Notes
 from edge.commands.options import warn_of_nested
 
 if TYPE_CHECKING:
     from edge.challenge.submission.trial import Trial
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    help="Build, check, pack and verify a challenge image.",
-)
+app = command_app(no_args_is_help=True, help="Build, check, pack and verify a challenge image.")
 
 TeamOption = Annotated[str, typer.Option(help="Team name: lower-case letters and digits, joined by - or _.")]
 TimeOption = Annotated[float, typer.Option(min=1, help="Seconds for one case; then the container is killed.")]
