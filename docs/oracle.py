@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edge.choices import FIXED
 from edge.data.case import Case, find_cases, read_case
+from edge.data.extent import box_of
 from edge.engines.model_folder import DEFAULT_MODEL
 from edge.engines.runtime import describe_engine
 from edge.masks.merge import label_dtype
@@ -32,11 +33,7 @@ LOOSE_PX = 5  # on a side, at most, as the challenge's boxes are
 def true_boxes(truth: npt.NDArray, rng: np.random.Generator) -> tuple[list[int], npt.NDArray[np.float64]]:
     """Labels on a slice (H, W) and their extents (K, 4), each side 0 to LOOSE_PX px further out, within the slice."""
     labels = np.unique(truth[truth > 0]).tolist()
-    extents = []
-    for label in labels:
-        rows, columns = np.nonzero(truth == label)
-        extents.append([columns.min(), rows.min(), columns.max(), rows.max()])
-    tight = np.array(extents, np.float64).reshape(-1, 4)
+    tight = np.array([box_of(truth == label) for label in labels]).reshape(-1, 4)
     loose = tight + rng.integers(0, LOOSE_PX + 1, tight.shape) * np.array([-1, -1, 1, 1])
     height, width = truth.shape
     return labels, loose.clip(0, np.array([width, height, width, height]) - 1)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from edge.data.box_files import UNITS, BoxList, read_box_file
 from edge.data.case import Case, make_case
+from edge.data.extent import box_of, extent_of
 from edge.data.formats.registry import LABEL_ENDINGS, kind_of, labels_of_case, names_of_labels
 from edge.data.labels import numbers_in
 from edge.data.names import TRUTH, address_of, case_name, is_remote
@@ -100,23 +101,17 @@ def boxes_of_labels(labels: npt.NDArray) -> tuple[Rows, list[int]]:
     In 3D, x and y are those of the object's middle slice, or of all its slices where that one lacks it.
     """
     numbers = numbers_in(labels).tolist()
-    rows = [_extent(labels == number) for number in numbers]
+    rows = [_box(labels == number) for number in numbers]
     return np.array(rows, np.float64).reshape(len(rows), 2 * labels.ndim), numbers
 
 
-def _extent(mask: npt.NDArray[np.bool_]) -> list[float]:
+def _box(mask: npt.NDArray[np.bool_]) -> list[float]:
     if mask.ndim == 2:
-        (y_min, y_max), (x_min, x_max) = (_ends(np.any(mask, axis=axis)) for axis in (1, 0))
-        return [x_min, y_min, x_max, y_max]
-    z_min, z_max = _ends(np.any(mask, axis=(1, 2)))
-    middle = mask[(z_min + z_max) // 2]
-    low_x, low_y, high_x, high_y = _extent(middle if middle.any() else np.asarray(np.any(mask, axis=0)))
-    return [low_x, low_y, z_min, high_x, high_y, z_max]
-
-
-def _ends(line: npt.ArrayLike) -> tuple[int, int]:
-    found = np.flatnonzero(line)
-    return int(found[0]), int(found[-1])
+        return box_of(mask).tolist()
+    slices = extent_of(mask)[0]
+    middle = mask[(slices.start + slices.stop - 1) // 2]
+    low_x, low_y, high_x, high_y = box_of(middle if middle.any() else np.asarray(np.any(mask, axis=0))).tolist()
+    return [low_x, low_y, slices.start, high_x, high_y, slices.stop - 1]
 
 
 def _boxes_of_map(case: Case, path: Path, file: Path) -> tuple[Rows, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.extent import extent_of
 from edge.prompts.prompt import Box, Mask
 from edge.views.view import View
 
@@ -34,10 +35,9 @@ class LogitWindow:
 def positive_window(logits: Logits, label: int, view: View, within: Box | None = None) -> LogitWindow | None:
     """The window of a view's logit map (size, size) around its positive pixels; None where none is."""
     inner = logits[: view.inner_height, : view.inner_width]
-    extent = mask_extent(inner > 0)
-    if extent is None:
+    (top, bottom), (left, right) = ((part.start, part.stop - 1) for part in extent_of(inner > 0))
+    if bottom < 0:
         return None
-    top, bottom, left, right = extent
     first_row, first_column = max(top - 1, 0), max(left - 1, 0)
     window = inner[first_row : bottom + 2, first_column : right + 2].copy()
     return LogitWindow(label, view, first_row, first_column, window, (top, bottom), (left, right), within)
@@ -86,15 +86,6 @@ def restored_mask(window: LogitWindow, width: int, height: int) -> Mask | None:
     """
     rows, columns, restored = restore_rows(window, width, 0, height)
     return Mask.cut(restored > 0, columns.start, rows.start)
-
-
-def mask_extent(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """First and last row, first and last column (inclusive) of a mask's true pixels, or None where there are none."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    if rows.size == 0:
-        return None
-    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
-    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
 
 
 def _bounds(within: Box | None, width: int, start: int, stop: int) -> tuple[int, int, int, int]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.extent import box_of
 from edge.prompts.prompt import Mask, Prompt, Wants
 from edge.prompts.slice_ranges import SliceRanges
 
@@ -65,8 +66,7 @@ class BaselinePrompts:
 
 def box_around(mask: npt.NDArray[np.bool_], frame_px: int) -> FrameBox | None:
     """The box (4,) around the true pixels of a mask (h, w), widened, clipped to [0, frame_px]; None: there are none."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
+    if not mask.any():
         return None
-    corners = np.array([columns[0], rows[0], columns[-1], rows[-1]], dtype=np.float32)
-    return np.clip(corners + np.array([-MARGIN_PX, -MARGIN_PX, MARGIN_PX, MARGIN_PX], np.float32), 0, frame_px)
+    widened = box_of(mask) + np.array([-MARGIN_PX, -MARGIN_PX, MARGIN_PX, MARGIN_PX])
+    return widened.clip(0, frame_px).astype(np.float32)

@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.extent import extent_of
+
 WIDEST_MARGIN = 0.15  # of the box, at most
 
 # What a source is given back: nothing; each box's mask alone; or what its slice's other boxes leave of it.
@@ -28,11 +30,9 @@ class Mask:
 
         Args: left, top: of the part, px of the image.
         """
-        rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
-        if rows.size == 0:
-            return None
-        inside = part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        return cls(left + int(columns[0]), top + int(rows[0]), inside)
+        rows, columns = extent_of(part)
+        inside = part[rows, columns]
+        return cls(left + columns.start, top + rows.start, inside) if inside.size else None
 
     @property
     def box(self) -> Box:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.extent import Extent, extent_of
 from edge.errors import SamedgeError
 from edge.serve.leases import Lease
 from edge.serve.session import Session
@@ -24,8 +25,6 @@ from edge.serve.uploads import Uploads
 from edge.serve.viewer import Image
 
 MAX_LABEL = 255  # that the viewer shows
-
-Block = tuple[slice, slice, slice]  # of the viewer's voxels
 
 
 class _Stopped(Exception):
@@ -40,7 +39,7 @@ class Opened:
     session: Session
     labels: npt.NDArray[np.uint8]  # (I, J, K) as the page has it
     uploads: Uploads | None = None  # the files that the user had sent then: label maps are written like the image's own
-    touched: list[Block] = field(default_factory=list)  # where it has more than that, of slices told on the way
+    touched: list[Extent] = field(default_factory=list)  # where it has more than that, of slices told on the way
 
 
 def change(lease: Lease, opened: Opened, label: int | None = None, message: str | None = None) -> Generator[bytes]:
@@ -105,7 +104,7 @@ def _last_line(opened: Opened) -> dict[str, Any]:
     differs = labels != opened.labels
     for block in opened.touched:
         differs[block] = True
-    changed = _around(differs)
+    changed = extent_of(differs)
     opened.labels, opened.touched = labels, []
     counts = np.bincount(labels.ravel(order="K"), minlength=MAX_LABEL + 1)
     voxel_ml = None if case.spacing_mm is None else float(np.prod(case.spacing_mm)) / 1000
@@ -119,19 +118,10 @@ def _last_line(opened: Opened) -> dict[str, Any]:
         }
         for label in session.objects
     ]
-    return {"objects": objects, **({} if changed is None else {"block": _packed(changed, labels[changed])})}
+    return {"objects": objects, **({"block": _packed(changed, labels[changed])} if labels[changed].size else {})}
 
 
-def _around(marked: npt.NDArray[np.bool_]) -> Block | None:
-    """The smallest block with all that is marked."""
-    ends = [np.flatnonzero(marked.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if not ends[0].size:
-        return None
-    i, j, k = (slice(int(found[0]), int(found[-1]) + 1) for found in ends)
-    return i, j, k
-
-
-def _packed(block: Block, labels: npt.NDArray[np.uint8]) -> dict[str, Any]:
+def _packed(block: Extent, labels: npt.NDArray[np.uint8]) -> dict[str, Any]:
     content = zlib.compress(np.asarray(labels, np.uint8).tobytes(order="F"), 1)
     return {
         "offset": [part.start for part in block],

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from edge.data.case import Case, make_case
+from edge.data.extent import extent_of
 from edge.data.intensity import SUV, to_greys
 from edge.data.scan import Reading
 from edge.errors import CaseError, in_one_line
@@ -154,7 +155,7 @@ class Protocol:
         if inside.ndim != 3 or not inside.any():
             raise CaseError(f"lasso: must be (D, H, W) and mark something, got shape {inside.shape}")
         corner = [first for first, _ in _box(meta.get("interaction_bbox") or [[0, 0]] * 3)]
-        box = [[start + low, start + high] for start, (low, high) in zip(corner, _extent(inside), strict=True)]
+        box = [[start + part.start, start + part.stop] for start, part in zip(corner, extent_of(inside), strict=True)]
         return self._add(lease, box, meta)
 
     def _add(self, lease: Lease, box: Any, meta: dict[str, Any]) -> Response:
@@ -172,11 +173,9 @@ class Protocol:
         mask = _session(lease).mask(LABEL)
         shown, lease.shown = lease.shown, mask
         differs = mask if shown is None else mask != shown
-        if not differs.any():
-            return _changed(True, None)
-        box = _extent(differs)
-        part = mask[tuple(slice(*pair) for pair in box)].astype(lease.dtype)
-        return _changed(True, box, part)
+        extent = extent_of(differs)
+        part = mask[extent].astype(lease.dtype)
+        return _changed(True, [[part.start, part.stop] for part in extent], part) if part.size else _changed(True, None)
 
     @contextmanager
     def _unpacked(self, lease: Lease, content: bytes) -> Iterator[npt.NDArray]:
@@ -246,14 +245,6 @@ def _box(box: Any) -> list[list[int]]:
     if len(ranges) != 3 or max(abs(end) for pair in ranges for end in pair) > MAX_SIDE:
         raise CaseError(f"box: must be [[d0, d1], [h0, h1], [w0, w1]], got {str(box)[:80]}")
     return ranges
-
-
-def _extent(marked: npt.NDArray[np.bool_]) -> list[list[int]]:
-    """The half-open box of what is true of (D, H, W), which something is."""
-    slices = np.flatnonzero(marked.any(axis=(1, 2)))
-    below = np.asarray(np.any(marked[slices[0] : slices[-1] + 1], axis=0))
-    ends = slices, np.flatnonzero(below.any(axis=1)), np.flatnonzero(below.any(axis=0))
-    return [[int(found[0]), int(found[-1]) + 1] for found in ends]
 
 
 def _spacing(properties: Any) -> tuple[float, float, float] | None:

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
+from edge.data.extent import box_of
 from edge.views.view import View
 from train.data import placement as module
 from train.data.placement import Placement, draw_placement, place_masks
-from train.data.prompts import extent_of
 
 BOX = np.array([30.0, 40, 49, 49])
 
@@ -19,7 +19,7 @@ def test_a_box_goes_where_its_pixels_go(picture, flip_x: bool, flip_y: bool, tra
     placed = Placement(View.square(26, 33, 28, 56), 56, None, flip_x, flip_y, transposed)
     image, labels = picture
     mask = placed.show_masks((labels == 1)[..., None])[..., 0]
-    assert np.abs(extent_of(mask >= 128) - placed.box_to_sample(BOX)).max() <= 0.5
+    assert np.abs(box_of(mask >= 128) - placed.box_to_sample(BOX)).max() <= 0.5
     assert placed.show(image, 0)[mask == 255].min() > 150 and placed.scale == 2
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from train.data import prompts
 from train.data.damage import damage
-from train.data.prompts import extent_of, holds, loosen, prompt_of
+from train.data.prompts import holds, loosen, prompt_of
 
 BOX = np.array([20.0, 20, 39, 34])  # 20 x 15 px
 
@@ -47,13 +47,6 @@ def test_the_prompt_is_where_the_object_is_expected_to_end() -> None:
     """By hand: 2.5 px of the original within 20 px at scale 1; at scale 2 the limit, 15 % of 15 px, holds in y."""
     assert prompt_of(BOX, 1.0) == pytest.approx([22.5, 22.25, 36.5, 31.75])
     assert prompt_of(BOX, 0.5) == pytest.approx([21.25, 21.25, 37.75, 32.75])
-
-
-def test_an_extent_is_inclusive() -> None:
-    """Worked by hand."""
-    mask = np.zeros((6, 8), np.bool_)
-    mask[1:3, 2:6] = True
-    assert extent_of(mask).tolist() == [2, 1, 5, 2]
 
 
 def test_a_tracked_box_prompts_where_it_holds_half_of_the_object() -> None:

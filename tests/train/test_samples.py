@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from edge.choices import BOX_MARGIN_PX
+from edge.data.extent import box_of
 from edge.prompts.prompt import expected_extents
 from edge.views.ladder import view_around
 from edge.views.prepare import prepare_view
 from train.data import prompts, samples
 from train.data.batch import ViewSample, collate
 from train.data.draws import ObjectDraws
-from train.data.prompts import extent_of
 from train.data.sampler import Layout
 from train.data.samples import ViewSamples, make_view
 from train.tasks.intensity import Intensity
@@ -34,7 +34,7 @@ def test_a_view_is_what_the_runtime_shows(prepare, picture, plain, size: int, ro
     """Pixel for pixel `prepare_view` of the view around the box, prompted by the expected extents in it."""
     data = prepare({"2DBox_US_A_1": picture})
     image, labels = picture
-    box = extent_of(labels == row + 1)
+    box = box_of(labels == row + 1)
     view = view_around(box, size, 0.72)
     sample = make_view(data, row, size, 0.0, CHANCE(0))
     expected = prepare_view(view, image, int(image.min()), int(image.max()))
@@ -50,7 +50,7 @@ def test_a_loose_box_is_what_the_view_is_around(prepare, picture, monkeypatch: p
     """As the runtime, which knows the given box alone: how far within its share of the view the prompt is tells the
     network how loose the box may be."""
     image, labels = picture
-    given = extent_of(labels == 1) + np.array([-4, -2, 3, 5])
+    given = box_of(labels == 1) + np.array([-4, -2, 3, 5])
     monkeypatch.setattr(samples, "loosen", lambda *_: given)
     sample = make_view(prepare({"2DBox_US_A_1": picture}), 0, size, 0.0, CHANCE(0))
     view = view_around(given, size, 0.72)
@@ -80,7 +80,7 @@ def test_a_slice_of_a_volume_is_shown_around_its_tracked_box(prepare, tube, plai
         z = round((sample.span[1] - 100) / 10)  # the square's brightness
         seen.add(z)
         tracked = data.tracked[data.objects[0, 8] + z - 2].astype(np.float64)
-        box = tracked if prompts.holds(tracked, tube[1][z] == 1) else extent_of(tube[1][z] == 1)
+        box = tracked if prompts.holds(tracked, tube[1][z] == 1) else box_of(tube[1][z] == 1)
         view = view_around(box, 56, 0.72)
         assert np.abs(network_input(sample) - prepare_view(view, tube[0][z], 1, 100 + 10 * z)).max() < 2e-6
         prompt = view.boxes_to_view(expected_extents(box[None], BOX_MARGIN_PX))[0]
@@ -106,7 +106,7 @@ def test_an_object_is_asked_for_whole_where_its_tracked_box_cuts_it(prepare, tub
         data.tracked[data.objects[0, 8]] = [22, 20, 21 + held, 31]
         sample = make_view(data, 0, 56, 0.0, CHANCE(0))
         scale = 56 / round(12 / 0.72)  # the box is 12 px high
-        target = extent_of(sample.target >= 128)
+        target = box_of(sample.target >= 128)
         assert np.ptp(sample.prompt[[0, 2]]) + 1 == pytest.approx(0.7 * prompted * scale, abs=0.01)
         assert sample.prompt[0] - target[0] == pytest.approx(0.15 * prompted * scale, abs=1)
         assert np.ptp(target[[0, 2]]) + 1 > 10 * scale
@@ -119,7 +119,7 @@ def test_a_view_shows_its_object_whole_however_it_is_changed(prepare, picture, s
     bright, target = sample.pixels[0] > 200, sample.target >= 128
     assert np.count_nonzero(bright & target) / np.count_nonzero(bright | target) > 0.85
     scale = np.sqrt(np.count_nonzero(target) / 200)
-    assert np.abs(extent_of(target) - sample.prompt).max() <= (7.5 + 0.2 * 25) * scale
+    assert np.abs(box_of(target) - sample.prompt).max() <= (7.5 + 0.2 * 25) * scale
 
 
 def samples_of(data, layout: Layout, epoch: int = 0) -> ViewSamples:

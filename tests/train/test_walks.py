@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edge.data.extent import box_of
 from edge.prompts.propagation import NEAREST, mask_value
 from train.data import walks
 from train.data.batch import ViewSample
-from train.data.prompts import extent_of
 from train.data.walks import UNKNOWN, Walk, draw_walk, make_walk
 
 CHANCE = np.random.default_rng
@@ -84,7 +84,7 @@ def brightness(pixels: np.ndarray) -> int:
 def shift(one: np.ndarray, other: np.ndarray, direction: int) -> float:
     """How far the second mask lies to the right of the first, px, by the side that stays in the view."""
     side = 0 if direction > 0 else 2
-    return float(extent_of(other >= 128)[side] - extent_of(one >= 128)[side])
+    return float(box_of(other >= 128)[side] - box_of(one >= 128)[side])
 
 
 def steps(data, unrolled: bool, count: int = 60) -> list[ViewSample]:
@@ -106,7 +106,7 @@ def test_a_step_shows_a_slice_its_neighbour_and_the_neighbours_mask(prepare, tub
         given = np.where(mask > 0, 255, 0)
         assert shift(given, sample.target, direction) == pytest.approx(2 * direction * scale, abs=1)
         assert (sample.pixels[1][given == 255] > 50).all() and (sample.pixels[0][sample.target == 255] > 50).all()
-        assert sample.prompt.tolist() == extent_of(given > 0).tolist()
+        assert sample.prompt.tolist() == box_of(given > 0).tolist()
     assert seen == {2, 3, 4, 5, 7, 8, 9, 10}
 
 
@@ -143,7 +143,7 @@ def test_two_steps_ask_for_the_neighbour_first(prepare, tube, clean) -> None:
         if first == 6:
             assert not sample.masked and np.array_equal(sample.pixels[0], sample.pixels[2])
             margin = 0.15 * 12 * scale
-            inner = extent_of(sample.target >= 128) + np.array([1, 1, -1, -1]) * margin
+            inner = box_of(sample.target >= 128) + np.array([1, 1, -1, -1]) * margin
             assert np.abs(sample.prompt - inner).max() <= 1
         else:
             assert sample.masked and brightness(sample.pixels[1]) == first - direction
@@ -167,7 +167,7 @@ def test_given_masks_are_damaged(prepare, tube) -> None:
     data = prepare({"3DBox_CT_B_1": tube})
     found = [make_walk(data, 0, 56, 0.5, CHANCE(seed), unrolled=False) for seed in range(40)]
     samples = [sample for sample in found if sample is not None]
-    assert all(sample.prompt.tolist() == extent_of(sample.pixels[2] > 0).tolist() for sample in samples)
+    assert all(sample.prompt.tolist() == box_of(sample.pixels[2] > 0).tolist() for sample in samples)
     areas = {np.count_nonzero(sample.pixels[2]) for sample in samples}
     assert len(samples) > 30 and len(areas) > 20
 

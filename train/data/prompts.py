@@ -33,12 +33,6 @@ def prompt_of(box: Box, px_per_px: float) -> Box:
     return expected_extents(box[None], BOX_MARGIN_PX * px_per_px)[0]
 
 
-def extent_of(mask: npt.NDArray[np.bool_]) -> Box:
-    """The box, inclusive pixels, of a mask (H, W) that is not empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float64)
-
-
 def holds(box: Box, mask: npt.NDArray[np.bool_]) -> bool:
     """Whether a tracked box, inclusive pixels, holds enough of a mask (H, W) to prompt for it."""
     (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int) + 1

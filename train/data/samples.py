@@ -4,11 +4,12 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
+from edge.data.extent import box_of
 from train.data.batch import Pixels, ViewSample
 from train.data.draws import LEAST_DEPTH, ObjectDraws
 from train.data.placement import place_box
 from train.data.prepared import Prepared
-from train.data.prompts import extent_of, holds, loosen, prompt_of
+from train.data.prompts import holds, loosen, prompt_of
 from train.data.sampler import VIEW_EXTENTS, Layout, Place
 from train.data.walks import make_walk
 
@@ -64,7 +65,7 @@ def make_view(
     case, label, z_min, _, _, z_max, _, _, first_box = data.objects[row].tolist()
     z, image, mask = _draw_slice(data, case, label, (z_min, z_max), chance)
     tracked = data.tracked[first_box + z - z_min].astype(np.float64)
-    box = tracked if holds(tracked, mask) else extent_of(mask)
+    box = tracked if holds(tracked, mask) else box_of(mask)
     px_per_px = data.cases[case].scale
     given = loosen(box, px_per_px, mask.shape, chance)
     placement = place_box(given, size, flip, chance)

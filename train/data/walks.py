@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.extent import box_of
 from edge.prompts.propagation import mask_value
 from train.data.batch import Box, Pixels, ViewSample
 from train.data.damage import damage
 from train.data.placement import Placement, place_masks
 from train.data.prepared import Prepared
-from train.data.prompts import extent_of, loosen, prompt_of
+from train.data.prompts import loosen, prompt_of
 
 RANGE_KNOWN = 0.85  # of walks know where their range ends
 TWO_SLICES = 0.2  # of steps pass over a slice, where there is one to pass over
@@ -99,7 +100,7 @@ def make_walk(
     masks = np.stack([walk.mask(z) for z in slices], axis=-1)
     if not masks[..., 1:].any(axis=(0, 1)).all():
         return None  # a gap in the object
-    placement, shown = place_masks(masks, extent_of(masks[..., -1]), size, flip, chance)
+    placement, shown = place_masks(masks, box_of(masks[..., -1]), size, flip, chance)
     if not (shown[..., 1:] >= 128).any(axis=(0, 1)).all():
         return None  # thinner than a pixel of the view, or beyond it
     low, high = int(walk.volume.min()), int(walk.volume.max())
@@ -137,7 +138,7 @@ class _Steps:
         size, at_middle = len(self.pixels), near == self.walk.middle
         if at_middle:
             pixels = np.repeat(_plane(self.pixels, 1)[None], 3, axis=0)
-            box = loosen(extent_of(self.masks[..., 1] >= 128), placement.scale, (size, size), chance)
+            box = loosen(box_of(self.masks[..., 1] >= 128), placement.scale, (size, size), chance)
             prompt = prompt_of(box, placement.scale)
         else:
             pixels, prompt = self._given(1, chance)
@@ -151,7 +152,7 @@ class _Steps:
         mask = damage(_plane(self.masks, number + 1), chance)
         drawn = mask // 255 * np.uint8(self.walk.mask_value(self.slices[number]))
         pixels = np.stack([_plane(self.pixels, number), _plane(self.pixels, number + 1), drawn])
-        return pixels, extent_of(mask > 0)
+        return pixels, box_of(mask > 0)
 
 
 def _plane(planes: Pixels, number: int) -> Pixels:

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
+from edge.data.extent import box_of
 from edge.scoring.instances import instances_from_mask, score_instances
 from edge.scoring.score import mean_dice
 from edge.views.prepare import prepare
 from edge.views.view import View
-from train.data.cases import find_objects
 from train.recipe import Recipe
 from train.sam_systems.augment import Changes, Picture, augment
 from train.sam_systems.batch import SamSample, SamTask, answer_targets, collate_sam
@@ -189,5 +189,4 @@ def _point_in(mask: npt.NDArray[np.bool_], chance: np.random.Generator, anywhere
 
 def _extent(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """x_min y_min x_max y_max; the whole image for an empty mask."""
-    found = find_objects(mask.astype(np.uint8))
-    return (found[0, 1:5] if len(found) else np.array([0, 0, mask.shape[1] - 1, mask.shape[0] - 1])).astype(np.float64)
+    return box_of(mask if mask.any() else np.ones_like(mask))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.extent import extent_of
 from edge.data.npz import MAX_ARRAY_BYTES, read_npz, whole_file, write_npz
 from edge.errors import CaseError, RunError
 from train.sam_systems.map_files import sources_hash
@@ -186,7 +187,7 @@ def _read_volume(subject: str, path: Path) -> npt.NDArray[np.float32]:
 
 
 def _extent(mask: npt.NDArray[np.bool_]) -> list[int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    if not mask.any():
         return [0, 0, *mask.shape]
-    return [int(rows[0]), int(columns[0]), int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)]
+    rows, columns = extent_of(mask)
+    return [rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start]

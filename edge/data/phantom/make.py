@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import MODALITIES, Case, make_case, modality_of
+from edge.data.extent import box_of, extent_of
 from edge.data.phantom.paint import Scene, Thing, paint, window
 from edge.data.phantom.shapes import Blob, Texture, random_blob, uniform
 from edge.data.phantom.styles import STYLES, Colour, Style
@@ -131,10 +132,10 @@ def _boxes(rng: np.random.Generator, blobs: list[Blob], truth: npt.NDArray) -> n
     for row, blob in enumerate(blobs):
         rows, columns = window(blob, (0, height), width)
         mask = truth[:, rows, columns] == row + 1
-        z_min, z_max = np.flatnonzero(mask.any((1, 2)))[[0, -1]].tolist()
-        ys, xs = np.nonzero(mask[int((z_max - z_min) / 2 + z_min)])
-        grow = rng.integers(0, GROW_PX + 1, 4).tolist()
-        x_min, x_max = columns.start + int(xs.min()) - grow[0], columns.start + int(xs.max()) + grow[2]
-        y_min, y_max = rows.start + int(ys.min()) - grow[1], rows.start + int(ys.max()) + grow[3]
+        slices = extent_of(mask)[0]
+        middle = box_of(mask[(slices.start + slices.stop - 1) // 2]).astype(int)
+        grown = middle + rng.integers(0, GROW_PX + 1, 4) * [-1, -1, 1, 1]
+        x_min, y_min, x_max, y_max = (grown + [columns.start, rows.start] * 2).tolist()
+        z_min, z_max = slices.start, slices.stop - 1
         boxes[row] = max(0, x_min), max(0, y_min), z_min, min(width - 1, x_max), min(height - 1, y_max), z_max
     return boxes

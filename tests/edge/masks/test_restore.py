@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge.masks.restore import LogitWindow, mask_extent, positive_window, restore_rows, restored_mask, rows_reached
+from edge.masks.restore import LogitWindow, positive_window, restore_rows, restored_mask, rows_reached
 from edge.views.view import View
 from tests.restoring import restored
 
@@ -100,17 +100,6 @@ def test_padding_is_never_looked_at() -> None:
     logits[128:] = 5
     assert positive_window(logits, 1, View.letterbox(256, 512)) is None
     assert restored(logits, View.letterbox(256, 512)).max() == -1
-
-
-def test_mask_extent_is_inclusive_and_none_when_empty() -> None:
-    """Rows 2 to 4, columns 5 to 5; also one pixel in a corner."""
-    mask = np.zeros((8, 9), bool)
-    assert mask_extent(mask) is None
-    mask[2, 5] = mask[4, 5] = True
-    assert mask_extent(mask) == (2, 4, 5, 5)
-    mask[:] = False
-    mask[7, 8] = True
-    assert mask_extent(mask) == (7, 7, 8, 8)
 
 
 def test_a_window_owns_its_logits() -> None:
