@@ -51,7 +51,7 @@ def export(
     licence: Annotated[str, typer.Option(help="Licence to state in model.json.")] = "",
     training_data: Annotated[str, typer.Option(help="Training data to state in model.json.")] = "",
     calibration: Annotated[
-        Path | None, typer.Option(help="Labelled cases (.npz, or pictures with _gt.png) to make INT8 graphs with.")
+        Path | None, typer.Option(help="Labelled cases, as for train, to make INT8 graphs with.")
     ] = None,
     int8: Annotated[
         Literal["openvino", "onnxruntime", "both"], typer.Option(help="Which engine gets INT8 graphs.")

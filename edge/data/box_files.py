@@ -64,11 +64,6 @@ class _Found(NamedTuple):
     units: Any
 
 
-def read_boxes(path: Path, box_format: str | None = None) -> npt.NDArray[np.float64]:
-    """Boxes (N, 4) of the file `<name>.csv` beside a picture; see `read_box_file`."""
-    return read_box_file(path, path.with_suffix(".csv"), 2, box_format).rows
-
-
 def read_box_file(
     path: Path, file: Path, axes: int, box_format: str | None = None, units: str | None = None
 ) -> BoxList:

@@ -9,15 +9,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.box_files import read_boxes
 from edge.data.box_records import as_rows
 from edge.data.case import MODALITIES, UNKNOWN, Case, check_labels, make_case, modality_of
 from edge.data.formats.registry import KINDS, kind_of, labels_for, read_input, truth_beside
-from edge.data.label_picture import read_label_picture
 from edge.data.labels import number_by_box, numbers_in, some
 from edge.data.names import case_name
 from edge.data.npz import read_npz
-from edge.data.picture import TRUTH_SUFFIX, read_rgb
 from edge.data.prompting import Prompting, prompted
 from edge.errors import CaseError, SamedgeError
 
@@ -39,16 +36,14 @@ class Finding:
 def check_case(path: Path, box_format: str | None = None) -> list[Finding]:
     """Findings in the order file, name, imgs, boxes, spacing, gts, other keys; an empty list: all is well.
 
-    A file that cannot be opened at all has one finding; a damaged array leaves the others to be looked at. Of a picture
-    boxes are those of its CSV file, see `edge.data.box_files`.
+    A file that cannot be opened at all has one finding; a damaged array leaves the others to be looked at.
     """
     kind = kind_of(path)
     if kind is None:
         return [Finding("file", "error", f"{path.name} is not {KINDS}; convert it to one of these")]
-    if kind == "picture":
-        return _check_picture(path, box_format)
     if kind != "npz":
-        return _check_scan(path, box_format)
+        named = _check_modality(case_name(path)) if kind == "picture" else []  # a scan's header may say it
+        return named + _check_files(path, box_format)
     try:
         read_npz(path, [])
     except CaseError as error:
@@ -57,29 +52,8 @@ def check_case(path: Path, box_format: str | None = None) -> list[Finding]:
     return [*_check_name(path.stem), *_check_arrays(path.stem, arrays, unreadable), *_check_other_keys(path)]
 
 
-def _check_picture(path: Path, box_format: str | None) -> list[Finding]:
-    try:
-        image = read_rgb(path)
-    except CaseError as error:
-        return [_error("file", path.stem, error)]
-    frame, boxed, findings = make_case(path.stem, image, NO_BOXES), None, _check_modality(path.stem)
-    truth = path.with_name(path.stem + TRUTH_SUFFIX)
-    if path.with_suffix(".csv").exists() or not truth.exists():  # training needs no boxes
-        try:
-            found, boxed = _check_boxes(path.stem, read_boxes(path, box_format), frame.shape)
-            findings += found
-        except CaseError as error:
-            findings.append(_error("boxes", path.stem, error))
-    if truth.exists():
-        try:
-            findings += _check_truth(path.stem, read_label_picture(truth), frame, boxed)
-        except CaseError as error:
-            findings.append(_error("gts", truth.stem, error))
-    return findings
-
-
-def _check_scan(path: Path, box_format: str | None) -> list[Finding]:
-    """Of a NIfTI, DICOM, NRRD or MHA image: itself, the boxes and the truth beside it, where they are there."""
+def _check_files(path: Path, box_format: str | None) -> list[Finding]:
+    """Of a case that is no `.npz`: its image, and the boxes and the truth beside it, where they are there."""
     name = case_name(path)
     try:
         case = read_input(path)
@@ -90,7 +64,7 @@ def _check_scan(path: Path, box_format: str | None) -> list[Finding]:
     if any((path.parent / f"{name}{ending}").exists() for ending in (".csv", ".json")) or truth is None:
         try:
             boxed = prompted(replace(case, notes=()), path, Prompting(box_format=box_format))
-            findings += [Finding("boxes", "warning", str(note)) for note in boxed.notes]
+            findings += [Finding("boxes", "warning", str(note)) for note in boxed.notes] + _odd(boxed.boxes, case.shape)
         except SamedgeError as error:
             findings.append(_error("boxes", name, error))
     if truth is not None:
@@ -181,11 +155,15 @@ def _check_boxes(name: str, boxes: npt.NDArray, shape: tuple[int, ...]) -> tuple
     findings, case = _attempt("boxes", name, _blank(shape), boxes)
     if case is None:
         return findings, None
-    if not len(case.boxes):
-        return [_warning("boxes", "holds no box: nothing will be segmented")], case
     if FAR_PX in shape:  # every box would fit, whatever its numbers mean
         findings = []
-    corners = _rows(boxes).astype(np.float64).reshape(len(case.boxes), 2, -1)
+    return findings + _odd(_rows(boxes).astype(np.float64), shape), case
+
+
+def _odd(boxes: npt.NDArray[np.float64], shape: tuple[int, ...]) -> list[Finding]:
+    if not boxes.size:
+        return [_warning("boxes", "holds no box: nothing will be segmented")]
+    corners = boxes.reshape(-1, 2, len(shape))
     low, high = corners[:, 0], corners[:, 1]
     end = np.array(shape[::-1]) - np.array([0, 0, 1])[: len(shape)]  # public cases use x_max = W at the border
     odd = (
@@ -194,8 +172,7 @@ def _check_boxes(name: str, boxes: npt.NDArray, shape: tuple[int, ...]) -> tuple
         (low[:, 2:] == high[:, 2:], "is one slice deep (z_min = z_max); the public baseline stops at such a box"),
     )
     rows = [(np.flatnonzero(wrong.any(axis=1)), what) for wrong, what in odd]
-    findings += [_warning("boxes", f"row {some(which)} {what}") for which, what in rows if len(which)]
-    return findings, case
+    return [_warning("boxes", f"row {some(which)} {what}") for which, what in rows if len(which)]
 
 
 def _check_truth(name: str, truth: npt.NDArray, frame: Case | None, boxed: Case | None) -> list[Finding]:

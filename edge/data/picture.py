@@ -10,21 +10,14 @@ import numpy.typing as npt
 
 from edge.data.case import Case, make_case
 from edge.data.intensity import SUV, Window, parse_window, percentile_window
-from edge.data.names import TRUTH, case_name
 from edge.data.picture_size import announced_size
 from edge.errors import CaseError, in_one_line
 from edge.notes import Note
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-TRUTH_SUFFIX = "_gt.png"  # what ends so holds the labels of a picture, and is none
 MAX_FILE_BYTES = 2**29
 MAX_PIXELS = 2**28  # 0.8 GiB of RGB; OpenCV's own limit is four times as much
 DEEP = "has more than 8 bits a colour; its 0.5 to 99.5 percentile becomes 0 to 255"
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file is a picture by its name, and not the truth of one."""
-    return path.suffix.lower() in PICTURES and not case_name(path).endswith(TRUTH)
 
 
 def read_picture(path: Path, window: str | None = None) -> Case:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from edge import CaseError, CaseWarning, Segmenter, make_case, read_case
-from edge.data.box_files import read_boxes
+from edge.data.box_files import read_box_file
 from edge.data.boxes import check_boxes
 from edge.data.check import check_case
 from tests.conftest import Samedge
@@ -172,9 +172,9 @@ def test_a_file_of_sizes_is_read_as_it_says(
     (tmp_path / "a.csv").write_text(lines)
     if says:
         with pytest.raises(CaseError, match=f"^a: a.csv {says}"):
-            read_boxes(tmp_path / "a.png", box_format)
+            read_box_file(tmp_path / "a.png", tmp_path / "a.csv", 2, box_format)
     else:
-        assert read_boxes(tmp_path / "a.png", box_format).tolist() == [CORNERS.tolist()]
+        assert read_box_file(tmp_path / "a.png", tmp_path / "a.csv", 2, box_format).rows.tolist() == [CORNERS.tolist()]
 
 
 def test_the_commands_take_the_format_and_the_check_sees_the_wrong_one(

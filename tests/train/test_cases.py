@@ -14,6 +14,7 @@ from edge.data.case import make_case, write_case
 from edge.errors import CaseError, CaseWarning
 from train.data.cases import (
     distinct_names,
+    files_of,
     find_objects,
     find_sources,
     read_labelled,
@@ -64,6 +65,19 @@ def test_pictures_and_cases_are_found_together_and_label_maps_are_not_pictures(t
     assert [source.name for source in find_sources([tmp_path])] == ["2DBox_US_A_1.png", "3DBox_CT_B_1.npz"]
     with pytest.raises(CaseError, match="no such folder"):
         find_sources([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("ending", [".tif", ".bmp"])
+def test_the_truth_of_a_picture_may_be_another_kind_of_picture(tmp_path: Path, ending: str) -> None:
+    """As for predict and evaluate; a scan's truth is not that of a picture of the scan."""
+    labels = np.eye(6, 8, dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "US_1.jpg"), np.arange(48, dtype=np.uint8).reshape(6, 8))
+    cv2.imwrite(str(tmp_path / f"US_1_gt{ending}"), labels)
+    cv2.imwrite(str(tmp_path / "CT_1.png"), np.zeros((6, 8), np.uint8))
+    (tmp_path / "CT_1_gt.nii.gz").write_bytes(b"")
+    assert find_sources([tmp_path]) == [tmp_path / "US_1.jpg"]
+    assert list(files_of(tmp_path / "US_1.jpg")) == [tmp_path / "US_1.jpg", tmp_path / f"US_1_gt{ending}"]
+    assert np.array_equal(read_labelled(tmp_path / "US_1.jpg").truth, labels)
 
 
 def test_a_picture_comes_back_with_its_labels_and_boxes(tmp_path: Path) -> None:

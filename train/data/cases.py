@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.case import Case, check_labels, make_case, modality_of, read_case
+from edge.data.case import Case, make_case, modality_of, read_case
 from edge.data.folders import files_within
-from edge.data.formats.registry import kind_of, read_with_truth, truth_beside
-from edge.data.label_picture import read_label_picture
+from edge.data.formats.registry import LABEL_ENDINGS, is_truth, kind_of, read_with_truth, truth_beside
 from edge.data.labels import renumber
-from edge.data.names import case_name
+from edge.data.names import TRUTH, case_name
 from edge.data.npz import read_npz
-from edge.data.picture import TRUTH_SUFFIX, is_picture, read_rgb
+from edge.data.picture import PICTURES
 from edge.data.scan import Reading
 from edge.data.trees import channel_number, channels_of, is_tree, tree_images, tree_truth
 from edge.errors import CaseError, CaseWarning
@@ -59,27 +58,24 @@ def find_sources(folders: Iterable[Path]) -> list[Path]:
             sources += [file for image in images for file in channels_of(image) or [image]]
             continue
         names = {path.name for path in folder.iterdir()}
-        if nested := next(files_within(folder, (".npz", TRUTH_SUFFIX)), None):
+        if nested := next(files_within(folder, (".npz", *(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS))), None):
             what = f"{folder}: its subfolders are passed over, such as that of {nested}; give them with --data, too"
             warnings.warn(what, CaseWarning, stacklevel=2)
         sources += sorted(
             folder / name
             for name in names
-            if name[0] != "."
-            and (name.lower().endswith(".npz") or _is_labelled_picture(name, names) or _is_labelled_scan(folder / name))
+            if name[0] != "." and (name.lower().endswith(".npz") or _is_labelled(folder / name, names))
         )
     if not sources:
-        raise CaseError(f"{', '.join(map(str, folders))}: no .npz case and no picture with a {TRUTH_SUFFIX} beside it")
+        where = ", ".join(map(str, folders))
+        raise CaseError(f"{where}: no .npz case, and no picture or scan with its truth, <name>{TRUTH}.*, beside it")
     return sources
 
 
 def files_of(source: Path) -> Iterator[Path]:
     """All that a case is read from, in an order that stays: itself, of a folder its files, and its truth."""
     yield from (sorted(path for path in source.iterdir() if path.is_file()) if source.is_dir() else [source])
-    if source.suffix.lower() == ".npz":
-        return
-    drawn = source.with_name(source.stem + TRUTH_SUFFIX)  # as most pictures have it
-    if truth := drawn if drawn.is_file() else truth_beside(source):
+    if source.suffix.lower() != ".npz" and (truth := truth_beside(source)):
         yield truth
 
 
@@ -173,8 +169,6 @@ def read_drawn(source: Path) -> Case:
     Raises:
         CaseError: the case cannot be read or does not fit, or has no truth.
     """
-    if kind_of(source) == "picture":
-        return _read_picture(source)
     if kind_of(source) != "npz":
         return read_with_truth(source, Reading(volume=channel_number(source)))
     arrays = read_npz(source, ["imgs", "gts"])
@@ -218,21 +212,13 @@ def find_objects(labels: npt.NDArray) -> Objects:
     return np.stack([found[starts], *corners, np.diff(starts, append=len(found))], axis=1)
 
 
-def _is_labelled_picture(name: str, names: set[str]) -> bool:
-    path = Path(name)
-    return is_picture(path) and path.stem + TRUTH_SUFFIX in names
-
-
-def _is_labelled_scan(path: Path) -> bool:
-    """A NIfTI, NRRD or MHA file, or the folder of a DICOM series, with its truth beside it."""
-    return truth_beside(path) is not None and kind_of(path) in ("nifti", "itk", "dicom")
-
-
-def _read_picture(source: Path) -> Case:
-    image = read_rgb(source)
-    labels = read_label_picture(source.with_name(source.stem + TRUTH_SUFFIX))
-    checked = check_labels(source.stem, TRUTH_SUFFIX, labels, image.shape[:2])
-    return make_case(source.stem, image, np.zeros((0, 4)), truth=checked)
+def _is_labelled(path: Path, names: set[str]) -> bool:
+    """An image whose truth lies beside it, among `names`, or where its data set has it; of a picture a picture."""
+    if is_truth(path):
+        return False
+    endings = [ending for ending in LABEL_ENDINGS if ending in PICTURES or path.suffix.lower() not in PICTURES]
+    beside = any(f"{case_name(path)}{TRUTH}{ending}" in names for ending in endings)
+    return (beside or tree_truth(path) is not None) and kind_of(path) is not None
 
 
 def _without_repeated_channels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
