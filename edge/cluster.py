@@ -81,6 +81,7 @@ def spread(address: str, function: Callable[[Any], Any], items: Sequence[Any]) -
             f"{address}: no Dask scheduler answers ({type(error).__name__}); start `dask scheduler`"
         ) from None
     with client:
+        _check_workers(client, address)
         futures = client.map(function, items, pure=False)
         number = {future.key: place for place, future in enumerate(futures)}
         try:
@@ -90,6 +91,18 @@ def spread(address: str, function: Callable[[Any], Any], items: Sequence[Any]) -
                 future.release()  # results of ten thousand cases need not stay on the workers
         finally:
             client.cancel(futures)
+
+
+def _check_workers(client: Any, address: str) -> None:
+    """Raises RunError: there is no worker, or one that lacks this package: it would be asked again and again."""
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_S)
+    except TimeoutError:
+        raise RunError(f"{address}: the Dask scheduler has no worker; start `dask worker {address}`") from None
+    # by value, as a function of this package could not be read there
+    found = client.run(lambda: bool(__import__("importlib.util").util.find_spec("edge")))
+    if lacking := [worker for worker, is_there in found.items() if not is_there]:
+        raise RunError(f"{lacking[0]}: this Dask worker has no samedge; pip install 'samedge[cluster]' there")
 
 
 def _predict(

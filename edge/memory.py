@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.data.case import Case
 from edge.engines.model_folder import ModelDescription
+from edge.errors import CaseError
 from edge.masks.merge import label_dtype
 from edge.methods import chosen_method, ladder_for
 from edge.pipeline import Options
@@ -45,15 +47,23 @@ class MemoryGuard:
 
         Half of what is left goes to the block at most, the rest to embeddings. Where nothing is left, one box at a time
         and no embedding kept is the least there is.
+
+        Raises:
+            CaseError: the case alone needs more than the limit: the kernel would end this process without a word.
         """
         if self.limit_mib is None:
             return options
         ladder = ladder_for(chosen_method(case, description, options.method), description)
         sizes = ladder.sizes if ladder else (description.input_size,)
         encoder_mib, block_mib = ENCODER_MIB * _of_frame(sizes[-1]), BLOCK_MIB * _of_frame(sizes[0])
-        taken = (
-            self.loaded_mib + GRAPHS_MIB * len(sizes) + encoder_mib + _case_mib(case, ladder, description.input_size)
-        )
+        certain_mib = _case_mib(case, ladder)
+        if certain_mib > self.limit_mib:
+            raise CaseError(
+                f"{case.name}: needs {certain_mib:.0f} MiB and more, the limit is {self.limit_mib:.0f} MiB; crop it, "
+                "or give the container more memory"
+            )
+        taken = self.loaded_mib + GRAPHS_MIB * len(sizes) + encoder_mib + certain_mib
+        taken += _waiting_mib(case, ladder, description.input_size)
         free = USABLE * self.limit_mib - taken
         block = min(options.block, max(1, int(free / 2 / block_mib)))
         budget = min(options.embedding_budget_mib, max(0, int(free - block * block_mib)))
@@ -94,18 +104,33 @@ def _limit(path: Path) -> int | None:
     return int(text) if text.isdigit() else None  # "max" in version 2
 
 
-def _case_mib(case: Case, ladder: ViewLadder | None, frame_px: int) -> float:
-    """What a case takes while it is segmented: image, labels, and logits that wait for their slice's other boxes.
-
-    Args:
-        ladder: views that the logits are of; None: letterboxes of `frame_px`.
+def _case_mib(case: Case, ladder: ViewLadder | None) -> float:
+    """What a case takes while it is segmented, at the least: image, labels, and what the largest view of `ladder` shows
+    of the image before that is resized.
     """
     labels = int(np.prod(case.shape)) * np.dtype(label_dtype(len(case.boxes))).itemsize
-    waiting = 0.0
-    if case.is_volume:
-        width, height, depth = ((case.boxes[:, axis + 3] - case.boxes[:, axis] + 1) for axis in range(3))
-        scales = np.full(len(case.boxes), frame_px / max(case.shape[1:]))
-        if ladder:
-            scales = np.array([ladder.view_around(box).scale for box in case.boxes[:, [0, 1, 3, 4]]])
-        waiting = float((width * height * scales**2 * depth).sum()) * np.dtype(np.float32).itemsize
-    return (case.image.nbytes + labels + waiting) / MIB
+    shown = 0.0
+    if ladder and len(case.boxes):
+        boxes = _flat(case)
+        side = float((boxes[:, 2:] - boxes[:, :2]).max() + 1) / ladder.box_share
+        shown = side**2 * (1 if case.is_volume else 3)
+    return (case.image.nbytes + labels + shown) / MIB
+
+
+def _waiting_mib(case: Case, ladder: ViewLadder | None, frame_px: int) -> float:
+    """Logits of a volume that wait for their slice's other boxes, at the most.
+
+    Args: ladder: views that the logits are of; None: letterboxes of `frame_px`.
+    """
+    if not case.is_volume:
+        return 0.0
+    width, height, depth = ((case.boxes[:, axis + 3] - case.boxes[:, axis] + 1) for axis in range(3))
+    scales = np.full(len(case.boxes), frame_px / max(case.shape[1:]))
+    if ladder:
+        scales = np.array([ladder.view_around(box).scale for box in _flat(case)])
+    return float((width * height * scales**2 * depth).sum()) * np.dtype(np.float32).itemsize / MIB
+
+
+def _flat(case: Case) -> npt.NDArray[np.float64]:
+    """Boxes (N, 4) on a slice."""
+    return case.boxes[:, [0, 1, 3, 4]] if case.is_volume else case.boxes

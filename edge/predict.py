@@ -13,7 +13,7 @@ from edge.data.case import Case
 from edge.data.folders import label_of, labelled
 from edge.data.formats.registry import find_inputs, kind_of, read_input, read_stored
 from edge.data.names import address_of, case_name, ending_of, is_folder, is_remote
-from edge.data.outputs import SIDECAR, check_formats, formats_of, output_files, write_labels
+from edge.data.outputs import OVERLAY, SIDECAR, check_formats, formats_of, output_files, write_labels
 from edge.data.partial import remove_partial_files
 from edge.data.prompting import Prompting, prompted
 from edge.data.remote import list_objects, on_disk, results_on_disk
@@ -49,7 +49,7 @@ class Job:
     reading: Reading = field(default_factory=Reading)
     prompting: Prompting = field(default_factory=Prompting)
     formats: tuple[str, ...] | None = None  # of `edge.data.outputs.ENDINGS`; None: what came in
-    sidecar: bool | None = None  # whether to write <name>.json; None: of what states a place in the patient
+    sidecar: bool | None = None  # whether to write <name>.json; None: of scans, and where labels have names
     overlay: bool = False  # whether to write <name>.png, too
 
 
@@ -92,6 +92,14 @@ def plan(
         is_there = all(file.is_file() if there is None else file in there for file in files)
         (done if is_there and path not in twins and not overwrite else pending).append(path)
     return pending, done
+
+
+def lacking_files(done: Sequence[Path], root: Path, outputs: Path, endings: Sequence[str]) -> int:
+    """How many cases that are done have not all files of these endings in a folder; in a store nobody looks."""
+    if is_remote(outputs):
+        return 0
+    stems = [output_folder(path, root, outputs) / case_name(path) for path in done]
+    return sum(not all(Path(f"{stem}{ending}").exists() for ending in endings) for stem in stems)
 
 
 def root_of(inputs: Path) -> Path:
@@ -197,20 +205,23 @@ def _predict_case(
     if not has_boxes and segmenter.engine.description.prompt == "box":
         case = prompted(case, path, job.prompting)
     result = segmenter.segment(replace(case, notes=()))  # they are told by whoever is given the prediction
-    saving = time.perf_counter()
-    with results_on_disk(folder) as place:
+    segmented = saving = time.perf_counter()
+    label_maps = [file.name for file in output_files(path, folder, formats)]
+    with results_on_disk(folder, last=label_maps) as place:  # as here: a case counts as done where its label maps are
         _make_folder(place)
-        files = write_labels(case, result.labels, path, place, formats)
-        if job.sidecar or (job.sidecar is None and case.geometry is not None):
+        if job.sidecar or (job.sidecar is None and (case.geometry is not None or case.label_names)):
+            files = [place / name for name in label_maps]
             _write_sidecar(case, result, path, source, files, segmenter, saving - start, job.reading)
-    end = time.perf_counter()
-    if job.overlay:
-        from edge.masks.overlay import write_overlay
+        if job.overlay:
+            from edge.masks.overlay import write_overlay
 
-        with results_on_disk(folder) as place:
-            write_overlay(place / f"{case.name}.png", case, result.labels)
-    stages = {"read": read_s, **result.stage_s, "save": end - saving}
-    total_s = read_s + end - start
+            drawing = time.perf_counter()
+            write_overlay(place / f"{case.name}{OVERLAY}", case, result.labels)
+            saving += time.perf_counter() - drawing  # a picture for people is no part of the time
+        write_labels(case, result.labels, path, place, formats)
+    saved_s = time.perf_counter() - saving
+    stages = {"read": read_s, **result.stage_s, "save": saved_s}
+    total_s = read_s + segmented - start + saved_s
     what = result.labels.shape, result.boxes, result.slices
     return Prediction(case.name, "done", None, *what, stages, total_s, notes=case.notes)
 

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 from edge.data.case import Case, read_case  # noqa: E402
 from edge.engines.model_folder import ModelDescription  # noqa: E402
 from edge.methods import Scene  # noqa: E402
+from tests.double_precision import double_precision  # noqa: E402
 from train.baseline import program as reference  # noqa: E402
 from train.networks.checkpoint import load_checkpoint  # noqa: E402
 from train.networks.litemedsam import LiteMedSAM  # noqa: E402
@@ -63,7 +64,7 @@ def test_our_network_is_the_program_restated_in_float64(folder: Path, tmp_path: 
     images = torch.rand(1, 3, 32, 32, dtype=torch.float64, generator=random)
     embedding = torch.randn(1, 256, 64, 64, dtype=torch.float64, generator=random) / 10
     boxes = read_golden(folder, "2DBox_Microscopy_0001")[1][:2]
-    with reference.double_precision(network) as network, torch.no_grad():
+    with double_precision(network) as network, torch.no_grad():
         encoded, own_encoded = reference.encode(network, images), network.image_encoder(images)
         logits = torch.cat([reference.decode(network, embedding, box)[0] for box in boxes])
         own_logits, _ = network.decode(embedding, torch.from_numpy(boxes).double(), torch.zeros(2, dtype=torch.long))

@@ -202,17 +202,19 @@ def _use_one_thread(_worker: int) -> None:
 
 def _validate(fabric: Fabric, state: State, task: Task, records: Records | None, keep: Keep) -> float:
     """The score of the averaged weights, found by the first process and sent to all; the best are kept."""
-    score, progress = 0.0, state.progress
+    score, on, progress, validation = 0.0, "", state.progress, None
     if records:
         state.average.swap()
         validation = task.validate(state.network) if task.validates else None
         if validation is not None:
-            score = validation.dsc
+            score, on = validation.dsc, validation.cases_hash
             records.validation(progress.step, validation)
+    score, on = fabric.broadcast((score, on))
+    progress.begin_anew_on(on)
+    if records:
         if score > progress.best or validation is None:
             keep(state.network, validation)
         state.average.swap()
-    score = float(fabric.broadcast(score))
     if task.validates:
         progress.validations_since_best = 0 if score > progress.best else progress.validations_since_best + 1
     progress.best = max(progress.best, score)

@@ -36,6 +36,13 @@ def _text(value: Any) -> Any:
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+Natural = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Precision = Annotated[  # as Fabric calls them, its short names too
+    Literal["bf16-mixed", "16-mixed", "32-true", "bf16-true", "16-true", "64-true"],
+    BeforeValidator(lambda word: {"16": "16-mixed", "32": "32-true", "bf16": "bf16-mixed"}.get(str(word), word)),
+]
 Head = Literal["decoder", "conv"]
 Task = Literal["views", "maps", "sequences"]
 Target = Annotated[str, BeforeValidator(_text)]
@@ -51,14 +58,14 @@ class Recipe:
 
     # network
     network: Annotated[str, _one_of(NETWORKS)] = "litemedsam"
-    image_size: int = 1024  # SAM networks: side of the input, px
-    encoder_blocks: int = 0  # SAM's ViTs: 0 for all of them, fewer only for trials
+    image_size: Count = 1024  # SAM networks: side of the input, px
+    encoder_blocks: Natural = 0  # SAM's ViTs: 0 for all of them, fewer only for trials
     head: Head = "decoder"  # SAM networks; "conv": a 1x1 convolution on the embedding instead, no prompts
     channels: Count = 1  # of the answer; more than one: multi-mask outputs, background first
     # what trains
     trainable: Literal["lora", "lora+decoder", "decoder", "all"] = "lora"
     lora_rank: Count = 4
-    lora_alpha: int = 4
+    lora_alpha: Count = 4
     lora_dropout: Share = 0.0
     lora_targets: tuple[str, ...] = ("qkv", "proj", "fc1", "fc2")  # q, k, v: thirds of a ViT's fused qkv
     lora_blocks: tuple[int, ...] = ()  # of the encoder; empty: all
@@ -78,56 +85,56 @@ class Recipe:
     # sampling
     sampling: Annotated[str, _one_of(POLICIES)] = "balanced"
     shares: dict[str, float] = field(default_factory=lambda: dict(BALANCED_SHARES))
-    epoch_samples: int = 100_000  # 0 (maps and sequences): each training image once
+    epoch_samples: Natural = 100_000  # 0 (maps and sequences): each training image once
     # samples
     views: dict[str, int] = field(default_factory=dict)  # of task views: px of a view -> samples of a step
     walks: dict[str, int] = field(default_factory=dict)  # of task views: px -> samples of two steps through a volume
-    flip: float = 0.5  # probability, horizontally and vertically each
+    flip: Probability = 0.5  # probability, horizontally and vertically each
     intensity: Share = 0.0  # of views: probability of each change of gamma, contrast, brightness, colour, noise
     boxes_per_image: Count = 4  # of maps: objects prompted together
-    jitter_px: float = 10.0  # of maps and sequences: each side of a box moves outwards by up to this, in the input
+    jitter_px: Amount = 10.0  # of maps and sequences: each side of a box moves outwards by up to this, in the input
     prompt: Literal["none", "point", "box", "hybrid"] = "none"  # of maps and sequences: none, point, box, hybrid (both)
     mask_px: Count = 256  # of maps and sequences: side of the map that is compared
-    equalise: float = 0.0  # of maps, probability
-    colour_jitter: float = 0.0  # of maps: largest change of brightness, contrast, saturation
+    equalise: Probability = 0.0  # of maps, probability
+    colour_jitter: Amount = 0.0  # of maps: largest change of brightness, contrast, saturation
     resized_crop: Share = 0.0  # of maps: smallest share of the area that is kept; 0: no cropping
-    rotation_rad: float = 0.0  # of maps, largest, either way
-    noise: float = 0.0  # of maps, probability
+    rotation_rad: Amount = 0.0  # of maps, largest, either way
+    noise: Probability = 0.0  # of maps, probability
     # loss
     loss: Annotated[str, _one_of(LOSSES)] = "dice+focal"
     loss_weights: dict[str, float] = field(default_factory=dict)  # of its terms; a term that is not named: 1
-    iou_weight: float = 0.0  # of the IoU head's squared error
+    iou_weight: Amount = 0.0  # of the IoU head's squared error
     # optimiser
     optimizer: Literal["adamw", "adam"] = "adamw"
     batch: Count = 16  # samples per process and step; of task views the sum of `views` and `walks`
     epochs: Count = 20
-    max_steps: int = 0  # 0: as many as the epochs have
+    max_steps: Natural = 0  # 0: as many as the epochs have
     lr: Positive = 5e-5
     decoder_lr_share: Positive = 1.0  # the decoder's and prompt encoder's part of `lr`
-    weight_decay: float = 0.01
-    warmup_steps: int = 0
+    weight_decay: Amount = 0.01
+    warmup_steps: Natural = 0
     schedule: Literal["constant", "cosine", "plateau", "step", "restarts"] = "plateau"
-    plateau_factor: float = 0.9
-    plateau_patience: int = 5
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    plateau_patience: Natural = 5
     step_epochs: Count = 10  # schedule step: the rate is multiplied by step_factor after each so many epochs
     step_factor: Positive = 0.5
     restart_epochs: Count = 10  # schedule restarts: epochs of the first cosine
     restart_growth: Count = 2  # each next cosine is so many times as long
-    clip_value: float = 0.0  # of each gradient; 0: no clipping
-    clip_norm: float = 0.0  # of all gradients together; 0: no clipping
+    clip_value: Amount = 0.0  # of each gradient; 0: no clipping
+    clip_norm: Amount = 0.0  # of all gradients together; 0: no clipping
     ema: Share = 0.0  # decay per step of the averaged weights that are validated and kept; 0: none
     # run
     seed: int = 0
-    precision: str = "bf16-mixed"  # or 32-true
+    precision: Precision = "bf16-mixed"  # or 32-true
     compile: bool = False  # torch.compile: 3.5 times faster on a CPU with BF16, after minutes of compiling
-    workers: int = 0  # processes that prepare samples, no more than usable cores; 0: within the training process
+    workers: Natural = 0  # processes that prepare samples, no more than usable cores; 0: within the training process
     save_every: Count = 500  # steps; a killed run resumes from there
-    validate_every: int = 0  # steps; 0: once an epoch
+    validate_every: Natural = 0  # steps; 0: once an epoch
     validate_at_start: bool = False  # too, so that curves begin where training did
-    validation_cases: int = 33  # evenly over modalities or subjects; 0: no validation
-    validation_slices: int = 5  # of a volume, around its middle
+    validation_cases: Natural = 33  # evenly over modalities or subjects; 0: no validation
+    validation_slices: Count = 5  # of a volume, around its middle
     hold_out: Share = 0.05  # of the cases, when no validation folder is given
-    early_stop: int = 0  # validations without improvement before the run ends; 0: never
+    early_stop: Natural = 0  # validations without improvement before the run ends; 0: never
     wandb: str = ""  # project at Weights & Biases that gets the records too; empty: none
 
 

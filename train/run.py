@@ -40,7 +40,7 @@ RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES = (
 )  # fmt: skip
 HOW = {"compile", "precision", "save_every", "wandb", "workers"}  # of a recipe: how it runs, whatever that comes to
 MAY_CHANGE = HOW | {  # when a run is resumed: what is measured, how long it goes on
-    "early_stop", "epochs", "max_steps", "validate_at_start", "validate_every", "validation_cases", "validation_slices",
+    "early_stop", "epochs", "max_steps", "validate_at_start", "validate_every", "validation_cases",
 }  # fmt: skip
 # whose versions are said in RUN, beside those of edge
 PACKAGES = ("torch", "lightning-fabric", "peft", "monai", "safetensors", "segment-anything")

@@ -1,5 +1,6 @@
 """Validation by the runtime itself: the network that trains as an engine, scored by `edge.scoring.score`."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -47,6 +48,11 @@ class Validation:
     def means(self) -> dict[str, float]:
         """Each score's mean over the rows."""
         return mean_scores(self.rows)
+
+    @property
+    def cases_hash(self) -> str:
+        """Alike for scores that can be compared: of the names of what was validated."""
+        return hashlib.sha256("\n".join(sorted(row.name for row in self.rows)).encode(errors="replace")).hexdigest()
 
 
 class TorchEngine:

@@ -1,7 +1,7 @@
 """What `samedge bench` leaves to read: tables, JSON and CSV."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,14 @@ def measured_before(
         what = "another CPU, model, engine, kind of run or other options of the cases"
         raise RunError(f"{path}: holds times of {what}; give another --json file")
     return [measurement for measurement in measurements if not measurement.error]
+
+
+def not_replaced(
+    before: Sequence[Measurement], now: Sequence[Measurement], there: Collection[str]
+) -> list[Measurement]:
+    """Measurements of an earlier run that this one has not made anew, of cases that are still `there`, by name."""
+    made = {(measured.name, measured.configuration) for measured in now}
+    return [one for one in before if one.name in there and (one.name, one.configuration) not in made]
 
 
 def _measurement(case: dict[str, Any]) -> Measurement:

@@ -94,9 +94,9 @@ class Measurement:
         return dataset_of(PurePath(self.name).name)
 
     @property
-    def key(self) -> tuple[str, str]:
-        """What tells measurements apart: which file, under which configuration."""
-        return self.case_sha256, self.configuration
+    def key(self) -> tuple[str, str, str]:
+        """What tells measurements apart: which case, of what content, under which configuration."""
+        return self.name, self.case_sha256, self.configuration
 
 
 def measure_all(
@@ -123,9 +123,8 @@ def measure_all(
     for path in paths:
         sha256, name = _hash(path, job), label_of(path, root or path.parent)
         for configuration, segmenter in segmenters.items():
-            if (sha256, configuration.title) in known:
-                measured = known[sha256, configuration.title]
-            else:
+            measured = known.get((name, sha256, configuration.title))
+            if measured is None:
                 score = partial(_scored, name=name, job=job, spacing_order=spacing_order, seen=seen)
                 measured = _measure(path, configuration, segmenter, job, score)
             error = measured.error and labelled(measured.error, path, name)
@@ -294,7 +293,7 @@ def _with_scores(
     segs: npt.NDArray,
     spacing: tuple[Spacing | None, Spacing | None],
 ) -> Measurement:
-    truth, _ = number_by_box(drawn, measured.boxes)
+    truth, told = number_by_box(drawn, measured.boxes)
     scores = score_case(case.name, truth, segs, spacing[0], file_spacing=spacing[1])
-    notes = (*measured.notes, Note(scores.note)) if scores.note else measured.notes
+    notes = (*measured.notes, *(Note(text) for text in (told and f"gts {told}", scores.note) if text))
     return replace(measured, dsc=scores.dsc, nsd_official=scores.nsd_official, nsd=scores.nsd, notes=notes)

@@ -1,6 +1,7 @@
 """`samedge bench`: seconds, memory and scores, of one configuration or several."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -70,9 +71,10 @@ def bench(
     With --process, --compare also takes public-program: the public baseline as it is, in PyTorch, the encoder again for
     every box of every slice, box by box (needs the export extra).
     """
-    from edge.bench.report import bench_page, bench_report, measured_before, print_bench, write_bench_csv
+    from edge.bench.report import bench_page, bench_report, measured_before, not_replaced, print_bench, write_bench_csv
     from edge.bench.run import JOB, Configuration, Measurement, measure_all, said
     from edge.bench.summary import with_ratios
+    from edge.data.folders import label_of
     from edge.data.formats.registry import INPUTS, find_inputs
     from edge.data.names import case_name
     from edge.data.prompting import Prompting
@@ -94,7 +96,8 @@ def bench(
     file = None if json_file == Path("-") else json_file
     if resume and file is None:
         raise RunError("--resume goes on with a file: add --json FILE")
-    paths = [path for path in find_inputs(cases, recursive=recursive) if fnmatch(case_name(path), match)]
+    there = find_inputs(cases, recursive=recursive)
+    paths = [path for path in there if fnmatch(case_name(path), match)]
     if not recursive and not quiet:
         options.warn_of_nested(cases, INPUTS)
     if not paths:
@@ -104,6 +107,7 @@ def bench(
     if process:  # their memory and threads are not to weigh on what is measured
         loaded = dict.fromkeys(loaded)
     before = measured_before(file, engines, per_process=process, given=given) if resume and file else []
+    names = {label_of(path, cases) for path in there}
     told: dict[str, Any] = {"per_process": process, "given": given, "by": by}
     measurements: list[Measurement] = []
     notes = Notes(quiet=quiet)
@@ -118,10 +122,13 @@ def bench(
     for measured in track(measuring, len(paths) * len(loaded), quiet=quiet):
         notes.tell(measured.name, measured.notes)
         measurements = with_ratios([*measurements, measured])
-        if file:  # each time, for --resume
-            write_json(file, bench_report(measurements, engines, **told))
+        if file:  # each time, for --resume, with what was measured before
+            known = with_ratios([*measurements, *not_replaced(before, measurements, names)])
+            write_json(file, bench_report(known, engines, **told))
     notes.close()
     report = bench_report(measurements, engines, **told)
+    if html_file and {one.key for one in before} & {one.key for one in measurements} and not quiet:
+        print("warning: the page has pictures of the cases that were measured now alone", file=sys.stderr)
     if json_file == Path("-"):
         write_json(json_file, report)
     else:

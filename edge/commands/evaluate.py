@@ -1,5 +1,6 @@
 """`samedge evaluate`: scores of a folder of predictions."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from edge.commands.options import (
     check_html,
     warn_of_nested,
 )
+from edge.errors import RunError
 
 app = command_app()
 
@@ -67,15 +69,25 @@ def evaluate(
     for case in evaluation.cases:
         notes.tell(case.name, [Note(case.note)] if case.note else [])
     notes.close()
-    if csv_file is not None:
-        write_csv(evaluation, csv_file)
     made = {"created": now(), "machine": describe_machine(), "prediction": prediction}
-    if json_file is not None:
-        write_json(json_file, {**made, **to_json(evaluation)})
-    if html_file is not None:
+
+    def write_html(file: Path) -> None:
         from edge.reports.run_page import evaluation_page, write_run_page
         from edge.reports.worst import worst_scores
 
         worst = worst_scores(evaluation, segs, truths, recursive=recursive)
-        write_run_page(html_file, evaluation_page(evaluation, made, worst))
-    fail([case.error for case in evaluation.cases if case.error])
+        write_run_page(file, evaluation_page(evaluation, made, worst))
+
+    writers: list[tuple[Path | None, Callable[[Path], None]]] = [
+        (csv_file, lambda file: write_csv(evaluation, file)),
+        (json_file, lambda file: write_json(file, {**made, **to_json(evaluation)})),
+        (html_file, write_html),
+    ]
+    failures = [case.error for case in evaluation.cases if case.error]
+    for file, write in writers:  # one that cannot be written costs none of the others
+        try:
+            if file is not None:
+                write(file)
+        except RunError as error:
+            failures.append(str(error))
+    fail(failures)

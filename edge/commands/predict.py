@@ -46,7 +46,7 @@ def predict(
     slices: options.PlaneOption = "auto",
     output_format: options.FormatOption = None,
     sidecar: Annotated[
-        bool | None, typer.Option(help="Write <case>.json; if not said, for NIfTI, DICOM, NRRD and MHA.")
+        bool | None, typer.Option(help="Write <case>.json; if not said, for scans and for named labels.")
     ] = None,
     recursive: options.RecursiveOption = False,
     shard: options.ShardOption = None,
@@ -62,10 +62,10 @@ def predict(
 
     from edge.data.folders import label_of
     from edge.data.formats.registry import INPUTS
-    from edge.data.outputs import parse_formats
+    from edge.data.outputs import OVERLAY, SIDECAR, parse_formats
     from edge.data.prompting import Prompting
     from edge.data.scan import Reading
-    from edge.predict import Job, plan, predict_cases, ran_on, root_of
+    from edge.predict import Job, lacking_files, plan, predict_cases, ran_on, root_of
     from edge.reports.progress import track
     from edge.reports.report import prediction_line, run_report, write_json
 
@@ -112,6 +112,9 @@ def predict(
     failures = [prediction.error for prediction in predictions if prediction.error]
     if not quiet:
         skipped = f", {len(done)} were there already" if done else ""
+        wanted = [ending for ending, asked in ((OVERLAY, overlay), (SIDECAR, sidecar)) if asked]
+        if lacking := lacking_files(done, root, outputs, wanted):
+            skipped += f", {lacking} of them without the {' or '.join(wanted)} asked for: --overwrite does them again"
         print(f"{len(predictions) - len(failures)} of {len(pending)} cases done{skipped}", file=sys.stderr)
     if report is not None or html_file is not None:
         ran += [ran_on(one) for one in loaded]

@@ -16,7 +16,6 @@ from edge.data.formats.registry import (
     LABEL_ENDINGS,
     find_inputs,
     kind_of,
-    labels_of_case,
     read_input,
     read_stored,
     read_with_truth,
@@ -24,7 +23,8 @@ from edge.data.formats.registry import (
 from edge.data.labels import renumber
 from edge.data.names import TRUTH, case_name
 from edge.data.npz import write_whole
-from edge.data.outputs import check_formats, geometry_of, write_labels
+from edge.data.objects import labels_of_case, names_of_labels
+from edge.data.outputs import OVERLAY, check_formats, geometry_of, write_labels
 from edge.data.prompting import Prompting, box_file_beside, boxes_of_labels, prompted
 from edge.data.scan import Reading, Scan
 from edge.errors import CaseError, RunError, SamedgeError
@@ -55,6 +55,8 @@ def convert_all(
         raise RunError(f"images are converted to npz or nifti; {to} is of label maps: name their images with --like")
     types = (".npz", *LABEL_ENDINGS, ".dcm")
     paths = find_cases(inputs, types, recursive=recursive) if like else find_inputs(inputs, recursive=recursive)
+    if like:
+        paths = _without_overlays(paths)
     root = inputs if inputs.is_dir() else inputs.parent
     claimed: dict[tuple[Path, str], Path] = {}  # folder and name of outputs -> what they are made of
     for path in paths:
@@ -130,8 +132,8 @@ def convert_labels(path: Path, folder: Path, to: str, image: Path, reading: Read
     labels = labels_of_case(case, image, path)
     boxes, numbers = boxes_of_labels(labels)
     if to in ("dicom-seg", "rtstruct"):  # segment k is label k
-        labels = renumber(labels)
-        case = replace(case, boxes=boxes, label_names=tuple(str(number) for number in numbers))
+        labels, names = renumber(labels), names_of_labels(path)
+        case = replace(case, boxes=boxes, label_names=tuple(names.get(number) or str(number) for number in numbers))
     return write_labels(case, labels, image, folder, (to,))
 
 
@@ -175,6 +177,17 @@ def _boxes_as_json(case: Case) -> str:
         record = dict(zip(names, np.concatenate([ends.min(axis=0), ends.max(axis=0)]).round(6).tolist(), strict=True))
         records.append({**record, **({"label": case.label_names[row]} if case.label_names else {})})
     return json.dumps({"units": "voxels", "boxes": records}, indent=2) + "\n"
+
+
+def _without_overlays(paths: list[Path]) -> list[Path]:
+    """Without pictures that lie beside label maps of their names: `predict --overlay` wrote them."""
+
+    def is_overlay(path: Path) -> bool:
+        return path.suffix == OVERLAY and not case_name(path).endswith(DERIVED)
+
+    others = {path.parent / case_name(path) for path in paths if not is_overlay(path)}
+    others |= {path.with_name(path.name.removesuffix(end)) for path in others for end in DERIVED}
+    return [path for path in paths if not is_overlay(path) or path.parent / case_name(path) not in others]
 
 
 def _image_of(path: Path, like: Path | None) -> Path:

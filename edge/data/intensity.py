@@ -76,7 +76,9 @@ def to_greys(
     """
     chosen, notes = _window(volume, slope, intercept, modality, window)
     greys = np.zeros(volume.shape, np.uint8)
-    if chosen is not None:
+    if chosen is None:
+        notes = (*notes, Note("its intensities are all the same, and shown black"))
+    else:
         for z, plane in enumerate(volume):
             greys[z] = chosen.greys(plane, slope, intercept)
     return greys, notes
@@ -95,7 +97,7 @@ def _window(
         if volume.dtype == np.uint8 and (slope, intercept) == (1, 0):
             return Window(0, 255), ()
         return percentile_window(volume, slope, intercept, leave_out_zero=False), ()
-    least = min(end * slope + intercept for end in (volume.min(), volume.max()))  # NaN is not less than anything
+    least = min((end * slope + intercept for end in _extremes(volume)), default=0.0)
     if least < LEAST_OF_MR:
         note = Note(f"{UNSTATED}; taken for CT, windowed at 40/400; say --modality", f"its least value is {least:g}")
         return parse_window("soft"), (note,)
@@ -106,7 +108,8 @@ def _window(
 def percentile_window(
     volume: npt.NDArray, slope: float = 1.0, intercept: float = 0.0, *, leave_out_zero: bool = True
 ) -> Window | None:
-    """From the 0.5 to the 99.5 percentile, as `np.percentile` has them; None: there is nothing but one value.
+    """From the 0.5 to the 99.5 percentile, as `np.percentile` has them, or where these are the same from the least to
+    the largest; None: there is nothing but one value.
 
     Args:
         leave_out_zero: of intensities that are not 0 only.
@@ -118,8 +121,20 @@ def percentile_window(
         values = scale(volume.ravel())
         values = values[np.isfinite(values) & ((values != 0) if leave_out_zero else True)]
         ends = np.percentile(values, PERCENTILES) if values.size else np.zeros(2)
+    if ends[0] == ends[1]:  # nearly all have one value
+        extremes = [float(scale(end)) for end in _extremes(volume)]
+        ends = np.array([min(extremes), max(extremes)]) if extremes else np.zeros(2)
     low, high = float(ends[0]), float(ends[1])
     return Window(low, high) if low < high else None
+
+
+def _extremes(volume: npt.NDArray) -> tuple[float, ...]:
+    """The least and the largest number of a volume; nothing where none is finite."""
+    if volume.dtype.kind in "ui":
+        return volume.min(), volume.max()
+    parts = (part for plane in volume if (part := plane[np.isfinite(plane)]).size)  # no copy of a whole volume
+    ends = [end for part in parts for end in (part.min(), part.max())]
+    return (min(ends), max(ends)) if ends else ()
 
 
 def _counted_percentiles(

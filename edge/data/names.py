@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from edge.errors import RunError
+
 DOUBLE = (".nii.gz",)  # endings of two words
 TRUTH = "_gt"  # what a truth beside its image has after the case's name
 
@@ -44,7 +46,13 @@ def is_channel(path: Path) -> bool:
 
 
 def is_remote(path: Path) -> bool:
-    """Whether a path is an address in an object store, such as `Path("s3://bucket/folder")`; see `edge.data.remote`."""
+    """Whether a path is an address in an object store, such as `Path("s3://bucket/folder")`; see `edge.data.remote`.
+
+    Raises:
+        RunError: it is the address of a file on a disk, which is given as it is.
+    """
+    if path.parts and path.parts[0] in ("file:", "local:"):
+        raise RunError(f"{path.parts[0]}//...: give a file on a disk by its path alone, /{'/'.join(path.parts[1:])}")
     return bool(path.parts) and SCHEME.fullmatch(path.parts[0]) is not None
 
 

@@ -19,6 +19,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.names import ending_of
 from edge.data.partial import partial_path
 from edge.data.pickled import MAX_BYTES, NotPlain, read_pickled_array
 from edge.errors import CaseError, RunError
@@ -172,9 +173,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise RunError(
-            f"{path.stem}: cannot write {path} ({error.strerror or error}); nothing was left behind"
-        ) from None
+        what = f"cannot write {path} ({error.strerror or error}); nothing of it was left behind"
+        name = path.name[: len(path.name) - len(ending_of(path))]
+        raise RunError(f"{name}: {what}") from None
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

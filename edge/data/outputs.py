@@ -39,6 +39,7 @@ DEFAULTS = {
 }
 DICOM_ONLY = ("dicom-seg", "rtstruct")
 SIDECAR = ".json"
+OVERLAY = ".png"
 
 
 def parse_formats(words: Sequence[str] | None) -> tuple[str, ...] | None:

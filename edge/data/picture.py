@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edge.data.case import Case, make_case
 from edge.data.intensity import SUV, Window, parse_window, percentile_window
+from edge.data.names import case_name
 from edge.data.picture_size import announced_size
 from edge.errors import CaseError, in_one_line
 from edge.notes import Note
@@ -30,7 +31,7 @@ def read_picture(path: Path, window: str | None = None) -> Case:
         CaseError: it cannot be read, or is too large.
     """
     image, deep = _read_colours(path, window)
-    case = make_case(path.stem, image, np.zeros((0, 4)))
+    case = make_case(case_name(path), image, np.zeros((0, 4)))
     return replace(case, notes=(*case.notes, Note(DEEP))) if deep and window is None else case
 
 

@@ -1,5 +1,6 @@
 """The boxes of a case: from the command line, a file of boxes, a label map, the case's own file, or beside it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,14 +10,16 @@ import numpy.typing as npt
 from edge.data.box_files import UNITS, BoxList, read_box_file
 from edge.data.case import Case, make_case
 from edge.data.extent import box_of, extent_of
-from edge.data.formats.registry import LABEL_ENDINGS, kind_of, labels_of_case, names_of_labels
+from edge.data.formats.registry import LABEL_ENDINGS, kind_of
 from edge.data.labels import numbers_in
 from edge.data.names import TRUTH, address_of, case_name, is_remote
+from edge.data.objects import masks_of_case, names_of_labels
 from edge.data.recist import boxes_of_lines
 from edge.data.trees import has_other_json, tree_truth
 from edge.errors import CaseError, RunError
 from edge.notes import Note
 
+AS_LINES = "x1,y1,x2,y2 are read as the ends of a measured line (RECIST); corners are x_min,y_min,x_max,y_max"
 OF_TREE = "boxes are those around the labels of its data set"
 
 Rows = npt.NDArray[np.float64]
@@ -70,6 +73,8 @@ def prompted(case: Case, path: Path, prompting: Prompting | None = None) -> Case
             rows, labels = _boxes_of_map(case, path, truth)
             return _checked(replace(case, notes=(*case.notes, Note(OF_TREE, truth.name))), rows, labels)
         found = read_box_file(path, file, _axes(case), chosen.box_format, chosen.units)
+    if found.lines is not None and not case.is_volume and np.isnan(found.lines[:, 2:]).all():
+        case = replace(case, notes=(*case.notes, Note(AS_LINES)))
     if chosen.units and found.units and chosen.units != found.units:
         raise CaseError(f"{case.name}: its file of boxes says {found.units}, and --box-units {chosen.units}")
     return _checked(case, _placed(case, found, chosen.units or found.units or UNITS[0]), found.labels)
@@ -100,9 +105,13 @@ def boxes_of_labels(labels: npt.NDArray) -> tuple[Rows, list[int]]:
 
     In 3D, x and y are those of the object's middle slice, or of all its slices where that one lacks it.
     """
-    numbers = numbers_in(labels).tolist()
-    rows = [_box(labels == number) for number in numbers]
-    return np.array(rows, np.float64).reshape(len(rows), 2 * labels.ndim), numbers
+    rows, numbers = _boxes((number, labels == number) for number in numbers_in(labels).tolist())
+    return rows.reshape(len(numbers), 2 * labels.ndim), numbers
+
+
+def _boxes(masks: Iterable[tuple[int, npt.NDArray[np.bool_]]]) -> tuple[Rows, list[int]]:
+    found = [(number, _box(mask)) for number, mask in masks]
+    return np.array([row for _, row in found], np.float64), [number for number, _ in found]
 
 
 def _box(mask: npt.NDArray[np.bool_]) -> list[float]:
@@ -115,7 +124,7 @@ def _box(mask: npt.NDArray[np.bool_]) -> list[float]:
 
 
 def _boxes_of_map(case: Case, path: Path, file: Path) -> tuple[Rows, tuple[str, ...]]:
-    rows, numbers = boxes_of_labels(labels_of_case(case, path, file))
+    rows, numbers = _boxes(masks_of_case(case, path, file))
     if not numbers:
         raise CaseError(f"{case.name}: {file.name} holds no object, only background")
     names = names_of_labels(file)

@@ -5,7 +5,7 @@ lies in a temporary folder meanwhile. A store shows an object whole or not at al
 and endpoints are said as the store's own tools have them: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ~/.aws and so on.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,6 +79,8 @@ def on_disk(path: Path, beside: Sequence[str] = BOX_FILES) -> Iterator[Path]:
         for one, to in files.items():
             with _store(one) as (store, key):
                 store.get_file(key, str(to))
+        if local.is_file():
+            _refuse_slice(path, local)
         for ending in beside:
             _fetched(path.with_name(case_name(path)), ending, local.with_name(case_name(path)))
         yield local
@@ -104,8 +106,10 @@ def first_on_disk(stem: Path, endings: Sequence[str], beside: Sequence[str] = ()
 
 
 @contextmanager
-def results_on_disk(folder: Path) -> Iterator[Path]:
+def results_on_disk(folder: Path, last: Collection[str] = ()) -> Iterator[Path]:
     """A folder to write results to: itself, or one whose files are put up to a store when this ends well.
+
+    Args: last: files that are put up after all others.
 
     Raises:
         CaseError, RunError: see `list_objects`.
@@ -115,10 +119,19 @@ def results_on_disk(folder: Path) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="samedge-") as local:
         yield Path(local)
-        files = sorted(Path(local).iterdir(), key=lambda file: file.suffix != ".json")
-        for file in files:  # label maps last: a case counts as done where they are there
+        for file in sorted(Path(local).iterdir(), key=lambda file: (file.name in last, file.name)):
             with _store(folder / file.name) as (store, key):
                 store.put_file(str(file), key)
+
+
+def _refuse_slice(path: Path, local: Path) -> None:
+    """Raises CaseError: a slice of a DICOM series, of which a store shows one object alone."""
+    from edge.data.formats.dicom_series import is_dicom, read_header
+
+    if not is_dicom(local) or (header := read_header(local)).position is None or header.frames > 1:
+        return
+    if any(is_dicom(other) for other in list_objects(path.parent) if other.parent == path.parent and other != path):
+        raise CaseError(f"{case_name(path)}: {address_of(path)} is a slice of a series; give the series' folder")
 
 
 def _fetched(stem: Path, ending: str, local: Path) -> bool:

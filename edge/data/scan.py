@@ -13,8 +13,10 @@ from edge.errors import CaseError
 from edge.notes import Note
 
 MAX_SCAN_BYTES = 4 * 2**30  # as an array of an .npz
+WHOLE = 1e-3  # as far from a whole number a label may be
 IN_SUV, IN_GREYS = "SUV", "greys 0 to 255"  # greys: windowed already, by `samedge cases convert`
 TAKEN_FOR_SUV = "its values are taken for SUV; only DICOM states what they are"
+UNSIZED = "the size of its voxels is not stated; areas and volumes are left out"
 WINDOWED_BEFORE = "it holds greys that were windowed when it was converted; --window changes nothing"
 
 
@@ -91,6 +93,8 @@ def labels_of(scan: Scan, key: str = "labels") -> npt.NDArray:
     labels = scan.geometry.to_volume(scan.array)
     if (scan.slope, scan.intercept) != (1.0, 0.0):
         labels = labels * scan.slope + scan.intercept
+        whole = np.rint(labels)
+        labels = whole if np.abs(labels - whole).max(initial=0) < WHOLE else labels  # a slope of 0.99999994 is one
     return check_labels(scan.name, key, np.ascontiguousarray(labels[0] if scan.flat else labels), _shape(scan))
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edge.data.case import Case
 from edge.data.npz import write_whole
 from edge.data.outputs import geometry_of
+from edge.data.scan import UNSIZED
 
 
 def describe(
@@ -70,13 +71,23 @@ def write_sidecar(path: Path, content: dict[str, Any]) -> None:
 
 def count_labels(path: Path) -> int:
     """How many labels the JSON file `path` says that its label map was made with; 0: none, or not such a file."""
+    return len(_labels_in(path))
+
+
+def names_in(path: Path) -> dict[int, str]:
+    """What the JSON file `path` calls the numbers of its label map; empty: no such file."""
+    labels = [one for one in _labels_in(path) if isinstance(one, dict)]
+    return {one["Label"]: str(one["Name"]) for one in labels if isinstance(one.get("Label"), int) and one.get("Name")}
+
+
+def _labels_in(path: Path) -> list[Any]:
     import json
 
     try:
         labels = json.loads(path.read_text(encoding="utf-8"))["Labels"]
-        return len(labels) if isinstance(labels, list) else 0
+        return labels if isinstance(labels, list) else []
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return 0
+        return []
 
 
 def _label(
@@ -98,7 +109,7 @@ def _label(
     if intensities:  # HU of CT; what a DICOM or NIfTI header scales to
         mean = intensities[row]
         found["MeanIntensity"] = None if mean is None else float(f"{mean:.6g}")
-    if case.geometry is None and case.spacing_mm is None:
+    if (case.geometry is None and case.spacing_mm is None) or any(note.what == UNSIZED for note in case.notes):
         return found
     geometry = geometry_of(case)
     if case.is_volume:

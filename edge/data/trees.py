@@ -102,6 +102,8 @@ def tree_truth(path: Path) -> Path | None:
     pipelines = [derivatives, *(one for one in sorted(derivatives.iterdir()) if one.is_dir())]
     places = [place for one in pipelines if (place := one / path.parent.relative_to(root)).is_dir()]
     found = [file for place in places for file in _files(place, VOLUMES) if _is_bids_label_of(file, path)]
+    others = [one for one in _files(path.parent, VOLUMES) if _words(one) > _words(path)]
+    found = [file for file in found if not any(_is_bids_label_of(file, one) for one in others)]
     if len(found) > 1:
         names = ", ".join(file.relative_to(root).as_posix() for file in found[:3])
         raise CaseError(f"{case_name(path)}: has {len(found)} label maps ({names}); name theirs with --boxes-from")
@@ -169,6 +171,11 @@ def _is_bids_label_of(file: Path, image: Path) -> bool:
         return False
     between = name.removeprefix(f"{entities}_").split("_")[:-1]
     return name.startswith(f"{whole}_") or all("-" in word for word in between)
+
+
+def _words(path: Path) -> set[str]:
+    """The entities in a name."""
+    return set(case_name(path).split("_")[:-1])
 
 
 def _modality(channel: str) -> str | None:

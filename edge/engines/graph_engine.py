@@ -104,5 +104,17 @@ def check_ports(path: Path, stage: str, found: dict[str, Any], shapes: dict[str,
             raise ModelError(f"{path}: {stage} input {name} has shape {actual}, model.json says {shape}")
 
 
+def check_output(path: Path, found: list[Any], description: ModelDescription, side: int) -> None:
+    """Compare the encoder's output with the embedding of frames or views of `side` px; dimensions as in `check_ports`.
+
+    Raises:
+        ModelError: it differs, and boxes would be decoded elsewhere.
+    """
+    cells = side // description.stride
+    expected = [1, description.embedding_shape[0], cells, cells]
+    if len(found) != len(expected) or any(_differ(a, b) for a, b in zip(found, expected, strict=True)):
+        raise ModelError(f"{path}: embeddings have shape {found}, model.json says {expected}")
+
+
 def _differ(actual: Any, expected: int) -> bool:
     return isinstance(actual, int) and expected != -1 and actual != expected

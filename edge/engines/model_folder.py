@@ -86,7 +86,7 @@ def read_description(folder: Path) -> ModelDescription:
         raise ModelError(
             f"{folder}: not a model folder, {DESCRIPTION} is missing; make one with samedge export"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read ({error})") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -121,7 +121,7 @@ def graph_files(folder: Path, description: ModelDescription, backend: str, *, in
         if not description.int8_graphs.get(backend):
             raise ModelError(f"{folder}: no INT8 graphs for {backend} in this model; export it with --calibration")
         graphs = {**graphs, **description.int8_graphs[backend]}
-    for file in [file for files in graphs.values() for file in files]:
+    for file in [file for files in graphs.values() for named in files for file in _with_weights(named)]:
         if file != Path(file).name:
             raise ModelError(f"{folder / file}: lies outside of its model folder")
         _check_hash(folder / file, description.sha256.get(file))
@@ -152,11 +152,16 @@ def file_hash(path: Path) -> str:
 def _check_types(path: Path, description: ModelDescription) -> None:
     expected = {
         "input_size": int, "embedding_shape": list, "graphs": dict, "sha256": dict, "int8_graphs": dict, "int8": dict,
+        "normalisation": str, "prompt": str,
     }  # fmt: skip
     for key, kind in expected.items():
         value = getattr(description, key)
         if not isinstance(value, kind):
             raise ModelError(f"{path}: {key} must be of type {kind.__name__}, got {value!r}")
+    if description.input_size < 1:
+        raise ModelError(f"{path}: input_size must be at least 1, got {description.input_size}")
+    if not all(isinstance(digest, str) for digest in description.sha256.values()):
+        raise ModelError(f"{path}: sha256 must give the SHA-256 of each file as text")
     shape = description.embedding_shape
     if len(shape) != 3:
         raise ModelError(f"{path}: embedding_shape must be three numbers (C, h, w), got {shape}")
@@ -205,8 +210,17 @@ def _are_names(files: Any) -> bool:
     return isinstance(files, list) and bool(files) and all(isinstance(file, str) for file in files)
 
 
+def _with_weights(file: str) -> tuple[str, ...]:
+    """A file, and the one that OpenVINO reads beside it, whether or not the description names it."""
+    return (file, f"{file.removesuffix('.xml')}.bin") if file.endswith(".xml") else (file,)
+
+
 def _check_hash(path: Path, expected: str | None) -> None:
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        is_there = False
+    if not is_there:
         raise ModelError(f"{path}: missing from the model folder; copy or export the model again")
     if expected is None:
         raise ModelError(f"{path}: {DESCRIPTION} states no SHA-256 for it")

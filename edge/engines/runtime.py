@@ -1,5 +1,6 @@
 """The engines: OpenVINO and ONNX Runtime behind one small protocol."""
 
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,7 +49,7 @@ class Engine(Protocol):
 
 
 def load_engine(
-    folder: Path = DEFAULT_MODEL,
+    folder: Path | str = DEFAULT_MODEL,
     *,
     backend: str = "openvino",
     precision: str = "f32",
@@ -62,7 +63,7 @@ def load_engine(
         precision: one of PRECISIONS; `bf16` and `int8` change masks slightly. `auto` takes INT8 where the model has it,
             this CPU has instructions for it, and it was not found slower where it was exported; else bf16 where the CPU
             is faster in it, else f32.
-        threads: of the engine; None: `edge.system.cores.available_cores`.
+        threads: of the engine; None or 0: `edge.system.cores.available_cores`.
         cache: folder of `edge.engines.graph_cache` for OpenVINO's prepared graphs; None: prepared anew each time.
 
     Raises:
@@ -74,7 +75,12 @@ def load_engine(
         raise RunError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if precision not in PRECISIONS:
         raise RunError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    threads = threads or available_cores()
+    try:
+        threads, folder = operator.index(threads or available_cores()), Path(folder)
+    except TypeError:
+        raise RunError(f"threads must be a whole number, got {threads!r}") from None
+    if threads < 1:
+        raise RunError(f"threads must be at least 1, got {threads}")
     description = read_description(folder)
     facts = description.int8.get(backend)
     may_be_faster = isinstance(facts, dict) and facts.get("faster", False) is not False

@@ -14,13 +14,13 @@ from edge.data.folders import label_of
 from edge.data.formats.registry import (
     LABEL_ENDINGS,
     image_of,
-    labels_of_case,
     read_input,
     read_label_map,
     read_with_truth,
 )
 from edge.data.labels import number_by_box
 from edge.data.names import TRUTH, is_channel
+from edge.data.objects import labels_of_case
 from edge.data.outputs import output_files
 from edge.data.prompting import boxes_of_labels, prompted
 from edge.data.remote import BOX_FILES, first_on_disk, on_disk

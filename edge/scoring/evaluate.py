@@ -22,7 +22,7 @@ from edge.data.formats.registry import LABEL_ENDINGS, apart_mm, kind_of, plane_o
 from edge.data.labels import number_by_box
 from edge.data.names import case_name
 from edge.data.npz import write_whole
-from edge.data.outputs import SIDECAR
+from edge.data.outputs import DICOM_ONLY, ENDINGS, SIDECAR
 from edge.data.remote import absolute, first_on_disk, on_disk
 from edge.data.table import format_table
 from edge.data.trees import tree_modality
@@ -45,7 +45,7 @@ class MeanScore:
     dsc: float
     nsd_official: float
     nsd: float
-    skipped: int  # how many of `count` have a NaN, which its column's mean leaves out
+    skipped: dict[str, int]  # metric -> how many of `count` have NaN, which its mean leaves out
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ class Evaluation:
         return tuple(case for case in self.cases if case.error)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """A table of texts: header, cases, modalities, overall mean. Name, count, then METRICS to 4 decimals."""
+        """A table of texts: header, cases, modalities, overall mean. Name, count, then METRICS to 4 decimals, with how
+        many of the count where a mean leaves some out.
+        """
         cases = [(case.name, "", *_texts(case)) for case in self.cases]
         means = [(mean.name, str(mean.count), *_texts(mean)) for mean in (*self.modalities, self.mean)]
         return [("case", "count", *METRICS), *cases, *means]
@@ -186,6 +188,8 @@ def _score_files(stem: Path, truth_path: Path, tolerance: float, spacing_order: 
         truth_map = read_label_map(truth_path, "gts")
         boxes = count_boxes_of(truth_path, said, truth_map.labels.ndim)
         truth, told = number_by_box(truth_map.labels, boxes)
+        if name.startswith("2D") and truth.ndim == 3 and len(truth) == 1:  # as NIfTI has a flat image
+            truth = truth[0]
         if name.startswith(("2D", "3D")) and not name.startswith(f"{truth.ndim}D"):
             raise CaseError(f"{name}: gts must be {name[:2]} as the name says, got shape {truth.shape}")
     except CaseError as error:
@@ -221,9 +225,18 @@ def spacings(path: Path, spacing_mm: Spacing | None, order: SpacingOrder) -> tup
 
 
 def prediction_file(stem: Path) -> Path:
-    """The label map of a case by its path without ending, an .npz before others; where there is none, that .npz."""
+    """The label map of a case by its path without ending, an .npz before others; where there is none, that .npz.
+
+    Raises:
+        CaseError: there is a DICOM SEG or RTSTRUCT alone.
+    """
     paths = [Path(f"{stem}{ending}") for ending in PREDICTIONS]
-    return next((path for path in paths if path.is_file()), paths[0])
+    if found := next(filter(Path.is_file, paths), None):
+        return found
+    if dicom := next(filter(Path.is_file, (Path(f"{stem}{ENDINGS[one]}") for one in DICOM_ONLY)), None):
+        cure = "predict with --format nifti, or cases convert --to nifti"
+        raise CaseError(f"{stem.name}: {dicom.name} is not scored; {cure}")
+    return paths[0]
 
 
 def summarize(cases: list[CaseScore]) -> Evaluation:
@@ -252,11 +265,19 @@ def write_csv(evaluation: Evaluation, path: Path) -> None:
 
 
 def _mean_score(name: str, scores: list[CaseScore] | list[MeanScore]) -> MeanScore:
-    columns = [[getattr(score, metric) for score in scores] for metric in METRICS]
-    skipped = sum(any(map(math.isnan, values)) for values in zip(*columns, strict=True))
-    dsc, nsd_official, nsd = map(mean_without_nan, columns)
-    return MeanScore(name, len(scores), dsc, nsd_official, nsd, skipped)
+    columns = {metric: [getattr(score, metric) for score in scores] for metric in METRICS}
+    skipped = {metric: sum(map(math.isnan, values)) for metric, values in columns.items()}
+    return MeanScore(
+        name, len(scores), **{key: mean_without_nan(values) for key, values in columns.items()}, skipped=skipped
+    )
 
 
 def _texts(score: CaseScore | MeanScore) -> tuple[str, ...]:
-    return tuple(f"{getattr(score, metric):.4f}" for metric in METRICS)
+    return tuple(_text(score, metric) for metric in METRICS)
+
+
+def _text(score: CaseScore | MeanScore, metric: str) -> str:
+    text = f"{getattr(score, metric):.4f}"
+    if isinstance(score, CaseScore) or not score.skipped[metric]:
+        return text
+    return f"{text} ({score.count - score.skipped[metric]} of {score.count})"

@@ -6,8 +6,9 @@ base64, as `data`.
 
 import base64
 import json
+import traceback
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -42,12 +43,12 @@ class Opened:
     touched: list[Extent] = field(default_factory=list)  # where it has more than that, of slices told on the way
 
 
-def change(lease: Lease, opened: Opened, label: int | None = None, message: str | None = None) -> Generator[bytes]:
-    """The lines of a change; whoever stops reading takes the last box back.
+def change(lease: Lease, opened: Opened, act: Callable[[], str | None], label: int | None = None) -> Generator[bytes]:
+    """The lines of a change; whoever stops reading takes it back.
 
     Args:
-        label: the object whose mask is to be found; None: those of all are known.
-        message: to say with the last line.
+        act: what the user does, and what to say of it with the last line, if anything.
+        label: the object whose mask is to be found then; None: those of all are known.
     """
     lines: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     stopped = Event()
@@ -57,20 +58,29 @@ def change(lease: Lease, opened: Opened, label: int | None = None, message: str 
             raise _Stopped
         lines.put(_slice_line(opened, label or 0, axis, answer))
 
-    def find() -> None:
+    def find(label: int) -> None:
         try:
-            if label is not None:
-                opened.session.mask(label, on_slice)
-            lines.put({**_last_line(opened), **({"message": message} if message else {})})
-        except _Stopped:
+            opened.session.mask(label, on_slice)
+        except BaseException:
             opened.session.undo()
-        except SamedgeError as error:
-            lines.put({"error": str(error)})
+            raise
 
     def work() -> None:
         try:
             with lease.lock:  # also while a box is taken back: what is asked next waits for it
-                find()
+                try:
+                    message = act()
+                    if label is not None:
+                        find(label)
+                    lines.put({**_last_line(opened), **({"message": message} if message else {})})
+                except _Stopped:
+                    pass
+                except Exception as error:
+                    if not isinstance(error, SamedgeError):
+                        traceback.print_exc()
+                    if opened.touched:  # the page has slices of a box that is none any more
+                        lines.put(_last_line(opened))
+                    lines.put({"error": str(error) or type(error).__name__})
         finally:
             lines.put(None)
 
@@ -114,9 +124,9 @@ def _last_line(opened: Opened) -> dict[str, Any]:
             "voxels": int(counts[label]),
             "ml": None if voxel_ml is None else round(float(counts[label]) * voxel_ml, 3),
             "stability": round(session.stability(label), 3),
-            "boxes": [opened.image.grid.box_from_volume(one.box).tolist() for one in session.objects[label]],
+            "boxes": [opened.image.grid.box_from_volume(one.box).tolist() for one in boxes],
         }
-        for label in session.objects
+        for label, boxes in session.objects.items()
     ]
     return {"objects": objects, **({"block": _packed(changed, labels[changed])} if labels[changed].size else {})}
 

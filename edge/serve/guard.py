@@ -18,7 +18,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from edge.serve.leases import LEASE, MIB, Full, Leases
+from edge.memory import MIB
+from edge.serve.leases import LEASE, Full, Leases
 
 JSON_BYTES = 2**20
 

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import SamedgeError
-from edge.memory import memory_limit_mib
+from edge.memory import MIB, memory_limit_mib
 from edge.serve.session import Session
 
 LEASE = "X-Lease-Token"  # header of every request of a client
-MIB = 2**20
 SPARED_S = 30.0  # a session that was used so lately is not put out for another
 
 

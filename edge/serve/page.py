@@ -130,27 +130,25 @@ class Page:
         except (TypeError, ValueError):
             raise CaseError("box: must be six numbers i, j, k of the first and the last voxel") from None
         in_volume = opened.image.grid.box_in_volume(box)
-        flat = [0, 1, 3, 4] if not opened.image.case.is_volume else range(6)
-        opened.session.add_box(label, in_volume[list(flat)], walk=bool(content.get("walk", True)))
-        return _changing(lease, opened, label)
+        drawn = in_volume if opened.image.case.is_volume else in_volume[[0, 1, 3, 4]]
+        walk = bool(content.get("walk", True))
+        return _changing(lease, opened, lambda: opened.session.add_box(label, drawn, walk=walk), label)
 
     def _undo(self, lease: Lease, content: Any, request: Request) -> Response:
         opened = self._of(lease)
-        return _changing(lease, opened, message=None if opened.session.undo() else "there is nothing to undo")
+        return _changing(lease, opened, lambda: None if opened.session.undo() else "there is nothing to undo")
 
     def _redo(self, lease: Lease, content: Any, request: Request) -> Response:
         opened = self._of(lease)
-        return _changing(lease, opened, message=None if opened.session.redo() else "there is nothing to redo")
+        return _changing(lease, opened, lambda: None if opened.session.redo() else "there is nothing to redo")
 
     def _remove(self, lease: Lease, content: dict[str, Any], request: Request) -> Response:
-        opened = self._of(lease)
-        opened.session.remove(_label(content))
-        return _changing(lease, opened)
+        opened, label = self._of(lease), _label(content)
+        return _changing(lease, opened, lambda: opened.session.remove(label))
 
     def _refresh(self, lease: Lease, content: Any, request: Request) -> Response:
         opened = self._of(lease)
-        opened.touched.append((slice(None), slice(None), slice(None)))
-        return _changing(lease, opened)
+        return _changing(lease, opened, lambda: opened.touched.append((slice(None),) * 3))
 
     def _save(self, lease: Lease, content: dict[str, Any], request: Request) -> Response:
         opened, wanted = self._of(lease), str(content.get("format"))
@@ -179,8 +177,10 @@ class Page:
         return self._opened[lease]
 
 
-def _changing(lease: Lease, opened: Opened, label: int | None = None, message: str | None = None) -> Response:
-    lines = change(lease, opened, label, message)
+def _changing(
+    lease: Lease, opened: Opened, act: Callable[[], str | None], label: int | None = None
+) -> StreamingResponse:
+    lines = change(lease, opened, act, label)
     return StreamingResponse(_as_long_as_read(lines), media_type="application/x-ndjson")
 
 
@@ -199,6 +199,6 @@ async def _index(request: Request) -> Response:
 
 def _label(content: dict[str, Any]) -> int:
     label = content.get("label")
-    if not isinstance(label, int) or not 1 <= label <= MAX_LABEL:
+    if type(label) is not int or not 1 <= label <= MAX_LABEL:
         raise CaseError(f"label: must be a whole number from 1 to {MAX_LABEL}, got {label!r}")
     return label

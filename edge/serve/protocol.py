@@ -24,8 +24,9 @@ from edge.data.extent import extent_of
 from edge.data.intensity import SUV, to_greys
 from edge.data.scan import Reading
 from edge.errors import CaseError, in_one_line
+from edge.memory import MIB
 from edge.segmenter import Segmenter
-from edge.serve.leases import LEASE, MIB, Lease, Leases
+from edge.serve.leases import LEASE, Lease, Leases
 from edge.serve.session import Session
 from edge.serve.wire import TYPES, announced, pack_array, unpack_array
 
@@ -237,7 +238,7 @@ def read_json(text: str | bytes) -> dict[str, Any]:
 
 
 def _box(box: Any) -> list[list[int]]:
-    """The three half-open ranges of a box, none empty."""
+    """The three half-open ranges of a box."""
     try:
         ranges = [[int(start), int(stop)] for start, stop in box]
     except (TypeError, ValueError, OverflowError):

@@ -49,8 +49,21 @@ class _Found:
     answers: dict[int, Answer] = field(default_factory=dict)  # slice -> the last one
 
     @property
+    def voxels(self) -> int:
+        """Of the mask."""
+        return sum(int(answer.mask.pixels.sum()) for answer in self.answers.values() if answer.mask)
+
+    @property
     def nbytes(self) -> int:
         return sum(answer.nbytes for answer in self.answers.values())
+
+    def paint(self, volume: npt.NDArray, value: int) -> None:
+        """Set a volume (D, H, W) to a value where the mask is."""
+        along = np.moveaxis(volume, self.axis, 0)
+        for z, answer in self.answers.items():
+            if (part := answer.mask) is not None:
+                rows, columns = part.pixels.shape
+                along[z, part.top : part.top + rows, part.left : part.left + columns][part.pixels] = value
 
 
 class Session:
@@ -143,12 +156,7 @@ class Session:
         """
         mask = np.zeros(self.case.shape, dtype=bool)
         if boxes := self._objects.get(label):
-            found = self._find(boxes, on_slice)
-            along = np.moveaxis(mask if self.case.is_volume else mask[None], found.axis, 0)
-            for z, answer in found.answers.items():
-                if (part := answer.mask) is not None:
-                    rows, columns = part.pixels.shape
-                    along[z, part.top : part.top + rows, part.left : part.left + columns] = part.pixels
+            self._find(boxes, on_slice).paint(self._as_volume(mask), True)
         return mask
 
     def stability(self, label: int) -> float:
@@ -159,11 +167,14 @@ class Session:
 
     def label_map(self) -> npt.NDArray:
         """All masks as labels, (D, H, W) or (H, W), uint8 or uint16; the smaller of two objects lies on top."""
-        masks = sorted(((label, self.mask(label)) for label in self.objects), key=lambda one: -int(one[1].sum()))
-        labels = np.zeros(self.case.shape, np.uint8 if max(self.objects, default=0) < 256 else np.uint16)
-        for label, mask in masks:
-            labels[mask] = label
+        found = {label: self._find(boxes) for label, boxes in self._objects.items()}
+        labels = np.zeros(self.case.shape, np.uint8 if max(found, default=0) < 256 else np.uint16)
+        for label in sorted(found, key=lambda label: -found[label].voxels):
+            found[label].paint(self._as_volume(labels), label)
         return labels
+
+    def _as_volume(self, array: npt.NDArray) -> npt.NDArray:
+        return array if self.case.is_volume else array[None]
 
     def slices_along(self, axis: int) -> Slices:
         """The volume with slices along an axis of (D, H, W) first: (D, H, W), (H, D, W) or (W, D, H)."""
@@ -202,19 +213,19 @@ class Session:
         slices, rows = self.slices_along(boxes[0].axis).array, np.stack([one.in_slices for one in boxes])
         margin_px = self._segmenter.options.box_margin_px
         if len(boxes) == 1 and not boxes[0].walks:
-            case = replace(self.case, image=slices, boxes=rows) if self.case.is_volume else self._in_image(boxes[0])
+            shown = slices if self.case.is_volume else self.case.image
+            case = replace(self.case, image=shown, boxes=rows if self.case.is_volume else rows[:, [0, 1, 3, 4]])
             return Scene.of(case, self._segmenter.engine.description, self._method).source(margin_px)
-        boxed = {int((row[2] + row[5]) / 2): row[[0, 1, 3, 4]] for row in rows}
-        return BoxedWalk(boxed, self._ends(boxes, rows, len(slices)), margin_px)
+        latest = {int((row[2] + row[5]) / 2): at for at, row in enumerate(rows)}  # of those of one middle slice
+        rows, walks = rows[[*latest.values()]], any(boxes[at].walks for at in latest.values())
+        boxed = dict(zip(latest, rows[:, [0, 1, 3, 4]], strict=True))
+        return BoxedWalk(boxed, self._ends(boxes[0].axis, rows, len(slices), walks), margin_px)
 
-    def _in_image(self, prompt: BoxPrompt) -> Case:
-        return replace(self.case, boxes=np.array(prompt.box)[None, [0, 1, 3, 4]])
-
-    def _ends(self, boxes: tuple[BoxPrompt, ...], rows: Rows, depth: int) -> Ends:
-        """A box in 3D, or one that does not walk, says where it ends; else it is expected to be as deep as wide."""
-        if not all(box.walks for box in boxes):
+    def _ends(self, axis: int, rows: Rows, depth: int, walks: bool) -> Ends:
+        """A box in 3D says where its object ends, and so do slices alone; else it is expected to be as deep as wide."""
+        if not walks or (np.floor(rows[:, 2]) < np.floor(rows[:, 5])).any():
             return Ends(int(rows[:, 2].min()), int(rows[:, 5].max()), None)
-        *side_mm, step_mm = np.array(self.case.spacing_mm or (1, 1, 1))[::-1][ORDER[boxes[0].axis]]
+        *side_mm, step_mm = np.array(self.case.spacing_mm or (1, 1, 1))[::-1][ORDER[axis]]
         size_mm = (rows[:, 3:5] - rows[:, 0:2] + 1) * side_mm
         return Ends(0, depth - 1, float(size_mm.mean()) / 2 / float(step_mm))
 

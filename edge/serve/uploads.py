@@ -1,5 +1,6 @@
 """Files that a user opens on the page, kept in a folder of their own until the lease ends."""
 
+import lzma
 import shutil
 import weakref
 import zipfile
@@ -9,9 +10,11 @@ from tempfile import mkdtemp
 
 from edge.data.formats.registry import find_inputs
 from edge.errors import CaseError
+from edge.memory import MIB
 
-MIB = 2**20
 MAX_FILES = 20_000
+MAX_NAME_BYTES = 200
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError)
 CHUNK_BYTES = 2**20
 
 
@@ -53,7 +56,9 @@ class Uploads:
                 for member in archive.infolist():
                     if not member.is_dir() and not Path(member.filename).name.startswith("."):
                         self._unpack(archive, member)
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError):
+        except (*DAMAGED, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of what is packed
+                raise
             raise CaseError(f"{name}: is a damaged or encrypted zip; pack it again") from None
         finally:
             packed.unlink()
@@ -74,6 +79,7 @@ class Uploads:
         self._count += 1
         if self._count > MAX_FILES:
             raise CaseError(f"more than {MAX_FILES} files were opened; load the page again, or open less")
-        plain = Path(name.replace("\\", "/")).name.lstrip(".").replace("\0", "")[-120:] or "file"
+        plain = Path(name.replace("\\", "/")).name.lstrip(".").replace("\0", "")
+        plain = plain.encode(errors="replace")[-MAX_NAME_BYTES:].decode(errors="ignore") or "file"
         place = self._folder / plain
         return place if not place.exists() else place.with_name(f"{self._count}_{plain}")

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from edge.views.view import View
 
+LEAST_SHARE = 0.05  # of a view for its box: what is cut out of the image has twenty times the box's side then
+
 
 @dataclass(frozen=True)
 class ViewLadder:
@@ -32,8 +34,8 @@ class ViewLadder:
             return f"sizes {sizes} must be at least one, and at most {frame_px}"
         if self.walk_size is not None and self.walk_size not in sizes:
             return f"walk_size {self.walk_size} must be one of {sizes}"
-        if not 0 < self.box_share <= 1:
-            return f"box_share {self.box_share} must be above 0 and at most 1"
+        if not LEAST_SHARE <= self.box_share <= 1:
+            return f"box_share {self.box_share} must be {LEAST_SHARE} to 1"
         if not 0 < self.least_scale < math.inf:
             return f"least_scale {self.least_scale} must be above 0"
         return None

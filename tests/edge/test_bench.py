@@ -222,7 +222,8 @@ def test_scans_are_benched_with_the_boxes_of_a_label_map_and_a_window(
     options += ["--json", tmp_path / "b.json"]
     for process in ([], ["--process"]):
         run = samedge(*options, *boxes, *process)
-        assert (run.returncode, run.stderr) == (0, "")
+        told = "warning: scan: gts is drawn with 2, read as 1: label k is of box k\n"
+        assert (run.returncode, run.stderr) == (0, told)
         report = json.loads((tmp_path / "b.json").read_text())
         assert [(case["modality"], case["dsc"]) for case in report["cases"]] == [("CT", 1)]
         assert report["given"]["window"] == "bone"
@@ -332,6 +333,17 @@ def test_a_run_goes_on_where_it_was_cut_off(samedge: Samedge, cases: Path, tiny_
     found = json.loads((tmp_path / "bench.json").read_text())["cases"]
     assert [(case["name"], case["total_s"] == 99.0) for case in found] == [("2DBox_CT_1", True), ("3DBox_MR_1", False)]
     assert found[0] == {**image, "total_s": 99.0}
+
+    only = samedge("bench", again, *options, "--match", "3DBox_*")
+    assert only.returncode == 0 and "2DBox" not in only.stdout  # nor are the times of others lost
+    both = json.loads((tmp_path / "bench.json").read_text())["cases"]
+    assert {case["name"]: case["total_s"] == 99.0 for case in both} == {"2DBox_CT_1": True, "3DBox_MR_1": False}
+    (again / "2DBox_CT_1.npz").rename(again / "2DBox_Fundus_1.npz")  # so that it counts for another modality
+    assert samedge("bench", again, *options).returncode == 0
+    renamed = json.loads((tmp_path / "bench.json").read_text())
+    assert renamed["cases"][0]["modality"] == "Fundus" and renamed["cases"][0]["total_s"] < 99
+    assert [row["modality"] for row in renamed["summary"]] == ["Fundus", "MR", "all"]
+    (again / "2DBox_Fundus_1.npz").rename(again / "2DBox_CT_1.npz")
 
     (again / "3DBox_MR_1.npz").unlink()
     np.savez(again / "2DBox_CT_1.npz", imgs=np.zeros((9, 9, 3), np.uint8), boxes=[[1, 1, 5, 5]])

@@ -285,3 +285,11 @@ def test_all_commands_look_alike(samedge: Samedge, command: str) -> None:
     """Plain text, whatever package they come from and whether rich is installed."""
     run = samedge(command, "--help")
     assert run.returncode == 0 and re.match(rf"Usage: .+ {command} \[OPTIONS\]", run.stdout)
+
+
+def test_a_report_that_cannot_be_written_costs_no_other(samedge: Samedge, scored: Path, tmp_path: Path) -> None:
+    """After hours of scoring; exit code 1."""
+    given = ["--csv", tmp_path, "--json", tmp_path / "scores.json"]
+    run = samedge("evaluate", "segs", "truths", *given, "--workers", 1, cwd=scored)
+    assert run.returncode == 1 and "cannot write" in run.stderr
+    assert json.loads((tmp_path / "scores.json").read_text())["cases"]

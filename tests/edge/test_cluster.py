@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.cluster import spread
+from edge.errors import RunError
 from edge.scoring.evaluate import evaluate
 from tests.conftest import Samedge
 
@@ -97,3 +99,25 @@ def test_a_scheduler_that_does_not_answer_is_named(samedge: Samedge, cases: Path
     run = samedge("predict", cases, tmp_path / "out", "--dask", "tcp://127.0.0.1:9")
     assert run.returncode == 1 and len(run.stderr.splitlines()) == 1
     assert "error: tcp://127.0.0.1:9: no Dask scheduler answers" in run.stderr
+
+
+@pytest.mark.parametrize(("workers", "says"), [(0, "has no worker; start `dask worker"), (1, "has no samedge; pip")])
+def test_workers_that_cannot_work_are_said(monkeypatch: pytest.MonkeyPatch, workers: int, says: str) -> None:
+    """None at all, and one that cannot import this package, which would be asked for ever."""
+    monkeypatch.setattr("edge.cluster.CONNECT_S", 2)
+    with distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+    ) as made:
+        if workers:
+            with distributed.Client(made, set_as_default=False) as client:
+                client.run(_forget_the_package)
+        with pytest.raises(RunError, match=says):
+            list(spread(made.scheduler_address, str, ["a"]))
+
+
+def _forget_the_package() -> None:
+    """As on a machine where it is not installed."""
+    import importlib.util
+
+    real = importlib.util.find_spec
+    importlib.util.find_spec = lambda name, package=None: None if name == "edge" else real(name, package)

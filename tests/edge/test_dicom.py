@@ -1,5 +1,6 @@
 """DICOM series in any order and of any kind; what is wrong with one is one line that names the files."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 
 pytest.importorskip("pydicom", reason="needs pydicom (extra dicom), which is not there")
 
+from edge.data.formats.dicom_order import in_order
+from edge.data.formats.dicom_series import Header
 from edge.data.formats.registry import find_inputs, read_input, read_label_map, read_scan
 from edge.data.outputs import write_labels
 from edge.data.scan import Reading
+from edge.data.sidecar import describe
 from edge.errors import CaseError
 from tests.edge.dicom_files import AXIAL, write_series, write_slice
 
@@ -80,6 +84,8 @@ def test_several_series_in_one_folder_are_told_apart(tmp_path: Path) -> None:
         ("tilted", r"slices are shifted against each other, 14.0 degrees \(tilted gantry\)"),
         ("size", r"holds 2 series"),
         ("spacing", r"PixelSpacing is missing or not two positive numbers"),
+        ("beside", r"004.dcm lies 15.00 mm beside the line of the other slices"),
+        ("pixels", r"its slices have pixels of several sizes \(PixelSpacing\)"),
     ],
 )
 def test_a_series_that_is_no_volume_says_why(tmp_path: Path, name: str, says: str) -> None:
@@ -96,6 +102,10 @@ def test_a_series_that_is_no_volume_says_why(tmp_path: Path, name: str, says: st
             write_slice(folder / f"{6 - index:03}.dcm", VOLUME[0], (5, -7 + 0.5 * index, -10 + 2 * index))
     elif name == "size":
         write_slice(folder / "003.dcm", VOLUME[0, :4].copy(), (5, -7, -4))
+    elif name == "beside":
+        write_slice(folder / "004.dcm", VOLUME[0], (20, -7, -6))
+    elif name == "pixels":
+        write_slice(folder / "004.dcm", VOLUME[0], (5, -7, -6), PixelSpacing=[0.5, 0.8])
     elif name == "spacing":
         write_series(folder, np.concatenate([VOLUME, VOLUME])[:6], PixelSpacing=None)
     with pytest.raises(CaseError, match=f"^scan: {says}") as caught:
@@ -118,7 +128,7 @@ def test_single_pictures_are_flat(tmp_path: Path) -> None:
 
 
 def test_frames_of_one_file_lie_where_they_say(tmp_path: Path) -> None:
-    """An enhanced MR with its frames in another order; a film without places is slices 1 mm apart, which is told."""
+    """An enhanced MR with its frames in another order; a film without places is slices in a row, which is told."""
     from pydicom.dataset import Dataset
 
     order = [2, 0, 3, 1]
@@ -135,11 +145,35 @@ def test_frames_of_one_file_lie_where_they_say(tmp_path: Path) -> None:
     changes = {"NumberOfFrames": 4, "PixelData": frames.tobytes(), "Modality": "MR"}
     write_slice(tmp_path / "film.dcm", VOLUME[0], None, **changes)
     film = read_input(tmp_path / "film.dcm")
-    assert np.array_equal(intensities(tmp_path / "film.dcm"), frames) and "1 mm apart" in str(film.notes[0])
+    assert np.array_equal(intensities(tmp_path / "film.dcm"), frames) and "one after the other" in str(film.notes[0])
     places = {"PerFrameFunctionalGroupsSequence": groups, "SharedFunctionalGroupsSequence": [shared]}
     write_slice(tmp_path / "mr.dcm", VOLUME[0], None, **changes, **places)
     assert np.array_equal(intensities(tmp_path / "mr.dcm"), VOLUME)
     assert read_input(tmp_path / "mr.dcm").spacing_mm == (3.0, 0.5, 0.75)
+
+
+def test_a_file_of_one_frame_says_in_its_groups_what_others_say_of_themselves(tmp_path: Path) -> None:
+    """Alone it is flat, with its scale and place; many of them are the slices of a volume."""
+    from pydicom.dataset import Dataset
+
+    for index in range(4):
+        own, shared, plane, measures, position, scale = (Dataset() for _ in range(6))
+        position.ImagePositionPatient, scale.RescaleSlope, scale.RescaleIntercept = [5.0, -7.0, 3.0 * index], 2, -1024
+        own.PlanePositionSequence, own.PixelValueTransformationSequence = [position], [scale]
+        plane.ImageOrientationPatient, measures.PixelSpacing, measures.SliceThickness = list(AXIAL), [0.5, 0.75], 3.0
+        shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [plane], [measures]
+        groups = {"PerFrameFunctionalGroupsSequence": [own], "SharedFunctionalGroupsSequence": [shared]}
+        changes = {"NumberOfFrames": 1, "PixelSpacing": None, **groups}
+        write_slice(tmp_path / f"{4 - index}.dcm", VOLUME[index], None, **changes)
+    assert np.array_equal(intensities(tmp_path), VOLUME * 2.0 - 1024)
+    case = read_input(tmp_path)
+    assert case.spacing_mm == (3.0, 0.5, 0.75) and case.geometry is not None
+    assert np.allclose(case.geometry.mm_from_volume(np.array([[1, 2, 3]]), "LPS"), [[5.75, -6, 9]])
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "2.dcm").rename(tmp_path / "alone" / "2.dcm")
+    scan = read_scan(tmp_path / "alone" / "2.dcm", Reading())
+    assert scan.flat and (scan.slope, scan.intercept) == (2, -1024)
+    assert np.allclose(scan.geometry.mm_from_volume(np.array([[1, 2, 0]]), "LPS"), [[5.75, -6, 6]])
 
 
 @pytest.mark.parametrize("series", ["CT_TotalSegmentator_example", "MR_BRAINIX_FLAIR"])
@@ -191,3 +225,57 @@ def test_slices_that_lie_farther_apart_than_stated_are_told(
     write_series(tmp_path / "scan", VOLUME, SpacingBetweenSlices=stated, SliceThickness=thickness)
     notes = [str(note) for note in read_input(tmp_path / "scan").notes]
     assert notes == (["slices lie farther apart than the header says; are some missing? (2 of 1 mm)"] if told else [])
+
+
+def test_colours_of_sixteen_bits_are_shown(tmp_path: Path) -> None:
+    """Alone and as a film, of as many bits as are stored."""
+    pixels = np.random.default_rng(0).integers(0, 2**12, (6, 5, 3), dtype=np.uint16)
+    path = write_slice(tmp_path / "a.dcm", pixels, None, Modality="US", BitsStored=12, HighBit=11)
+    assert np.array_equal(read_input(path).image, pixels >> 4)
+
+
+@pytest.mark.parametrize("kind", ["picture", "film"])
+def test_what_has_no_size_has_no_area(tmp_path: Path, kind: str) -> None:
+    """No square millimetres, and no millilitres of slices that lie nowhere."""
+    changes = (
+        {"NumberOfFrames": 2, "PixelData": VOLUME[:2].tobytes(), "SliceThickness": None}
+        if kind == "film"
+        else {"PixelSpacing": None}
+    )
+    path = write_slice(tmp_path / "a.dcm", VOLUME[0], None, Modality="US", **changes)
+    case = read_input(path)
+    case = replace(case, boxes=np.array([[1, 1, 0, 3, 3, 1] if kind == "film" else [1, 1, 3, 3]], float))
+    said = describe(case, np.ones(case.shape, np.uint8), "a.dcm", [], {}, 0.0)
+    assert any("areas and volumes are left out" in note for note in said["Notes"])
+    assert not {"AreaMm2", "VolumeMl"} & set(said["Labels"][0])
+    sized = replace(
+        read_input(write_slice(tmp_path / "b.dcm", VOLUME[0], None, Modality="US")), boxes=case.boxes[:, :4]
+    )
+    if kind == "picture":
+        assert describe(sized, np.ones((6, 5)), "b.dcm", [], {}, 0.0)["Labels"][0]["AreaMm2"] == 30 * 0.5 * 0.75
+
+
+def test_a_series_in_a_folder_within_is_pointed_at(tmp_path: Path) -> None:
+    """As an export of a study lies on a disk."""
+    write_series(tmp_path / "study" / "ct", VOLUME)
+    with pytest.raises(CaseError, match=r"there is DICOM in .*study/ct: give that folder, or --recursive"):
+        find_inputs(tmp_path / "study")
+    assert find_inputs(tmp_path / "study", recursive=True) == [tmp_path / "study" / "ct"]
+
+
+@pytest.mark.parametrize("steps", [[1.0] * 50 + [1.02] * 50, [3.0] * 20 + [3.04] * 20])
+def test_distances_that_drift_are_no_slices_beside_the_line(tmp_path: Path, steps: list[float]) -> None:
+    """As scanners state them: each is as far from the last as may be, and all lie on one line."""
+    headers = [
+        Header(tmp_path / f"{number}.dcm", {"ImagePositionPatient": [0, 0, z], "ImageOrientationPatient": AXIAL})
+        for number, z in enumerate(np.cumsum([0.0, *steps]))
+    ]
+    ordered, step = in_order("scan", headers)
+    assert ordered == headers and step[2] == pytest.approx(np.mean(steps))
+
+
+def test_frames_with_a_size_have_volumes(tmp_path: Path) -> None:
+    """Nuclear medicine states pixel and distance, though no place."""
+    frames = {"NumberOfFrames": 2, "PixelData": VOLUME[:2].tobytes(), "SpacingBetweenSlices": 4}
+    case = read_input(write_slice(tmp_path / "a.dcm", VOLUME[0], None, Modality="PT", **frames))
+    assert case.spacing_mm == (4, 0.5, 0.75) and not any("left out" in str(note) for note in case.notes)

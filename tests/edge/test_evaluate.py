@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from edge.cli import app
 from edge.data.case import read_case
+from edge.data.formats.registry import labels_for, read_input
 from edge.data.outputs import write_labels
 from edge.errors import CaseError, RunError
 from edge.reports.report import write_json
-from edge.scoring.evaluate import evaluate, summarize, to_json, write_csv
+from edge.scoring.evaluate import METRICS, evaluate, summarize, to_json, write_csv
 from edge.scoring.score import NAN, CaseScore
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "metrics"
@@ -184,10 +185,11 @@ def test_every_modality_counts_once_and_nan_is_left_out() -> None:
     ]
     result = summarize([CaseScore(name, modality, v, 0.0, v) for name, modality, v in values])
     ct, us = result.modalities
-    assert (ct.name, ct.count, ct.skipped, ct.dsc) == ("CT", 2, 1, 0.2)
-    assert (us.name, us.count, us.skipped) == ("US", 2, 0)
+    assert (ct.name, ct.count, ct.skipped["dsc"], ct.dsc) == ("CT", 2, 1, 0.2)
+    assert (us.name, us.count, us.skipped) == ("US", 2, dict.fromkeys(METRICS, 0))
     assert us.dsc == pytest.approx(0.6)
-    assert (result.mean.count, result.mean.skipped) == (2, 0)
+    assert (result.mean.count, result.mean.skipped) == (2, dict.fromkeys(METRICS, 0))
+    assert next(row[2] for row in result.rows() if row[:2] == ("CT", "2")) == "0.2000 (1 of 2)"
     assert result.mean.dsc == result.mean.nsd == pytest.approx(0.4)
 
 
@@ -244,3 +246,32 @@ def test_the_json_names_what_the_predictions_were_made_with(folders: tuple[Path,
         report.write_text(json.dumps(wrong))
         refused = CliRunner().invoke(app, call)
         assert refused.exit_code == 1 and str(report) in refused.output
+
+
+def test_dicom_that_is_not_scored_is_said(tmp_path: Path) -> None:
+    """What predict writes of DICOM if nothing else is asked for; not that an .npz is missing."""
+    (tmp_path / "truths").mkdir()
+    np.savez(tmp_path / "truths" / "ct.npz", gts=np.eye(4, dtype=np.uint8))
+    (tmp_path / "segs").mkdir()
+    (tmp_path / "segs" / "ct_seg.dcm").write_bytes(b"")
+    (score,) = evaluate(tmp_path / "segs", tmp_path / "truths").cases
+    assert score.dsc == 0 and score.error and "ct_seg.dcm is not scored; predict with --format nifti" in score.error
+
+
+def test_a_flat_image_in_nifti_is_scored(tmp_path: Path) -> None:
+    """One slice: as its name says 2D, against labels of a picture or of a slice."""
+    square = np.zeros((12, 20, 1), np.uint8)
+    square[4:9, 3:11] = 1
+    for folder in ("segs", "truths"):
+        (tmp_path / folder).mkdir()
+        nibabel.nifti1.Nifti1Image(square, np.diag([-1.0, -1, 1, 1])).to_filename(
+            tmp_path / folder / "2DBox_OCT_a.nii.gz"
+        )
+    (score,) = evaluate(tmp_path / "segs", tmp_path / "truths").cases
+    assert score.error is None and score.dsc == 1
+    (tmp_path / "segs" / "2DBox_OCT_a.nii.gz").unlink()
+    np.savez(tmp_path / "segs" / "2DBox_OCT_a.npz", segs=square[..., 0].T)
+    (score,) = evaluate(tmp_path / "segs", tmp_path / "truths").cases
+    assert score.error is None and score.dsc == 1
+    case = read_input(tmp_path / "truths" / "2DBox_OCT_a.nii.gz")
+    assert np.array_equal(labels_for(case, tmp_path / "segs" / "2DBox_OCT_a.npz")[0], square[..., 0].T)

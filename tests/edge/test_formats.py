@@ -314,3 +314,35 @@ def test_16_bits_are_scaled_and_several_pages_refused(tmp_path: Path) -> None:
     cv2.imwritemulti(str(tmp_path / "b.tif"), [deep, deep])
     with pytest.raises(CaseError, match=r"^b: b.tif holds 2 pictures"):
         read_input(tmp_path / "b.tif")
+
+
+def test_labels_scaled_by_almost_one_are_whole(tmp_path: Path) -> None:
+    """As programs write that keep a float's rounding in the header; halves are refused."""
+    image = nibabel.nifti1.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    for slope, inter in ((0.99999994, 1e-6), (0.5, 0)):
+        image.header.set_slope_inter(slope, inter)
+        path = tmp_path / "a_gt.nii"
+        content = bytearray(image.to_bytes())
+        content[112:120] = np.array([slope, inter], "<f4").tobytes()
+        path.write_bytes(content)
+        if slope == 0.5:
+            with pytest.raises(CaseError, match="must hold whole numbers"):
+                read_label_map(path)
+        else:
+            assert sorted(read_label_map(path).labels.ravel().tolist()) == list(range(24))
+
+
+def test_overlays_beside_label_maps_are_not_converted(tmp_path: Path) -> None:
+    """What `predict --format png --overlay` writes: the picture is passed over, the labels are written."""
+    labels = np.zeros((40, 60), np.uint8)
+    labels[5:20, 5:20] = 1
+    (tmp_path / "images").mkdir()
+    (tmp_path / "out").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "US_a.png"), np.random.default_rng(0).integers(0, 256, (40, 60, 3)))
+    cv2.imwrite(str(tmp_path / "out" / "US_a_labels.png"), labels)
+    cv2.imwrite(str(tmp_path / "out" / "US_a.png"), np.random.default_rng(1).integers(0, 256, (40, 60, 3)))
+    found = list(
+        convert_all(tmp_path / "out", tmp_path / "maps", "npz", Reading(), Prompting(), like=tmp_path / "images")
+    )
+    assert [(path.name, error) for path, error in found] == [("US_a.npz", None)]
+    assert np.array_equal(read_label_map(tmp_path / "maps" / "US_a.npz").labels, labels)

@@ -77,3 +77,24 @@ def test_eight_bits_of_other_modalities_stay_as_they_are() -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     assert np.array_equal(to_greys(grey, 1, 0, "US")[0], grey)
     assert Reading().window is None
+
+
+@pytest.mark.parametrize(("least", "says"), [(-1027, "taken for CT"), (-100, "scaled as MR is")])
+@pytest.mark.parametrize("padding", [np.nan, -np.inf])
+def test_padding_that_is_no_number_does_not_decide_what_a_scan_is(least: float, says: str, padding: float) -> None:
+    """CT has values below -200 beside it."""
+    volume = np.full((2, 8, 8), 50, np.float32)
+    volume[0, 0, :2] = least, padding
+    assert says in str(to_greys(volume, 1, 0, None)[1][0])
+
+
+def test_few_values_are_seen_and_one_is_said() -> None:
+    """An MR that is a mask: its percentiles are one value, its greys two; a constant image is black, which is told."""
+    mask = np.zeros((2, 8, 8), np.int16)
+    mask[0, 2:4, 2:4] = 7
+    greys, notes = to_greys(mask, 1, 0, "MR")
+    assert np.array_equal(greys, (mask > 0) * 255) and notes == ()
+    greys, notes = to_greys(mask.astype(np.float32), 1, 0, "MR")
+    assert np.array_equal(greys, (mask > 0) * 255) and notes == ()
+    greys, notes = to_greys(np.full((2, 8, 8), 7, np.int16), 1, 0, "MR")
+    assert not greys.any() and "all the same" in str(notes[0])

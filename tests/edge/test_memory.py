@@ -8,6 +8,7 @@ import pytest
 
 from edge.data.case import make_case
 from edge.engines.model_folder import ModelDescription
+from edge.errors import CaseError
 from edge.memory import MemoryGuard, memory_limit_mib
 from edge.pipeline import Options, segment
 from edge.segmenter import Segmenter
@@ -106,11 +107,25 @@ def test_logits_that_wait_are_reckoned_at_the_size_of_their_views() -> None:
     boxes = np.tile([0, 0, 0, 63, 63, 99], (200, 1))
     case = make_case("3DBox_CT_a", np.zeros((100, 1024, 1024), np.uint8), boxes)
     many = Options(block=99, embedding_budget_mib=9999)
-    rest = 0.9 * 2000 - 200
-    assert MemoryGuard(2000, 0).fit(many, case, VIEWS).embedding_budget_mib == int(rest - 220 - 70 - 312.5 - 99 * 2.5)
+    rest, shown = 0.9 * 2000 - 200, (64 / 0.5) ** 2 / 2**20
+    assert MemoryGuard(2000, 0).fit(many, case, VIEWS).embedding_budget_mib == int(
+        rest - shown - 220 - 70 - 312.5 - 99 * 2.5
+    )
     assert MemoryGuard(2000, 0).fit(many, case, SLICES).embedding_budget_mib == int(
         rest - 110 - 280 - 19.53125 - 14 * 40
     )
+
+
+def test_what_a_long_box_shows_is_reckoned() -> None:
+    """A box of 9000 px in a strip of 100: a square of 18,000 px in colours is cut out for it, 927 MiB."""
+    case = make_case("2DBox_X-Ray_a", np.zeros((100, 9000, 3), np.uint8), np.array([[0, 0, 8999, 99]]))
+    many = Options(block=99, embedding_budget_mib=9999)
+    taken = 18_000**2 * 3 / 2**20 + 100 * 9000 * 4 / 2**20 + 220 + 70 + 99 * 2.5
+    assert MemoryGuard(2000, 0).fit(many, case, VIEWS).embedding_budget_mib == int(0.9 * 2000 - taken)
+    deep = make_case("3DBox_CT_a", np.zeros((400, 64, 64), np.uint8), np.tile([0, 0, 0, 63, 63, 399], (250, 1)))
+    assert MemoryGuard(600, 0).fit(many, deep, VIEWS).block == 1  # logits that wait at the most are no certainty
+    with pytest.raises(CaseError, match=r"^2DBox_X-Ray_a: needs 930 MiB and more, the limit is 900 MiB; crop it"):
+        MemoryGuard(900, 0).fit(many, case, VIEWS)
 
 
 def test_where_nothing_is_left_it_goes_on_with_the_least() -> None:

@@ -100,6 +100,21 @@ def test_a_file_without_a_hash_is_refused(folder: Path) -> None:
     assert "encoder.xml: model.json states no SHA-256" in refusal(folder)
 
 
+def test_weights_are_checked_though_nothing_names_them(folder: Path) -> None:
+    """OpenVINO reads those beside a graph."""
+    edit(folder, lambda content: content["graphs"]["openvino"].update(encoder=["encoder.xml"]))
+    assert graph_files(folder, read_description(folder), "openvino")
+    with (folder / "encoder.bin").open("ab") as file:
+        file.write(b"0")
+    assert "encoder.bin: was changed" in refusal(folder)
+
+
+def test_a_name_that_no_file_can_have_is_a_missing_file(folder: Path) -> None:
+    """Longer than a file system takes."""
+    edit(folder, lambda content: content["graphs"]["openvino"].update(encoder=["n" * 5000]))
+    assert "missing from the model folder" in refusal(folder)
+
+
 @pytest.mark.parametrize("place", ["../encoder.xml", "sub/encoder.xml", "/tmp/encoder.xml"])
 def test_a_file_elsewhere_is_refused(folder: Path, place: str) -> None:
     """A description reaches no further than its folder, even with the right hash."""
@@ -133,9 +148,9 @@ def test_another_format_version_is_refused(folder: Path, version: object) -> Non
     assert f"format {version}, this version reads format 2; export the model again" in message
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1, 2]", "\x00\xff", '"text"', "null"])
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", "\x00\xff", '"text"', "null", "[" * 10**5], ids=range(7))
 def test_a_damaged_description_is_one_line(folder: Path, content: str) -> None:
-    """Empty, cut, or JSON of another kind."""
+    """Empty, cut, nested without end, or JSON of another kind."""
     (folder / DESCRIPTION).write_bytes(content.encode("latin1"))
     assert DESCRIPTION in refusal(folder)
 
@@ -160,6 +175,9 @@ def test_no_model_folder_is_told_how_to_make_one(tmp_path: Path, place: str) -> 
         ("graphs", {"openvino": "encoder.xml"}, "graphs of openvino must list the files"),
         ("graphs", {"openvino": {"encoder": [1], "decoder": []}}, "graphs of openvino must list the files"),
         ("sha256", None, "sha256"),
+        ("sha256", {"encoder.xml": 5}, "sha256 must give the SHA-256 of each file"),
+        ("normalisation", [], "normalisation must be of type str"),
+        ("input_size", 0, "input_size must be at least 1, got 0"),
         ("input_size", "256", "input_size must be of type int, got '256'"),
         ("embedding_shape", 3, "embedding_shape must be of type list, got 3"),
         (
@@ -233,6 +251,7 @@ def test_a_scan_of_a_modality_that_nobody_says_gets_what_is_best_in_the_mean(fol
         ({"sizes": 56}, "views"),
         ({"sizes": ["56"]}, "views"),
         ({"box_share": 0}, "box_share 0"),
+        ({"box_share": 1e-4}, "box_share 0.0001 must be 0.05 to 1"),
         ({"box_share": 1.01}, "box_share 1.01"),
         ({"box_share": float("nan")}, "box_share nan"),
         ({"box_share": "much"}, "views"),

@@ -149,7 +149,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
-        with pytest.raises(RunError, match=r"^a: cannot write .* \(File too large\); nothing was left behind"):
+        with pytest.raises(RunError, match=r"^a: cannot write .* \(File too large\); nothing of it was left behind"):
             write_npz(tmp_path / "a.npz", {"segs": NOISE})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -16,8 +17,9 @@ from edge.choices import FIXED
 from edge.data.case import Case
 from edge.data.convert import convert_case
 from edge.data.formats.dicom_source import read_source
-from edge.data.formats.registry import labels_of_case, read_input, read_label_map, read_stored
+from edge.data.formats.registry import read_input, read_label_map, read_stored
 from edge.data.formats.rtstruct import filled, outline
+from edge.data.objects import labels_of_case
 from edge.data.outputs import check_formats, parse_formats, write_labels
 from edge.data.prompting import Prompting, boxes_of_labels, prompted
 from edge.data.scan import Reading, mean_intensities
@@ -162,6 +164,29 @@ def test_nifti_dicom_and_npz_of_one_scan_get_the_same_labels(tmp_path: Path, tin
     ]
     found.append(read_label_map(tmp_path / "npz" / "MR_BRAINIX_FLAIR.npz").labels)
     assert found[0].any() and all(np.array_equal(one, found[0]) for one in found[1:])
+
+
+def test_a_label_map_comes_last(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case counts as done where that is there: whoever is killed, or has a full disk, before it begins again."""
+    nibabel.save(nibabel.nifti1.Nifti1Image(VOLUME, np.eye(4)), tmp_path / "MR_1.nii.gz")
+    (tmp_path / "MR_1.csv").write_text("0,0,0,3,3,2\n")
+    there: list[list[str]] = []
+    out = tmp_path / "out"
+
+    def fails(*given: Any) -> None:
+        there.append(sorted(path.name for path in out.iterdir()))
+        raise RunError("disk full")
+
+    segmenter = Segmenter(tiny_model, options=Options(method=FIXED))
+    monkeypatch.setattr("edge.predict.write_labels", fails)
+    job = Job(overlay=True)
+    (found,) = predict_cases([tmp_path / "MR_1.nii.gz"], out, lambda: segmenter, job=job)
+    assert found.error == "disk full" and there == [["MR_1.json", "MR_1.png"]]
+    monkeypatch.undo()
+    pending, done = plan(tmp_path, out, overwrite=False)
+    assert pending == [tmp_path / "MR_1.nii.gz"] and done == []
+    assert [one.error for one in predict_cases(pending, out, lambda: segmenter, job=job)] == [None]
+    assert json.loads((out / "MR_1.json").read_text())["Files"] == ["MR_1.nii.gz"]
 
 
 def test_labels_lie_on_the_voxels_and_a_file_says_what_they_are(tmp_path: Path, tiny_model: Path) -> None:

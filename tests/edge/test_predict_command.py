@@ -78,6 +78,7 @@ def test_reports_and_overlays_tell_what_was_done(tmp_path: Path, tiny_model: Pat
     run = samedge("predict", inputs, outputs, "--report", tmp_path / "report.json", *options)
     assert run.returncode == 1
     assert [line.split(":")[0] for line in run.stdout.splitlines()] == ["2DBox_CT_1", "3DBox_CT_1"]
+    assert "1 were there already, 1 of them without the .png asked for: --overwrite does them again" in run.stderr
 
     report = json.loads((tmp_path / "report.json").read_text())
     cases = {case["name"]: case for case in report["cases"]}
@@ -217,7 +218,7 @@ def test_a_full_disk_costs_the_case_that_does_not_fit(
     assert run.returncode == 1
     assert run.stderr == (
         f"error: 2DBox_CT_large: cannot write {small_disk}/2DBox_CT_large.npz (No space left on device); "
-        "nothing was left behind\n"
+        "nothing of it was left behind\n"
     )
     assert [path.name for path in small_disk.iterdir()] == ["2DBox_CT_small.npz"]
     assert segs(small_disk / "2DBox_CT_small.npz").sum() == 100
@@ -238,3 +239,13 @@ def test_outputs_that_cannot_be_written_are_said_before_any_work(
     assert run.returncode == 1
     (line,) = run.stderr.splitlines()
     assert line.startswith(f"error: {tmp_path / 'out'}: cannot ")
+
+
+@pytest.mark.parametrize("scheme", ["file", "local"])
+def test_a_file_on_a_disk_is_given_by_its_path(tmp_path: Path, samedge: Samedge, scheme: str) -> None:
+    """Its address would be a folder called file: in this one, where nobody looks."""
+    write(tmp_path / "in", "2DBox_CT_1", IMAGE, [[0, 0, 9, 9]])
+    for given in ((f"{scheme}://{tmp_path}/in", "out"), (tmp_path / "in", f"{scheme}://{tmp_path}/out")):
+        run = samedge("predict", *given, cwd=tmp_path)
+        assert run.returncode == 1 and f"give a file on a disk by its path alone, {tmp_path}" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

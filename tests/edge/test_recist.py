@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from edge.data.case import make_case
 from edge.data.formats.registry import read_input
 from edge.data.prompting import prompted
 from edge.data.recist import boxes_of_lines
@@ -88,3 +89,12 @@ def test_lines_come_from_csv_and_json_in_voxels_and_in_mm(tmp_path: Path) -> Non
     scan.with_name("scan.csv").write_text(",".join(record) + "\n20,50,3,40,50,3,5,,,,,,nodule\n")
     with pytest.raises(CaseError, match=r"^scan: scan\.csv line 2 must be x1,y1,z1,x2,y2,z2,x3"):
         prompted(read_input(scan), scan)
+
+
+def test_lines_of_four_numbers_in_a_picture_are_told(tmp_path: Path) -> None:
+    """They may be corners by another name; a line in a volume has six."""
+    image = make_case("Dermoscopy_a", np.zeros((300, 400, 3), np.uint8), np.zeros((0, 4)))
+    for titles, told in (("x1,y1,x2,y2", True), ("x_min,y_min,x_max,y_max", False)):
+        (tmp_path / "Dermoscopy_a.csv").write_text(f"{titles}\n90,64,277,237\n")
+        notes = prompted(image, tmp_path / "Dermoscopy_a.png").notes
+        assert any("ends of a measured line (RECIST); corners are x_min" in str(note) for note in notes) is told

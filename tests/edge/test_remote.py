@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from edge.data.formats.dicom_series import is_dicom
-from edge.data.remote import results_on_disk
+from edge.data.remote import on_disk, results_on_disk
+from edge.errors import CaseError
 from tests.conftest import Samedge
-from tests.edge.dicom_files import write_series
+from tests.edge.dicom_files import write_series, write_slice
 from tests.object_store import client, running_store
 
 pytest.importorskip("s3fs")
@@ -214,7 +215,7 @@ def test_a_label_map_is_put_up_last(monkeypatch: pytest.MonkeyPatch) -> None:
 
     put: list[str] = []
     monkeypatch.setattr(MemoryFileSystem, "put_file", lambda _self, local, key: put.append(Path(key).name))
-    with results_on_disk(Path("memory://results/sub")) as folder:
+    with results_on_disk(Path("memory://results/sub"), last=("a.nii.gz", "b.nii.gz")) as folder:
         for name in ("a.nii.gz", "a.json", "b.nii.gz", "b.json"):
             (folder / name).touch()
     assert {*put[:2]} == {"a.json", "b.json"} and {*put[2:]} == {"a.nii.gz", "b.nii.gz"}
@@ -230,3 +231,22 @@ def test_an_object_without_an_ending_is_dicom_by_its_first_bytes(content: bytes,
 
     MemoryFileSystem().pipe("/scans/1.2.840", content)
     assert is_dicom(Path("memory://scans/1.2.840")) is expected
+
+
+def test_a_slice_of_a_series_in_a_store_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    """On a disk the files beside it are looked for; here its folder must be given."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    write_slice(tmp_path / "1.dcm", np.zeros((6, 5), np.int16), (0, 0, 0))
+    write_slice(tmp_path / "film.dcm", np.zeros((6, 5), np.uint8), None, Modality="US")
+    write_slice(tmp_path / "2.dcm", np.zeros((6, 5), np.int16), (0, 0, 2))
+    MemoryFileSystem().pipe("/scans/alone/1.dcm", (tmp_path / "1.dcm").read_bytes())
+    with on_disk(Path("memory://scans/alone/1.dcm")) as alone:
+        assert alone.is_file()
+    for name in ("1.dcm", "2.dcm", "film.dcm"):
+        MemoryFileSystem().pipe(f"/scans/ct/{name}", (tmp_path / name).read_bytes())
+    said = r"^1: memory://scans/ct/1.dcm is a slice of a series; give the series' folder"
+    with pytest.raises(CaseError, match=said), on_disk(Path("memory://scans/ct/1.dcm")):
+        pass
+    with on_disk(Path("memory://scans/ct/film.dcm")) as film:
+        assert film.is_file()

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import nibabel
 import numpy as np
 import pytest
@@ -200,3 +201,32 @@ def test_real_scans_are_read_from_either_layout_as_from_their_own_files(shared: 
             case = read_with_truth(path, Reading("MR"))
             assert case.truth is not None and plain.truth is not None and plain.truth.any()
             assert np.array_equal(case.image, plain.image) and np.array_equal(case.truth, plain.truth)
+
+
+def test_pictures_of_an_nnunet_data_set_are_predicted_and_evaluated(
+    samedge: Samedge, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Called without their channel; label k is of box k, whatever number the data set gave the object."""
+    root, labels = tmp_path / "Dataset002_Cells", np.zeros((64, 80), np.uint8)
+    labels[10:30, 8:20], labels[35:50, 25:40] = 1, 3
+    for folder, name, array in (("imagesTr", "US_1_0000.png", labels * 60), ("labelsTr", "US_1.png", labels)):
+        (root / folder).mkdir(parents=True)
+        cv2.imwrite(str(root / folder / name), array)
+    (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "US"}, "labels": {"a": 1, "b": 3}}))
+    run = samedge("predict", root, tmp_path / "out", "--model", tiny_model, "--box-margin", 0)
+    assert run.returncode == 0
+    assert {path.name for path in tmp_path.glob("out/**/*") if path.is_file()} >= {"US_1.npz", "US_1.json"}
+    (score,) = evaluate(tmp_path / "out", root).cases
+    assert score.dsc == 1 and "is drawn with 1, 3, read as 1 to 2" in str(score.note)
+
+
+def test_labels_of_another_run_are_not_an_images(bids: Path) -> None:
+    """Of two runs one has labels; those that say nothing more belong to the image that says nothing more."""
+    anat = bids / "sub-01" / "ses-a" / "anat"
+    derived = bids / "derivatives" / "labels" / "sub-01" / "ses-a" / "anat"
+    shutil.copy(anat / "sub-01_ses-a_T2w.nii.gz", anat / "sub-01_ses-a_run-2_T2w.nii.gz")
+    own, other = derived / "sub-01_ses-a_T2w_label-cord_seg.nii.gz", derived / "sub-01_ses-a_run-2_dseg.nii.gz"
+    shutil.copy(own, other)
+    own.unlink()
+    assert truth_beside(anat / "sub-01_ses-a_run-2_T2w.nii.gz") == other
+    assert truth_beside(anat / "sub-01_ses-a_T2w.nii.gz") is None

@@ -1,5 +1,7 @@
 """`samedge export --adapter`: the merge is exact, or nothing is written."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,16 @@ def test_an_adapter_of_no_layer_or_of_no_numbers_is_refused(pair: tuple[Path, Pa
     (tmp_path / "adapter" / "adapter_config.json").write_bytes((adapter / "adapter_config.json").read_bytes())
     with pytest.raises(ModelError, match=r"adapts no layer|not finite"):
         merged_network(base, tmp_path / "adapter")
+
+
+def test_a_rank_that_is_not_the_tensors_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """It would merge at another strength."""
+    base, adapter = pair
+    changed = shutil.copytree(adapter, tmp_path / "adapter")
+    config = json.loads((changed / CONFIG).read_text())
+    (changed / CONFIG).write_text(json.dumps({**config, "r": 1}))
+    with pytest.raises(ModelError, match=r"adapter_config.json says rank 1, .* has \[2\]"):
+        load_merged(base, changed)
 
 
 def test_the_mean_of_two_adapters_is_theirs_number_by_number(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from export.graphs.decoder import InferenceDecoder
 from export.graphs.encoder import InferenceEncoder
-from train.baseline.program import double_precision
+from tests.double_precision import double_precision
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.sam_modeling import decode_tokens
 

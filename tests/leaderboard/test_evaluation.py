@@ -239,3 +239,35 @@ def test_a_record_counts_for_its_key_only_and_is_whole(tmp_path: Path) -> None:
     assert records.get("runs", "a", {"image": "2"}) is None
     (tmp_path / "runs/a.json").write_text('{"key": {"image": "1"}, "conte')
     assert records.get("runs", "a", {"image": "1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("truth", "says"),
+    [
+        (np.zeros((32, 30), np.uint8), r"2DBox_US_a: its truth has shape \(32, 30\), the case \(32, 32\)"),
+        (square() * 255, "2DBox_US_a: its truth is drawn with 255, read as 1"),
+        (None, "2DBox_US_a: key 'gts' is missing"),
+    ],
+)
+def test_a_truth_that_does_not_fit_is_named_before_anything_runs(plan: Plan, truth: np.ndarray, says: str) -> None:
+    """It would change the scores of every team."""
+    truths = plan.out.with_name("truths")
+    truths.mkdir()
+    for name in CASES:
+        write_npz(truths / f"{name}.npz", {"gts": square()})
+    write_npz(truths / "2DBox_US_a.npz", {"spacing": np.ones(3)} if truth is None else {"gts": truth})
+    with pytest.raises(CaseError, match=f"^{says}"):
+        evaluate(replace(plan, truth_dir=truths))
+    assert not plan.out.exists()
+    if truth is not None and truth.max() == 255:  # with its boxes beside it, it is read as everywhere
+        write_npz(truths / "2DBox_US_a.npz", {"gts": truth, "boxes": np.array([[8, 8, 23, 23]])})
+        assert evaluate(replace(plan, truth_dir=truths))["teams"][0]["mean"]["dsc"] == 1
+
+
+def test_a_time_over_the_limit_is_no_output(plan: Plan) -> None:
+    """By a team's own table, as of an image that would have been stopped."""
+    board = evaluate(replace(plan, limits=Limits(time_s=5)))
+    failed = {team["team"]: team["failed"] for team in board["teams"]}
+    assert failed == {"good": 2, "shifted": 0, "partly": 1}
+    (row,) = (row for row in board["cases"][0]["teams"] if row["team"] == "good")
+    assert not row["usable"] and "took 9 s by its table, the limit is 5 s" in row["problem"]

@@ -69,3 +69,13 @@ def test_hostile_problems_alone_leave_the_official_run_ready() -> None:
     """An image that needs a writable root runs in the challenge, and the verdict says both."""
     found = [trial("2D_a"), trial("2D_a", "exit code 1: read-only", "hostile")]
     assert verdict(found) == "ready for the official run; under hostile conditions one thing to fix"
+
+
+def test_another_problem_of_a_case_in_a_later_round_is_told() -> None:
+    """Of the same case; the same problem again is not. A case's name is taken out of a text where it is a word."""
+    found = [trial("a", "exit code 3 of a, although the output is there"), trial("a", "out of memory", "hostile")]
+    assert [finding.problem for finding in findings(found)] == [
+        "exit code 3 of CASE, although the output is there",
+        "out of memory",
+    ]
+    assert len(findings([trial("a", "bad"), trial("a", "bad", "hostile")])) == 1

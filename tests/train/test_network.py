@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from edge.views.prepare import prepare
+from tests.double_precision import double_precision
 from tests.rounding import ROUNDING_F32, ROUNDING_F64, relative_difference
-from train.baseline.program import double_precision
 from train.networks.checkpoint import load_weights
 from train.networks.litemedsam import PARAMETERS, LiteMedSAM
 

@@ -75,6 +75,14 @@ def test_overrides_replace_and_keep_their_type() -> None:
         ("walks={ 56 = 0 }", "walks: counts must be whole numbers from 1 on, got 0"),
         ("task=maps", "task views is litemedsam's"),
         ("ema=1.0", "ema: input should be less than 1, got 1.0"),
+        ("warmup_steps=-5", "warmup_steps: input should be greater than or equal to 0, got -5"),
+        ("max_steps=-3", "max_steps: input should be greater than or equal to 0, got -3"),
+        ("validate_every=-1", "validate_every: input should be greater"),
+        ("lora_alpha=0", "lora_alpha: input should be greater than or equal to 1, got 0"),
+        ("weight_decay=-1.0", "weight_decay: input should be greater"),
+        ("flip=7.0", "flip: input should be less than or equal to 1, got 7"),
+        ("plateau_factor=2.0", "plateau_factor: input should be less than 1, got 2"),
+        ("precision=foo", "precision: input should be 'bf16-mixed', .* got 'foo'"),
         ("lr=-1", "lr: input should be greater than 0, got -1"),
         ("loss=dice+box-bce", "loss: input should be one of dice"),
         ("epochs", "must be key=value"),
@@ -84,6 +92,12 @@ def test_a_wrong_override_is_one_clear_line(override: str, message: str) -> None
     """Key, what came, what was expected."""
     with pytest.raises(RunError, match=message):
         load_recipe("litemedsam-lora", [override])
+
+
+def test_short_names_of_precisions_are_fabrics() -> None:
+    """As older runs have them in their recipe.toml."""
+    for short, whole in (("32", "32-true"), ("bf16", "bf16-mixed"), ("16", "16-mixed")):
+        assert load_recipe("litemedsam-lora", [f"precision='{short}'"]).precision == whole
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:

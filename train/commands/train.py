@@ -60,6 +60,8 @@ def train(
     except ImportError as error:
         raise RunError(f"samedge train needs {error.name or error}: pip install 'samedge[train]'") from None
 
+    if devices != "auto" and not (devices.isdecimal() and int(devices)):
+        raise typer.BadParameter(f"--devices must be auto or a number from 1 on, got {devices!r}")
     if not data or (out is None and not dry_run):
         raise typer.BadParameter("--data DIR and --out DIR are needed")
     settings: dict[str, Any] = {

@@ -27,8 +27,10 @@ def modality_shares(present: dict[str, int], policy: str, table: dict[str, float
         table: modality or OTHERS -> share; used by `balanced` only.
 
     Raises:
-        RunError: an unknown policy, or a table that gives nothing to any modality present.
+        RunError: an unknown policy, nothing to draw from, or a table that gives nothing to any modality present.
     """
+    if not present:
+        raise RunError("no case is left to train on: hold_out, leave_out or only take all of them")
     if policy not in POLICIES:
         raise RunError(f"sampling must be one of {', '.join(POLICIES)}, got {policy!r}")
     if policy == "proportional":

@@ -97,6 +97,11 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ModelError(f"{folder}: not an adapter folder with {CONFIG} and {WEIGHTS} ({error})") from None
     if not {"r", "lora_alpha", "base_sha256"} <= set(config):
         raise ModelError(f"{folder / CONFIG}: needs r, lora_alpha and base_sha256, has {', '.join(sorted(config))}")
+    ranks = {len(tensor) for key, tensor in tensors.items() if "lora_A" in key}
+    if ranks - {config["r"]}:
+        raise ModelError(
+            f"{folder}: {CONFIG} says rank {config['r']}, {WEIGHTS} has {sorted(ranks)}; one is of another"
+        )
     return config, tensors
 
 

@@ -119,14 +119,15 @@ def resolve(checkpoint: Path) -> Path:
     """A checkpoint's file: as given, or where the public one of this name lies.
 
     Raises:
-        RunError: a known name that was neither fetched nor imported; says how.
+        RunError: a known name that was neither fetched nor imported, or is another file by now; says how.
     """
     name = str(checkpoint)
     if name not in CHECKPOINTS or checkpoint.exists():
         return checkpoint
     file = path(name)
-    if not file.is_file():
-        raise RunError(f"{name}: not here yet; run samedge weights get {name}, or {_way_out(CHECKPOINTS[name])}")
+    if not _is_there(CHECKPOINTS[name], file):
+        what = "damaged, its SHA-256 is another" if file.is_file() else "not here yet"
+        raise RunError(f"{name}: {what}; run samedge weights get {name}, or {_way_out(CHECKPOINTS[name])}")
     return file
 
 
@@ -172,7 +173,7 @@ def import_file(name: str, source: Path) -> Path:
 
 
 def _is_there(checkpoint: Checkpoint, final: Path) -> bool:
-    return final.exists() and _hash(final) == checkpoint.sha256
+    return final.is_file() and _hash(final) == checkpoint.sha256
 
 
 def _checkpoint(name: str) -> Checkpoint:

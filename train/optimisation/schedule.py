@@ -17,7 +17,7 @@ class Schedule:
     def __init__(self, optimizer: Any, recipe: Recipe, steps: int, epoch_steps: int = 1) -> None:
         """Args: steps: of the whole run; epoch_steps: of one epoch."""
         plain = getattr(optimizer, "optimizer", optimizer)  # Fabric's wrapper is not an Optimizer to torch
-        self._optimizer, self._listens = plain, recipe.schedule == "plateau"
+        self._optimizer, self._listens, self._steps = plain, recipe.schedule == "plateau", steps
         self._rate = LambdaLR(plain, lambda step: part_of_peak(recipe, step, steps, epoch_steps))
         self._plateau = ReduceLROnPlateau(plain, factor=recipe.plateau_factor, patience=recipe.plateau_patience)
 
@@ -45,12 +45,17 @@ class Schedule:
             group["lr"] *= part
 
     def state(self) -> dict[str, Any]:
-        return {"rate": self._rate.state_dict(), "plateau": self._plateau.state_dict()}
+        return {"rate": self._rate.state_dict(), "plateau": self._plateau.state_dict(), "steps": self._steps}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state; the rate of the next step is the optimiser's own to restore."""
+        """Go on from a state; the rate of the next step is the optimiser's own to restore, or of a longer run its."""
         self._rate.load_state_dict(state["rate"])
         self._plateau.load_state_dict(state["plateau"])
+        if state.get("steps", self._steps) != self._steps:
+            for group, peak, part in zip(
+                self._optimizer.param_groups, self._rate.base_lrs, self._rate.lr_lambdas, strict=True
+            ):
+                group["lr"] = peak * part(self._rate.last_epoch)
 
 
 def part_of_peak(recipe: Recipe, step: int, steps: int, epoch_steps: int) -> float:

@@ -1,5 +1,6 @@
 """What a killed run needs to go on as if it had not been: saved whole, restored whole."""
 
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ class Progress:
     step: int = 0
     best: float = -1.0  # validation DSC
     validations_since_best: int = 0
+    validated_on: str = ""  # see `train.validation.Validation.cases_hash`; empty: nothing yet
+
+    def begin_anew_on(self, cases_hash: str) -> None:
+        """Scores of other cases do not compare: where a resumed run validates on others, the best is yet to come."""
+        if not cases_hash:
+            return
+        if self.validated_on and cases_hash != self.validated_on:
+            warnings.warn("validated on other cases than before: the best so far counts no more", stacklevel=2)
+            self.best, self.validations_since_best = -1.0, 0
+        self.validated_on = cases_hash
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The whole evaluation: run, score, rank, write; killed at any point, the same call goes on where it was."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from edge.challenge.leaderboard.teams import Team, find_teams, read_times
 from edge.challenge.submission.container import Limits
 from edge.challenge.submission.trial import Trial
 from edge.data.case import find_cases, read_case, read_labels
+from edge.data.labels import count_boxes, number_by_box
 from edge.errors import CaseError, RunError
 from edge.reports.page import number, picture, write_page
 from edge.reports.report import now, write_json
@@ -98,7 +100,19 @@ def _cases_with_truth(plan: Plan) -> tuple[list[Path], dict[str, Path]]:
         raise CaseError(f"{without[0]}{more}: no truth of this name in {plan.truth_dir}")
     if not plan.cases_dir.is_dir():
         raise RunError(f"{plan.cases_dir}: give a folder of cases")
+    for path in paths:  # before hours of containers, all of whose scores it would change
+        _check_truth(path, truths[path.stem])
     return paths, truths
+
+
+def _check_truth(path: Path, truth: Path) -> None:
+    """Raises CaseError: a truth does not fit its case, or its numbers cannot be told to be of the case's boxes."""
+    case, (labels, _) = read_case(path), read_labels(truth, "gts")
+    if labels.shape != case.shape:
+        raise CaseError(f"{path.stem}: its truth has shape {labels.shape}, the case {case.shape}")
+    told = number_by_box(labels, len(case.boxes))[1]
+    if told and count_boxes(truth) != len(case.boxes):
+        raise CaseError(f"{path.stem}: its truth {told}; number it so, or keep the boxes beside it in {truth.name}")
 
 
 def _page(board: dict[str, Any], plan: Plan, truths: dict[str, Path]) -> dict[str, Any]:
@@ -129,6 +143,7 @@ def _pictures(entry: dict[str, Any], plan: Plan, truth_path: Path) -> list[dict[
     pictures = [picture("truth", case, truth)]
     for row in entry["teams"]:
         if row["usable"]:
-            segs, _ = read_labels(plan.out / "teams" / row["team"] / "segs" / f"{case.name}.npz", "segs")
-            pictures.append(picture(f"{row['team']}: DSC {number(row['dsc'])}", case, segs))
+            with suppress(CaseError):  # gone since it was scored
+                segs, _ = read_labels(plan.out / "teams" / row["team"] / "segs" / f"{case.name}.npz", "segs")
+                pictures.append(picture(f"{row['team']}: DSC {number(row['dsc'])}", case, segs))
     return pictures

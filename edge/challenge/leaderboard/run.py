@@ -21,8 +21,10 @@ from edge.data.npz import write_npz
 from edge.errors import CaseError, RunError
 from edge.scoring.evaluate import METRICS, score_files
 from edge.scoring.score import NAN, CaseScore
+from edge.system.machine import describe_machine
 
 ROUND = "challenge"
+SEGS = "segs_sha256"  # in a run's record, of the labels that were kept of it
 
 
 def run_team(client: Any, team: Team, paths: list[Path], folder: Path, limits: Limits) -> Iterator[tuple[Trial, bool]]:
@@ -39,18 +41,20 @@ def run_team(client: Any, team: Team, paths: list[Path], folder: Path, limits: L
         RunError: the engine or the disk fails. Whatever is wrong with the team's image or outputs is in its trials.
     """
     if not team.is_image:
-        yield from ((trial, True) for trial in _take_outputs(team, paths, folder))
+        yield from ((trial, True) for trial in _take_outputs(team, paths, folder, limits))
         return
     label = container_label(folder)
     remove_containers(client, label)
     records = Records(folder)
     mounts = Mounts(folder / "work")
-    keys = {path: {"image": team.sha256, "case": sha256(path), "limits": asdict(limits)} for path in paths}
+    machine = {key: describe_machine()[key] for key in ("cpu", "cores")}  # times of another say nothing here
+    shared = {"image": team.sha256, "limits": asdict(limits), "machine": machine}
+    keys = {path: {**shared, "case": sha256(path)} for path in paths}
     image = _Loaded(client, team, folder / "loaded")
     try:
         for path in paths:
             done = records.get("runs", path.stem, keys[path])
-            if done is not None:
+            if done is not None and done.get(SEGS) == _kept(folder, path.stem):  # else somebody took the output away
                 yield _trial(done), False
                 continue
             if image.problem():
@@ -60,7 +64,7 @@ def run_team(client: Any, team: Team, paths: list[Path], folder: Path, limits: L
                 client, image.name, path, mounts, limits, label=label, round_name=ROUND, score=False
             )
             _keep(folder, path.stem, labels if trial.usable else None)
-            records.put("runs", path.stem, keys[path], asdict(trial))
+            records.put("runs", path.stem, keys[path], {**asdict(trial), SEGS: _kept(folder, path.stem)})
             yield trial, True
     finally:
         image.unload()
@@ -133,7 +137,7 @@ class _Loaded:
         return False
 
 
-def _take_outputs(team: Team, paths: list[Path], folder: Path) -> Iterator[Trial]:
+def _take_outputs(team: Team, paths: list[Path], folder: Path, limits: Limits) -> Iterator[Trial]:
     times = read_times(team.path).seconds
     for path in paths:
         trial = Trial(path.stem, modality_of(path.stem), ROUND, wall_s=times.get(path.stem))
@@ -141,6 +145,11 @@ def _take_outputs(team: Team, paths: list[Path], folder: Path) -> Iterator[Trial
             case = read_case(path)
         except CaseError as error:
             yield replace(trial, problem=f"not run: {error}")
+            continue
+        if trial.wall_s is not None and trial.wall_s > limits.time_s:
+            _keep(folder, path.stem, None)
+            problem = f"took {trial.wall_s:.0f} s by its table, the limit is {limits.time_s:g} s"
+            yield replace(trial, problem=problem, stopped_for="time")
             continue
         output = read_output(team.path / path.name, case)
         _keep(folder, path.stem, output.labels)
@@ -157,6 +166,11 @@ def _keep(folder: Path, name: str, labels: npt.NDArray | None) -> None:
         write_npz(path, {"segs": labels})
 
 
+def _kept(folder: Path, name: str) -> str | None:
+    """Hash of the labels that `_keep` wrote; None: there are none."""
+    return sha256(folder / "segs" / f"{name}.npz")
+
+
 def _plain(score: CaseScore) -> dict[str, Any]:
     """A score as JSON holds it: without its labels, NaN as null."""
     content = asdict(replace(score, labels=()))
@@ -170,4 +184,5 @@ def _score(content: dict[str, Any], problem: str | None) -> CaseScore:
 
 
 def _trial(content: dict[str, Any]) -> Trial:
-    return Trial(**{**content, "shape": tuple(content["shape"])})
+    known = {key: value for key, value in content.items() if key != SEGS}
+    return Trial(**{**known, "shape": tuple(content["shape"])})

@@ -1,5 +1,6 @@
 """A submission tried as the challenge runs it, then as a hostile organiser would: ready, or what to fix."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -79,8 +80,9 @@ def findings(trials: list[Trial]) -> list[Finding]:
     for round_name, group in groupby(trials, key=lambda trial: trial.round):
         by_problem: dict[str, list[str]] = {}
         for trial in group:
-            if trial.problem and not any(trial.case in old.cases for old in found):
-                by_problem.setdefault(_without_case(trial), []).append(trial.case)
+            problem = _without_case(trial)
+            if problem and not any(trial.case in old.cases and problem == old.problem for old in found):
+                by_problem.setdefault(problem, []).append(trial.case)
         found += [Finding(problem, round_name, tuple(cases)) for problem, cases in by_problem.items()]
     return found
 
@@ -101,4 +103,4 @@ def _things(found: list[Finding]) -> str:
 
 def _without_case(trial: Trial) -> str:
     """A problem's text with the case's own name taken out, so that the same problem of two cases is one."""
-    return str(trial.problem).replace(trial.case, "CASE")
+    return re.sub(rf"(?<!\w){re.escape(trial.case)}(?!\w)", "CASE", trial.problem or "")

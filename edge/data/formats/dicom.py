@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.formats.dicom_series import GAP, Header, in_order, quiet_pydicom, series_of
+from edge.data.formats.dicom_order import GAP, in_order
+from edge.data.formats.dicom_series import (
+    Header,
+    as_of_one_slice,
+    quiet_pydicom,
+    series_of,
+    values_of_frame,
+)
 from edge.data.geometry import Geometry, make_geometry, picture_geometry
 from edge.data.intensity import SUV
 from edge.data.names import case_name
-from edge.data.scan import IN_SUV, Reading, Scan, check_scan_size
+from edge.data.scan import IN_SUV, UNSIZED, Reading, Scan, check_scan_size
 from edge.errors import CaseError, in_one_line
 from edge.notes import Note
 
@@ -26,7 +33,8 @@ MAX_FILE_BYTES = 2**31
 INVERTED = "MONOCHROME1"
 FREE_BYTES = 2**26  # that pixels may unpack to whatever their packed size
 MOST_TIMES = 5000  # the packed size beyond that; a blank slice in JPEG 2000 unpacks to some thousand times its size
-LIKE_A_VOLUME = "its frames state no place in space; they are taken as slices 1 mm apart"
+LIKE_A_VOLUME = "its frames state no place in space; they are taken as slices one after the other"
+THICKNESS = ("SpacingBetweenSlices", "SliceThickness")
 
 
 def read_scan(path: Path, reading: Reading) -> Scan:
@@ -96,7 +104,9 @@ def _one_file(name: str, header: Header, modality: str | None, reading: Reading)
     colours = pixels.ndim == 3
     array = pixels.swapaxes(0, 1)[:, :, None] if colours else pixels.T[:, :, None]
     geometry = _flat_geometry(name, header, data, array.shape[:2])
-    scan = Scan(name, array, geometry, *((1.0, 0.0) if colours else (slope, intercept)), modality, flat=True)
+    notes = () if _spacing(data) else (Note(UNSIZED),)
+    scale = (1.0, 0.0) if colours else (slope, intercept)
+    scan = Scan(name, array, geometry, *scale, modality, flat=True, notes=notes)
     return _in_suv(scan, [data], reading)
 
 
@@ -109,7 +119,8 @@ def _frames(name: str, data: Any, pixels: npt.NDArray, modality: str | None, rea
         affine = np.diag([-spacing[1], -spacing[0], _thickness(data), 1.0])
         geometry = make_geometry(name, affine, pixels.shape[::-1], "axial")
         slope, intercept = _rescale(data)
-        notes = (Note(LIKE_A_VOLUME, f"{len(pixels)} frames"),)
+        is_sized = _spacing(data) and any(data.get(key) for key in THICKNESS)
+        notes = (Note(LIKE_A_VOLUME, f"{len(pixels)} frames"), *(() if is_sized else (Note(UNSIZED),)))
         return Scan(name, pixels.transpose(2, 1, 0), geometry, slope, intercept, modality, notes=notes)
     found = _frame_headers(name, data)
     if len(found) != len(pixels):
@@ -132,30 +143,11 @@ def frame_order(name: str, data: Any) -> list[int]:
 
 def _frame_headers(name: str, data: Any) -> list[Header]:
     """Of each frame, in the file's order."""
-    shared = (data.get("SharedFunctionalGroupsSequence") or [{}])[0]
-    groups = data.PerFrameFunctionalGroupsSequence
-    found = [
-        Header(Path(f"frame {number}"), _frame_header(own, shared, data)) for number, own in enumerate(groups, start=1)
-    ]
+    frames = range(len(data.PerFrameFunctionalGroupsSequence))
+    found = [Header(Path(f"frame {frame + 1}"), values_of_frame(data, frame)) for frame in frames]
     directions = {tuple(np.round(one.orientation, 3)) for one in found if one.orientation is not None}
     if len(directions) > 1:
         raise CaseError(f"{name}: its frames lie in {len(directions)} directions; split it into series first")
-    return found
-
-
-def _frame_header(own: Any, shared: Any, data: Any) -> Any:
-    """The place, spacing and rescaling of a frame, as a file of one slice states them."""
-    found: dict[str, Any] = {"NumberOfFrames": 1}
-    wanted = {
-        "PlanePositionSequence": ["ImagePositionPatient"],
-        "PlaneOrientationSequence": ["ImageOrientationPatient"],
-        "PixelMeasuresSequence": ["PixelSpacing", "SliceThickness"],
-        "PixelValueTransformationSequence": ["RescaleSlope", "RescaleIntercept"],
-    }
-    for sequence, keys in wanted.items():
-        items = own.get(sequence) or shared.get(sequence) or [data]
-        for key in keys:
-            found[key] = items[0].get(key)
     return found
 
 
@@ -164,7 +156,7 @@ def _read_file(name: str, path: Path) -> Any:
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise CaseError(f"{name}: {path.name} is larger than {MAX_FILE_BYTES / 2**30:g} GiB, the limit")
-            return pydicom.dcmread(path)
+            return as_of_one_slice(pydicom.dcmread(path))
         except CaseError:
             raise
         except Exception as error:
@@ -180,9 +172,11 @@ def _pixels(name: str, data: Any) -> npt.NDArray:
             pixels = (
                 data.pixel_array if int(data.get("SamplesPerPixel") or 1) == 1 else pydicom.pixels.pixel_array(data)
             )
+            in_colour, bits = int(data.get("SamplesPerPixel") or 1) == 3, int(data.get("BitsStored") or 8)
             if grey == "PALETTE COLOR":
-                pixels = pydicom.pixels.apply_color_lut(pixels, data)
-                pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+                pixels, in_colour, bits = pydicom.pixels.apply_color_lut(pixels, data), True, 16
+            if in_colour and pixels.dtype == np.uint16:
+                pixels = (pixels >> max(0, bits - 8)).astype(np.uint8)
         except (MemoryError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a panic in a decoder written in Rust is no Exception
@@ -266,7 +260,7 @@ def _spacing(data: Any) -> tuple[float, float] | None:
 
 
 def _thickness(data: Any) -> float:
-    for key in ("SpacingBetweenSlices", "SliceThickness"):
+    for key in THICKNESS:
         value = data.get(key)
         if value not in (None, "") and float(value) > 0:
             return float(value)

@@ -3,6 +3,7 @@
 import io
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,11 @@ def write_seg(path: Path, case: Case, labels: npt.NDArray, source: DicomSource) 
     write_whole(path, content.getvalue())
 
 
-def read_seg(path: Path, source: DicomSource) -> npt.NDArray:
-    """The labels (H, W) or (D, H, W) of a segmentation, on the images it is of; where segments overlap, the later one.
+def read_masks(path: Path, source: DicomSource) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """Number and mask (D, H, W) of each segment, on the images it is of; segments may overlap.
 
     Raises:
-        CaseError: it is of other images.
+        CaseError: it is of other images, or holds shares of voxels.
     """
     with quiet_pydicom(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -76,22 +77,29 @@ def read_seg(path: Path, source: DicomSource) -> npt.NDArray:
         try:
             segmentation = highdicom.seg.segread(path)
             instances = [str(header.SOPInstanceUID) for header in source.headers]
-            read: Any
-            if source.order is None:
-                read = segmentation.get_pixels_by_source_instance(
-                    instances, combine_segments=True, skip_overlap_checks=True
-                )
-            else:
-                frames = [frame + 1 for frame in range(len(source.order))]
-                read = segmentation.get_pixels_by_source_frame(
-                    instances[0], frames, combine_segments=True, skip_overlap_checks=True
-                )
+            if not {str(uids[-1]) for uids in segmentation.get_source_image_uids()} & set(instances):
+                raise CaseError(f"{source.name}: {path.name} is a segmentation of other images")
+            for number in segmentation.segment_numbers:
+                wanted: dict[str, Any] = {
+                    "segment_numbers": [number],
+                    "assert_missing_frames_are_empty": True,
+                }  # left out where empty
+                read: Any
+                if source.order is None:
+                    read = segmentation.get_pixels_by_source_instance(instances, **wanted)[..., 0]
+                else:
+                    frames = [frame + 1 for frame in range(len(source.order))]
+                    read = segmentation.get_pixels_by_source_frame(instances[0], frames, **wanted)[..., 0]
+                    read = read[source.order]
+                if read.dtype.kind == "f" and not ((read == 0) | (read == 1)).all():
+                    raise CaseError(f"{source.name}: {path.name} holds shares of voxels; make it binary")
+                yield int(number), source.geometry.to_volume(read.astype(bool).T)
+        except CaseError:
+            raise
         except Exception as error:
             raise CaseError(
                 f"{source.name}: {path.name} is no segmentation of these images ({in_one_line(error)})"
             ) from None
-    slices = read if source.order is None else read[source.order]
-    return np.asarray(source.geometry.to_volume(slices.T))
 
 
 def _segment(case: Case, row: int) -> Any:

@@ -1,10 +1,9 @@
-"""Which DICOM files belong together, and where their slices lie.
+"""Which DICOM files belong together.
 
 A case is a series: a path to one is its folder where that holds no other, else its first file in name order. A file of
 several frames is a case of its own.
 """
 
-import itertools
 import logging
 import re
 import warnings
@@ -17,7 +16,6 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.geometry import SKEWED
 from edge.data.names import case_name, ending_of, is_remote
 from edge.data.remote import bytes_of, size_of
 from edge.errors import CaseError, RunError, in_one_line
@@ -27,8 +25,13 @@ NUMBERED = re.compile(r"(\.\d+)?")  # of a UID as a name, or no ending at all: i
 NOT_IMAGES = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "REG", "DOC")
 MAX_FILES = 20_000  # of a folder
 TURNED = 1e-3  # direction cosines that differ by less are of one orientation
-GAP = 1.5  # times the usual distance of slices: one is missing
-UNEVEN_MM = 0.05  # and a hundredth of the distance, that distances may differ by
+FRAME_VALUES = {  # functional group -> what it says of a frame that other files say of themselves
+    "PlanePositionSequence": ["ImagePositionPatient"],
+    "PlaneOrientationSequence": ["ImageOrientationPatient"],
+    "PixelMeasuresSequence": ["PixelSpacing", "SliceThickness"],
+    "PixelValueTransformationSequence": ["RescaleSlope", "RescaleIntercept"],
+}
+GROUPS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
 HEADER = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
     "Modality", "InstanceNumber", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored",
@@ -54,12 +57,16 @@ class Header:
     @property
     def position(self) -> npt.NDArray[np.float64] | None:
         """Of the middle of the first pixel in mm, LPS."""
-        return _numbers(self.dataset.get("ImagePositionPatient"), 3)
+        return numbers_of(self.dataset.get("ImagePositionPatient"), 3)
 
     @property
     def orientation(self) -> npt.NDArray[np.float64] | None:
         """Directions (6,) in which columns and rows are counted, LPS."""
-        return _numbers(self.dataset.get("ImageOrientationPatient"), 6)
+        return numbers_of(self.dataset.get("ImageOrientationPatient"), 6)
+
+    @property
+    def has_spacing(self) -> bool:
+        return numbers_of(self.dataset.get("PixelSpacing"), 2) is not None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -123,6 +130,9 @@ def read_header(path: Path) -> Header:
     with quiet_pydicom() as pydicom:
         try:
             header = Header(path, pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER))
+            if header.frames == 1 and header.position is None:
+                data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*HEADER, *GROUPS])
+                header = Header(path, as_of_one_slice(data))
             _ = header.key, header.frames, list(header.dataset)  # values are parsed when looked at
             return header
         except Exception as error:  # pydicom raises what its parts do
@@ -132,6 +142,25 @@ def read_header(path: Path) -> Header:
                 else f"is damaged DICOM ({in_one_line(error)})"
             )
             raise CaseError(f"{name}: {path.name} {what}; export it again") from None
+
+
+def as_of_one_slice(data: Any) -> Any:
+    """A dataset; one of a single frame with what its functional groups say of it where other files have that."""
+    if int(data.get("NumberOfFrames") or 1) == 1 and data.get("PerFrameFunctionalGroupsSequence"):
+        for key, value in values_of_frame(data, 0).items():
+            setattr(data, key, value)
+    return data
+
+
+def values_of_frame(data: Any, frame: int) -> dict[str, Any]:
+    """Place, spacing and rescaling of a frame of a file with functional groups, as far as they are stated."""
+    own = data.PerFrameFunctionalGroupsSequence[frame]
+    shared = (data.get("SharedFunctionalGroupsSequence") or [{}])[0]
+    found: dict[str, Any] = {}
+    for sequence, keys in FRAME_VALUES.items():
+        item = (own.get(sequence) or shared.get(sequence) or [data])[0]
+        found |= {key: value for key in keys if (value := item.get(key)) is not None}
+    return found
 
 
 def find_series(paths: Iterable[Path]) -> list[Path]:
@@ -206,63 +235,12 @@ def series_of(path: Path) -> list[Header]:
     return series[0]
 
 
-def in_order(name: str, headers: list[Header]) -> tuple[list[Header], npt.NDArray[np.float64]]:
-    """The slices of a series along its normal, and the step (3,) in mm, LPS, from one to the next.
-
-    Raises:
-        CaseError: slices are missing, twice there or uneven, or the gantry was tilted.
-    """
-    directions = headers[0].orientation
-    if directions is None or any(header.position is None for header in headers):
-        raise CaseError(f"{name}: its slices state no ImagePositionPatient or ImageOrientationPatient")
-    normal = np.cross(directions[:3], directions[3:])
-    length = np.linalg.norm(normal)
-    if not length > 0:
-        raise CaseError(f"{name}: ImageOrientationPatient has no direction, {directions.tolist()}")
-    places = np.array([header.position for header in headers]) @ (normal / length)
-    order = np.argsort(places, kind="stable")
-    ordered = [headers[index] for index in order]
-    steps = np.diff(places[order])
-    _check_steps(name, ordered, steps)
-    first, last = ordered[0].position, ordered[-1].position
-    step = (np.asarray(last) - np.asarray(first)) / (len(ordered) - 1)
-    sideways = float(np.linalg.norm(step - normal / length * (step @ normal / length)) / np.linalg.norm(step))
-    if sideways > SKEWED:
-        degrees = np.degrees(np.arcsin(min(1.0, sideways)))
-        raise CaseError(
-            f"{name}: slices are shifted against each other, {degrees:.1f} degrees (tilted gantry); its voxels are no "
-            "boxes and masks would land beside the anatomy: resample it first, such as with dcm2niix"
-        )
-    return ordered, step
-
-
-def _check_steps(name: str, ordered: list[Header], steps: npt.NDArray[np.float64]) -> None:
-    usual = float(np.median(steps))
-    between = [f"{a.path.name} and {b.path.name}" for a, b in itertools.pairwise(ordered)]
-    least, most = int(np.argmin(steps)), int(np.argmax(steps))
-    if steps[least] < 1e-3:
-        twice = int((steps < 1e-3).sum())
-        raise CaseError(
-            f"{name}: {between[least]} lie at the same place ({twice} such pairs): duplicates, or several phases or "
-            "echoes in one series; keep one of them in the folder"
-        )
-    if steps[most] > GAP * usual:
-        raise CaseError(
-            f"{name}: slices are missing between {between[most]}, {steps[most]:.2f} mm apart where {usual:.2f} are "
-            "usual; export the series again"
-        )
-    if np.ptp(steps) > UNEVEN_MM + usual / 100:
-        raise CaseError(
-            f"{name}: slices are unevenly spaced, {steps[least]:.2f} mm ({between[least]}) to {steps[most]:.2f} mm; "
-            "resample it first"
-        )
-
-
 def _is_image(header: Header) -> bool:
     return bool(header.dataset.get("Rows")) and header.dataset.get("Modality") not in NOT_IMAGES
 
 
-def _numbers(value: Any, count: int) -> npt.NDArray[np.float64] | None:
+def numbers_of(value: Any, count: int) -> npt.NDArray[np.float64] | None:
+    """So many finite numbers; None: the header has none such."""
     if value is None or value == "":
         return None
     numbers = np.array([float(one) for one in value], np.float64)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from edge.data.case import Case
 from edge.data.formats.dicom import frame_order
-from edge.data.formats.dicom_series import in_order, quiet_pydicom, series_of
+from edge.data.formats.dicom_order import in_order
+from edge.data.formats.dicom_series import quiet_pydicom, series_of
 from edge.data.geometry import Geometry
 from edge.errors import CaseError, RunError
 

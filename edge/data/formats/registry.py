@@ -13,7 +13,7 @@ scans is imported when the first one is read.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +22,14 @@ import numpy.typing as npt
 from edge.data.case import Case, Spacing, check_labels, find_cases, read_case, read_labels
 from edge.data.folders import files_in, files_within, folders_within
 from edge.data.formats.dicom_series import ENDINGS as DICOM_ENDINGS
-from edge.data.formats.dicom_series import find_series, is_dicom, quiet_pydicom
+from edge.data.formats.dicom_series import find_series, is_dicom
 from edge.data.geometry import Geometry
 from edge.data.label_picture import read_label_picture
 from edge.data.names import TRUTH, address_of, case_name, ending_of, is_channel, is_folder, is_remote
 from edge.data.npz import read_npz
 from edge.data.picture import PICTURES, read_picture
 from edge.data.scan import Reading, Scan, case_of, labels_of
-from edge.data.trees import chosen_channel, first_channels, is_tree, label_names, tree_images, tree_modality, tree_truth
+from edge.data.trees import chosen_channel, first_channels, is_tree, tree_images, tree_modality, tree_truth
 from edge.errors import CaseError
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
@@ -37,6 +37,7 @@ ITK_ENDINGS = (".nrrd", ".mha")
 LABEL_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".png", ".tif", ".tiff", ".bmp")
 INPUTS = (".npz", *PICTURES, *NIFTI_ENDINGS, *DICOM_ENDINGS, *ITK_ENDINGS)
 KINDS = ".npz, a picture, NIfTI, DICOM, NRRD or MHA"
+LOOKED_INTO = 100  # folders within one without a case, for what it may be that is meant
 APART_MM = 0.1  # between the same corner voxel of an image and its label map
 
 ScanReader = Callable[[Path, Reading], Scan]
@@ -112,7 +113,10 @@ def find_inputs(
     types = tuple(ending for ending in INPUTS if ending not in DICOM_ENDINGS)
     try:
         found = find_cases(inputs, types, recursive=recursive, leave_out=leave_out)
-    except CaseError:
+    except CaseError as error:
+        is_told = "there is" in str(error) or recursive or not is_folder(inputs)
+        if not series and not is_told and (nested := _nested_dicom(inputs, leave_out)):
+            raise CaseError(f"{error}; there is DICOM in {nested}: give that folder, or --recursive") from None
         if not series:
             raise
         return sorted(series)
@@ -176,6 +180,8 @@ def labels_for(case: Case, path: Path) -> npt.NDArray:
     labels = found.labels
     if not case.is_volume and labels.shape == (1, *case.shape):
         labels = labels[0]
+    if case.is_volume and case.shape == (1, *labels.shape):
+        labels = labels[None]
     if far := apart_mm(case.geometry, found.geometry):
         raise CaseError(f"{case.name}: {path.name} lies {far:.1f} mm beside the image; resample it to the image's grid")
     if labels.shape != case.shape:
@@ -204,45 +210,6 @@ def read_label_map(path: Path, key: str = "segs", plane: str = "auto") -> LabelM
         return LabelMap(check_labels(case_name(path), key, labels, labels.shape))
     scan = read_scan(path, Reading(plane=plane))
     return LabelMap(labels_of(scan, key), scan.geometry.spacing_mm, scan.geometry)
-
-
-def labels_of_case(case: Case, path: Path, file: Path) -> npt.NDArray:
-    """The labels in a file, which may be a DICOM SEG or RTSTRUCT, on the voxels of the case that was read from `path`.
-
-    Raises:
-        CaseError: see `labels_for`; of other images.
-    """
-    what = _derived(file)
-    if what is None:
-        return labels_for(case, file)
-    from edge.data.formats.dicom_source import read_source
-
-    module = import_module(f"edge.data.formats.{'dicom_seg' if what == 'SEG' else 'rtstruct'}")
-    read = module.read_seg if what == "SEG" else module.read_rtstruct
-    return check_labels(case.name, file.name, read(file, read_source(path, case)).reshape(case.shape), case.shape)
-
-
-def names_of_labels(file: Path) -> dict[int, str]:
-    """What the numbers of a label map are called: by a SEG or RTSTRUCT itself, or by nnU-Net's dataset.json."""
-    what = _derived(file)
-    if what is None:
-        return label_names(file)
-    with quiet_pydicom() as pydicom:
-        data = pydicom.dcmread(file, stop_before_pixels=True)
-        if what == "SEG":
-            return {int(one.SegmentNumber): str(one.SegmentLabel) for one in data.SegmentSequence}
-        names = {one.ROINumber: str(one.get("ROIName") or "") for one in data.StructureSetROISequence}
-        return {label: names.get(one.ReferencedROINumber, "") for label, one in enumerate(data.ROIContourSequence, 1)}
-
-
-def _derived(file: Path) -> str | None:
-    """SEG or RTSTRUCT; None: something else."""
-    if file.is_dir() or kind_of(file) != "dicom":
-        return None
-    from edge.data.formats.dicom_series import read_header
-
-    what = str(read_header(file).dataset.get("Modality"))
-    return what if what in ("SEG", "RTSTRUCT") else None
 
 
 def read_scan(path: Path, reading: Reading) -> Scan:
@@ -283,6 +250,12 @@ def _find_dicom(inputs: Path, recursive: bool, leave_out: Path | None) -> list[P
             continue  # named by what looks for the other kinds
         found += find_series(files) if files else []
     return found
+
+
+def _nested_dicom(inputs: Path, leave_out: Path | None) -> Path | None:
+    """The first folder within one on a disk that holds a series."""
+    folders = [] if is_remote(inputs) else islice(folders_within(inputs, leave_out), LOOKED_INTO)
+    return next((folder for folder in folders if _find_dicom(folder, False, leave_out)), None)
 
 
 def _of_tree(folder: Path) -> list[Path]:

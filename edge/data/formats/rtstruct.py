@@ -6,6 +6,7 @@ Where a label has holes on any slice its contours are CLOSEDPLANAR_XOR, outer an
 
 import datetime
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from edge.errors import CaseError, in_one_line
 
 OFF_SLICE = 0.25  # of the slices' distance, that a contour may lie beside its slice
 STORAGE = "1.2.840.10008.5.1.4.1.1.481.3"
+CLOSED = "CLOSED"  # how the type of a contour around an area begins
 COLOURS = ((230, 60, 60), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240), (240, 50, 230))
 COPIED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime",
           "StudyID", "AccessionNumber", "ReferringPhysicianName", "FrameOfReferenceUID", "PositionReferenceIndicator",
@@ -166,24 +168,28 @@ def _reference(header: Any) -> Any:
     return item
 
 
-def read_rtstruct(path: Path, source: DicomSource) -> npt.NDArray:
-    """The labels (H, W) or (D, H, W) of a structure set's regions in order, 1 to N, on the images it is of.
+def read_masks(path: Path, source: DicomSource) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """Number and mask (D, H, W) of each of a structure set's regions in order, from 1, on the images it is of.
 
-    Where regions overlap, the later one; contours of one region on one slice cut holes into each other.
+    Contours of one region on one slice cut holes into each other; points and open lines enclose nothing. Regions may
+    overlap.
 
     Raises:
-        CaseError: a contour lies on none of the slices.
+        CaseError: it is of other images, or a contour lies on none of the slices.
     """
     geometry = source.geometry
     with quiet_pydicom() as pydicom:
         try:
-            regions = [_points_of(region) for region in pydicom.dcmread(path).ROIContourSequence]
+            data = pydicom.dcmread(path)
+            regions = [_points_of(region) for region in data.ROIContourSequence]
+            frames = _frames_of_reference(data)
         except Exception as error:
             raise CaseError(
                 f"{source.name}: {path.name} is no structure set that can be read ({in_one_line(error)})"
             ) from None
+    if (own := str(source.headers[0].get("FrameOfReferenceUID") or "")) and frames and own not in frames:
+        raise CaseError(f"{source.name}: {path.name} is a structure set of other images (another frame of reference)")
     i, j, k = geometry.file_shape
-    slices = np.zeros((k, j, i), np.uint16)
     to_indices = np.linalg.inv(geometry.affine)
     for label, contours in enumerate(regions, start=1):
         inside = np.zeros((k, j, i), np.bool_)
@@ -193,8 +199,14 @@ def read_rtstruct(path: Path, source: DicomSource) -> npt.NDArray:
             if not 0 <= place < k or np.abs(indices[:, 2] - place).max() > OFF_SLICE:
                 raise CaseError(f"{source.name}: {path.name} has a contour of region {label} that lies on no slice")
             inside[place] ^= filled(indices[:, :2], (j, i))
-        slices[inside] = label
-    return np.ascontiguousarray(geometry.to_volume(slices.T)).astype(np.uint8 if len(regions) < 256 else np.uint16)
+        yield label, geometry.to_volume(inside.T)
+
+
+def _frames_of_reference(data: Any) -> set[str]:
+    """In which a structure set says that its regions lie."""
+    stated = [region.get("ReferencedFrameOfReferenceUID") for region in data.get("StructureSetROISequence") or []]
+    stated += [frame.get("FrameOfReferenceUID") for frame in data.get("ReferencedFrameOfReferenceSequence") or []]
+    return {str(one) for one in stated if one}
 
 
 def filled(loop: Loop, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -210,5 +222,7 @@ def filled(loop: Loop, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
 
 
 def _points_of(region: Any) -> list[npt.NDArray[np.float64]]:
+    """Of its closed contours."""
     contours = region.get("ContourSequence") or []
-    return [np.array([float(one) for one in contour.ContourData]).reshape(-1, 3) for contour in contours]
+    closed = [one for one in contours if str(one.get("ContourGeometricType") or CLOSED).upper().startswith(CLOSED)]
+    return [np.array([float(number) for number in one.ContourData]).reshape(-1, 3) for one in closed]

@@ -58,7 +58,7 @@ export async function open(name) {
   return { ...JSON.parse(answer.headers.get("X-Meta")), nifti: await answer.arrayBuffer() };
 }
 
-/** Change masks; `onLine` is told of each line, see edge/serve/page.py, with its block unpacked. */
+/** Change masks; `onLine` is told of each line, see edge/serve/changes.py, with its block unpacked. */
 export async function change(action, json, onLine, signal) {
   const answer = await post(`/page/${action}`, { json, signal });
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();

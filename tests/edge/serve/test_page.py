@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 
 from edge.data.formats.registry import read_input, read_label_map
+from edge.errors import CaseError
 from edge.segmenter import Segmenter
-from edge.serve.leases import Limits
+from edge.serve.changes import change
+from edge.serve.leases import Lease, Limits
 from edge.serve.viewer import Grid, _intensities
 from tests.edge.dicom_files import write_series
 from tests.edge.serve.conftest import KEY, Server, serving
@@ -222,6 +224,7 @@ def test_a_picture_takes_flat_boxes(offering: Server, tmp_path: Path) -> None:
     ("content", "said"),
     [
         ({"label": 0, "box": [1, 1, 1, 2, 2, 2]}, "label: must be a whole number from 1 to 255"),
+        ({"label": True, "box": [0] * 6}, "label: must be a whole number from 1 to 255, got True"),
         ({"label": 1, "box": [1, 2, 3]}, "box: must be six numbers"),
         ({"label": 1, "box": ["a"] * 6}, "box: must be six numbers"),
     ],
@@ -235,6 +238,50 @@ def test_what_makes_no_sense_is_refused_in_a_line(offering: Server, content: dic
     with pytest.raises(ValueError, match="there is no mask yet; draw a box first"):
         page.post("/page/save", format="nifti")
     assert page.change("box", label=1, box=[2, 2, 2, 8, 8, 8])[-1]["objects"]
+
+
+def test_a_fault_while_a_mask_is_found_is_told_and_the_box_taken_back(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not an answer without an end; what is drawn next is answered."""
+    write_nifti(tmp_path / "MR.nii", "RAS")
+    segmenter = Segmenter(tiny_model)
+    encode = segmenter.engine.encode
+    with serving(segmenter, folder=tmp_path) as server:
+        page = Page(server)
+        page.open("MR.nii")
+
+        def fails(images: np.ndarray) -> np.ndarray:
+            raise MemoryError("no memory left")
+
+        monkeypatch.setattr(segmenter.engine, "encode", fails)
+        assert page.change("box", label=1, box=[2, 2, 2, 8, 8, 8]) == [{"error": "no memory left"}]
+        monkeypatch.setattr(segmenter.engine, "encode", encode)
+        assert page.change("refresh")[-1]["objects"] == []
+        encoded = []
+
+        def fails_later(images: np.ndarray) -> np.ndarray:
+            encoded.append(1)
+            return fails(images) if len(encoded) > 2 else encode(images)
+
+        monkeypatch.setattr(segmenter.engine, "encode", fails_later)
+        lines = page.change("box", label=1, box=[2, 2, 0, 8, 8, 15])
+        assert "slice" in lines[0] and lines[-2]["objects"] == [] and lines[-1] == {"error": "no memory left"}
+        assert not page.labels.any()  # what was shown of it is gone
+        monkeypatch.setattr(segmenter.engine, "encode", encode)
+        assert page.change("box", label=2, box=[2, 2, 2, 8, 8, 8])[-1]["objects"][0]["label"] == 2
+
+
+def test_what_a_user_does_waits_for_what_is_being_found(filler: Segmenter) -> None:
+    """So that stopping takes back what was stopped, and nothing that came after it."""
+    lease, did = Lease("token", 0.0, 0.0), []
+    opened: Any = SimpleNamespace(session=None, touched=[])
+
+    def act() -> None:
+        did.append(lease.lock.locked())
+        raise CaseError("refused")
+
+    assert list(change(lease, opened, act)) == [b'{"error": "refused"}\n'] and did == [True]
 
 
 def test_a_zip_of_a_series_is_opened_and_saved_as_dicom_seg(filler: Segmenter, tmp_path: Path) -> None:
@@ -303,6 +350,15 @@ def test_what_is_sent_is_bounded_and_cannot_leave_its_folder(filler: Segmenter, 
             page.post("/page/upload", bomb.getvalue(), {"name": "bomb.zip", "first": True})
         with pytest.raises(ValueError, match=r"400 no\.zip: is a damaged or encrypted zip"):
             page.post("/page/upload", b"PK no", {"name": "no.zip", "first": True})
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
+            archive.writestr("MR.nii", np.random.default_rng(0).bytes(2000))
+        damaged = bytearray(packed.getvalue())
+        damaged[60:600] = bytes(540)
+        with pytest.raises(ValueError, match=r"400 lzma\.zip: is a damaged or encrypted zip"):
+            page.post("/page/upload", bytes(damaged), {"name": "lzma.zip", "first": True})
+        page.post("/page/upload", (tmp_path / "MR.nii").read_bytes(), {"name": "\u6b63" * 100 + ".nii", "first": True})
+        assert page.cases()[0].endswith("\u6b63.nii")
         page.post("/page/upload", (tmp_path / "MR.nii").read_bytes(), {"name": "../../MR_x.nii", "first": True})
         assert page.cases() == ["MR_x.nii"]
         page.post("/page/upload", b"nothing", {"name": "letter.txt", "first": True})

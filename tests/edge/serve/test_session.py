@@ -1,6 +1,7 @@
 """An image that boxes are drawn on: masks, walks, undo; without a server."""
 
 import threading
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +70,38 @@ def test_a_walk_goes_along_the_axis_that_its_box_is_flat_in(filler: Segmenter, a
     assert found[axis].tolist() == list(range(max(0, 40 - reach), min(80, 41 + reach)))
     for one in {0, 1, 2} - {axis}:
         assert abs(found[one][0] - low[one]) <= 1 and abs(found[one][-1] - high[one]) <= 1
+
+
+def test_a_slice_of_its_own_does_not_cut_off_what_was_followed(filler: Segmenter, blank: Case) -> None:
+    """It counts on its slice; beyond, the object goes on to where it ended before."""
+    session = Session(filler, blank)
+    session.add_box(1, [10, 10, 3, 20, 20, 3])
+    assert np.flatnonzero(session.mask(1).any(axis=(1, 2))).tolist() == list(range(9))
+    session.add_box(1, [10, 10, 5, 20, 20, 5], walk=False)
+    assert np.flatnonzero(session.mask(1).any(axis=(1, 2))).tolist() == list(range(9))
+
+
+def test_of_two_boxes_in_3d_with_one_middle_the_newer_says_where_it_ends(filler: Segmenter, blank: Case) -> None:
+    """An object that was boxed too deep can be made shorter."""
+    session = Session(filler, blank)
+    for first, last in ((1, 7), (3, 5)):
+        session.add_box(1, [10, 10, first, 20, 20, last])
+    assert np.flatnonzero(session.mask(1).any(axis=(1, 2))).tolist() == [3, 4, 5]
+
+
+def test_a_label_map_takes_the_memory_of_one(filler: Segmenter) -> None:
+    """Of twenty objects in a volume of 8 MiB: not a mask of each."""
+    session = Session(filler, make_case("3DBox_CT_a", np.zeros((32, 512, 512), np.uint8), np.zeros((0, 6))))
+    for label in range(1, 21):
+        session.add_box(label, [20 * label, 20, 4, 20 * label + 9, 29, 5])
+    expected = np.zeros(session.case.shape, np.uint8)
+    for label in session.objects:
+        expected[session.mask(label)] = label
+    tracemalloc.start()
+    labels = session.label_map()
+    peak_mib = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    assert np.array_equal(labels, expected) and len(np.unique(labels)) == 21 and peak_mib < 10
 
 
 def test_a_second_box_is_kept_and_the_walk_goes_between(filler: Segmenter, blank: Case) -> None:
