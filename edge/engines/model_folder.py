@@ -121,7 +121,7 @@ def graph_files(folder: Path, description: ModelDescription, backend: str, *, in
         if not description.int8_graphs.get(backend):
             raise ModelError(f"{folder}: no INT8 graphs for {backend} in this model; export it with --calibration")
         graphs = {**graphs, **description.int8_graphs[backend]}
-    for file in [file for files in graphs.values() for named in files for file in _with_weights(named)]:
+    for file in dict.fromkeys(file for files in graphs.values() for named in files for file in _with_weights(named)):
         if file != Path(file).name:
             raise ModelError(f"{folder / file}: lies outside of its model folder")
         _check_hash(folder / file, description.sha256.get(file))
