@@ -156,12 +156,8 @@ def _repeated(rows: Boxes) -> tuple[Note, ...]:
     first: dict[tuple[float, ...], int] = {}
     for row, box in enumerate(map(tuple, rows.tolist())):
         if (same := first.setdefault(box, row)) != row:
-            return (
-                Note(
-                    "a box is there twice; its labels share one mask, so that some may stay empty",
-                    f"rows {same} and {row}",
-                ),
-            )
+            what = "a box is there twice; its labels share one mask, so that some may stay empty"
+            return (Note(what, f"rows {same} and {row}"),)
     return ()
 
 

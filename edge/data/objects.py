@@ -19,9 +19,11 @@ from edge.errors import CaseError, CaseWarning
 
 
 def masks_of_case(case: Case, path: Path, file: Path) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-    """Number and mask of each object in a file, on the voxels of the case that was read from `path`, ascending.
+    """Number and mask, (D, H, W) or (H, W), of each object in a file, on the voxels of the case, in ascending order.
 
     Those of a DICOM SEG or RTSTRUCT may overlap.
+
+    Args: path: that the case was read from.
 
     Raises:
         CaseError: see `labels_for`; of other images.
@@ -40,7 +42,9 @@ def masks_of_case(case: Case, path: Path, file: Path) -> Iterator[tuple[int, npt
 
 
 def labels_of_case(case: Case, path: Path, file: Path) -> npt.NDArray:
-    """The labels in a file, which may be a DICOM SEG or RTSTRUCT; where objects overlap, the smaller, with a warning.
+    """The labels, (D, H, W) or (H, W), in a file, which may be a DICOM SEG or RTSTRUCT.
+
+    Where objects overlap, the smaller one's, with a warning.
 
     Raises:
         CaseError: see `masks_of_case`; smaller objects cover one, so that nothing of it is left.

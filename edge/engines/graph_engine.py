@@ -84,36 +84,33 @@ def input_shapes(description: ModelDescription, side: int) -> dict[str, list[int
     return {"images": [1, 3, side, side], "embedding": [images, channels, cells, cells], "boxes": [-1, 4]}
 
 
-def check_ports(path: Path, stage: str, found: dict[str, Any], shapes: dict[str, list[int]]) -> None:
-    """Compare a graph's inputs with those of `input_shapes`.
+def check_ports(
+    path: Path, stage: str, inputs: dict[str, Any], output: list[Any], description: ModelDescription, side: int
+) -> None:
+    """Compare what a graph for frames or views of `side` px takes, and what an encoder gives, with the description.
 
     Args:
-        found: name -> dimensions, a number each, or a name or None where it is free.
+        inputs: name -> dimensions, a number each, or a name or None where it is free.
+        output: dimensions likewise.
 
     Raises:
-        ModelError: they differ.
+        ModelError: they differ; with an embedding of another shape boxes would be decoded elsewhere.
     """
+    shapes = input_shapes(description, side)
     expected = {name: shapes[name] for name in PORTS[stage]}
-    if "cells" in found and stage == "decoder":  # of a decoder that upscales only what is asked for
+    if "cells" in inputs and stage == "decoder":  # of a decoder that upscales only what is asked for
         expected["cells"] = [-1]
-    if set(found) != set(expected):
-        raise ModelError(f"{path}: {stage} has inputs {sorted(found)}, expected {sorted(expected)}")
+    if set(inputs) != set(expected):
+        raise ModelError(f"{path}: {stage} has inputs {sorted(inputs)}, expected {sorted(expected)}")
     for name, shape in expected.items():
-        actual = list(found[name])
-        if len(actual) != len(shape) or any(_differ(a, b) for a, b in zip(actual, shape, strict=True)):
-            raise ModelError(f"{path}: {stage} input {name} has shape {actual}, model.json says {shape}")
+        _check_shape(f"{path}: {stage} input {name}", list(inputs[name]), shape)
+    if stage == "encoder":
+        _check_shape(f"{path}: embedding", list(output), [1, *shapes["embedding"][1:]])
 
 
-def check_output(path: Path, found: list[Any], description: ModelDescription, side: int) -> None:
-    """Compare the encoder's output with the embedding of frames or views of `side` px; dimensions as in `check_ports`.
-
-    Raises:
-        ModelError: it differs, and boxes would be decoded elsewhere.
-    """
-    cells = side // description.stride
-    expected = [1, description.embedding_shape[0], cells, cells]
-    if len(found) != len(expected) or any(_differ(a, b) for a, b in zip(found, expected, strict=True)):
-        raise ModelError(f"{path}: embeddings have shape {found}, model.json says {expected}")
+def _check_shape(what: str, actual: list[Any], expected: list[int]) -> None:
+    if len(actual) != len(expected) or any(_differ(a, b) for a, b in zip(actual, expected, strict=True)):
+        raise ModelError(f"{what} has shape {actual}, model.json says {expected}")
 
 
 def _differ(actual: Any, expected: int) -> bool:

@@ -3,14 +3,7 @@
 from pathlib import Path
 
 from edge.engines.graph import Array, Graph
-from edge.engines.graph_engine import (
-    GraphEngine,
-    as_model_error,
-    check_output,
-    check_ports,
-    input_shapes,
-    not_installed,
-)
+from edge.engines.graph_engine import GraphEngine, as_model_error, check_ports, not_installed
 from edge.engines.model_folder import STAGES, ModelDescription, stage_for
 from edge.errors import RunError
 
@@ -50,7 +43,5 @@ class OnnxRuntimeEngine(GraphEngine):
         with as_model_error(path):
             session = onnxruntime.InferenceSession(str(path), self._options, providers=["CPUExecutionProvider"])
             ports = {port.name: port.shape for port in session.get_inputs()}
-            check_ports(path, stage, ports, input_shapes(self.description, side))
-            if stage == "encoder":
-                check_output(path, session.get_outputs()[0].shape, self.description, side)
+            check_ports(path, stage, ports, session.get_outputs()[0].shape, self.description, side)
             return Graph(list(ports), lambda inputs: session.run(None, inputs)[0])

@@ -9,14 +9,7 @@ import numpy as np
 from edge.engines.concurrency import Callers, alone_or_together, in_turn
 from edge.engines.graph import Array, Graph, Run, decode_boxes
 from edge.engines.graph_cache import EngineCache
-from edge.engines.graph_engine import (
-    GraphEngine,
-    as_model_error,
-    check_output,
-    check_ports,
-    input_shapes,
-    not_installed,
-)
+from edge.engines.graph_engine import GraphEngine, as_model_error, check_ports, input_shapes, not_installed
 from edge.engines.model_folder import ModelDescription, model_hash
 from edge.engines.openvino_import import import_openvino, openvino_core
 from edge.errors import RunError
@@ -78,9 +71,8 @@ class OpenVinoEngine(GraphEngine):
         with as_model_error(path):
             compiled = self._prepare(stage, side, streams=1)
             ports = {port.any_name: _dimensions(port.partial_shape) for port in compiled.inputs}
-            check_ports(path, stage, ports, input_shapes(self.description, side))
-            if stage == "encoder":
-                check_output(path, _dimensions(compiled.outputs[0].partial_shape), self.description, side)
+            output = _dimensions(compiled.outputs[0].partial_shape)
+            check_ports(path, stage, ports, output, self.description, side)
             alone = in_turn([_request(compiled)])
             if stage == "decoder":
                 self._run_once(Graph(list(ports), alone), side, boxes)

@@ -9,6 +9,7 @@ import json
 import traceback
 import zlib
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -79,7 +80,8 @@ def change(lease: Lease, opened: Opened, act: Callable[[], str | None], label: i
                     if not isinstance(error, SamedgeError):
                         traceback.print_exc()
                     if opened.touched:  # the page has slices of a box that is none any more
-                        lines.put(_last_line(opened))
+                        with suppress(Exception):  # the same fault again must not keep the first from being told
+                            lines.put(_last_line(opened))
                     lines.put({"error": str(error) or type(error).__name__})
         finally:
             lines.put(None)

@@ -338,6 +338,7 @@ def test_a_run_goes_on_where_it_was_cut_off(samedge: Samedge, cases: Path, tiny_
     assert only.returncode == 0 and "2DBox" not in only.stdout  # nor are the times of others lost
     both = json.loads((tmp_path / "bench.json").read_text())["cases"]
     assert {case["name"]: case["total_s"] == 99.0 for case in both} == {"2DBox_CT_1": True, "3DBox_MR_1": False}
+    assert [case["ratio"] for case in both] == [1, 1]
     (again / "2DBox_CT_1.npz").rename(again / "2DBox_Fundus_1.npz")  # so that it counts for another modality
     assert samedge("bench", again, *options).returncode == 0
     renamed = json.loads((tmp_path / "bench.json").read_text())

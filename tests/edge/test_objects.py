@@ -120,3 +120,21 @@ def test_objects_keep_their_names_when_they_are_converted(tmp_path: Path) -> Non
     assert [str(one.SegmentLabel) for one in pydicom.dcmread(seg).SegmentSequence] == ["liver", "spleen", "box 3"]
     (back,) = convert_labels(seg, tmp_path, "rtstruct", folder, Reading())
     assert [str(one.ROIName) for one in pydicom.dcmread(back).StructureSetROISequence] == ["liver", "spleen", "box 3"]
+
+
+@pytest.mark.parametrize("kind", [None, "closed_planar"])
+def test_contours_of_a_type_that_is_missing_or_in_small_letters_enclose_an_area(
+    tmp_path: Path, kind: str | None
+) -> None:
+    """No valid DICOM, but an empty object would be worse."""
+    import pydicom
+
+    folder = write_series(tmp_path / "scan", VOLUME)
+    data = pydicom.dcmread(plan_file := structure_set(tmp_path, folder, [(8, 11)]))
+    for contour in data.ROIContourSequence[0].ContourSequence:
+        del contour.ContourGeometricType
+        if kind:
+            contour.ContourGeometricType = kind
+    data.save_as(plan_file)
+    found = prompted(read_input(folder), folder, Prompting(boxes_from=plan_file))
+    assert found.boxes.tolist() == [[8, 8, 1, 11, 11, 3]]

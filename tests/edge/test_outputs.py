@@ -1,6 +1,7 @@
 """Label maps come out in the geometry of what came in: NIfTI, DICOM SEG, RTSTRUCT, what is said of them beside."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,17 @@ def test_mean_intensities_are_in_the_unit_of_the_file(tmp_path: Path) -> None:
     labels[:, :, 0] = 1
     with_nan = np.where(stored == 0, np.nan, stored)  # 0, 2 and 1, 3 are stored[0]; 5 is there already
     assert mean_intensities(replace(scan, array=with_nan), labels, 1) == [-1000 + 2 * (2 + 1 + 3 + 5) / 4]
+
+
+def test_a_picture_for_people_is_no_part_of_a_cases_time(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times are compared with and without --overlay."""
+    nibabel.save(nibabel.nifti1.Nifti1Image(VOLUME, np.eye(4)), tmp_path / "MR_1.nii.gz")
+    (tmp_path / "MR_1.csv").write_text("0,0,0,3,3,2\n")
+    segmenter = Segmenter(tiny_model, options=Options(method=FIXED))
+    list(predict_cases([tmp_path / "MR_1.nii.gz"], tmp_path / "warm", lambda: segmenter))
+    monkeypatch.setattr("edge.masks.overlay.write_overlay", lambda *_: time.sleep(5))
+    (found,) = predict_cases([tmp_path / "MR_1.nii.gz"], tmp_path / "out", lambda: segmenter, job=Job(overlay=True))
+    assert found.error is None and found.total_s < 5 and found.stage_s["save"] < 5
+    assert found.total_s == pytest.approx(sum(found.stage_s.values()), abs=0.5)

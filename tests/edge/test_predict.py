@@ -253,5 +253,5 @@ def test_a_model_whose_graphs_do_not_fit_ends_the_run(tiny_model: Path, tmp_path
     content = json.loads((folder / DESCRIPTION).read_text())
     (folder / DESCRIPTION).write_text(json.dumps({**content, "embedding_shape": [256, 64, 64]}))
     paths = [write(tmp_path / "in", f"2DBox_CT_{number}", IMAGE, [[1, 1, 9, 9]]) for number in (1, 2)]
-    with pytest.raises(ModelError, match=r"encoder\.xml: embeddings have shape"):
+    with pytest.raises(ModelError, match=r"encoder\.xml: embedding has shape"):
         list(predict_cases(paths, tmp_path, lambda: Segmenter(folder, threads=1)))

@@ -192,7 +192,7 @@ def test_a_graph_that_cannot_be_used_says_so_each_time(folder: Path, backend: st
     redescribe(folder, embedding_shape=[256, 64, 64])
     engine = load_engine(folder, backend=backend)
     for use in (lambda: engine.encode(IMAGES[:1]), lambda: engine.decode(np.zeros((1, 3, 64, 64), np.float32), BOXES)):
-        with pytest.raises(ModelError, match=r"encoder\.(xml|onnx): embeddings have shape"):
+        with pytest.raises(ModelError, match=r"encoder\.(xml|onnx): embedding has shape"):
             use()
 
 

@@ -131,3 +131,16 @@ def test_four_teams_a_kill_and_the_same_again(engine: Any, teams: Path, cases: P
     again = json.loads((tmp_path / "leaderboard.json").read_text())
     assert (third.returncode, errors) == (0, "") and runs(tmp_path) == after
     assert {**again, "created": ""} == {**board, "created": ""}
+
+    (tmp_path / "teams" / "lb-exact" / "segs" / "2DBox_US_a.npz").unlink()  # as somebody who clears up
+    elsewhere = tmp_path / "teams" / "lb-quick" / "runs" / "2DBox_US_a.json"  # as a board that was begun elsewhere
+    record = json.loads(elsewhere.read_text())
+    record["key"]["machine"]["cpu"] = "another"
+    elsewhere.write_text(json.dumps(record))
+    fourth = start(teams, cases, tmp_path)
+    _, errors = fourth.communicate(timeout=300)
+    assert fourth.returncode == 0
+    assert [line.split(":")[0] for line in errors.splitlines()] == ["lb-exact 2DBox_US_a", "lb-quick 2DBox_US_a"]
+    mended = json.loads((tmp_path / "leaderboard.json").read_text())
+    dsc = {team["team"]: team["mean"]["dsc"] for team in board["teams"]}
+    assert {team["team"]: team["mean"]["dsc"] for team in mended["teams"]} == dsc

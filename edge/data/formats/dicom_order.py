@@ -42,11 +42,11 @@ def in_order(name: str, headers: list[Header]) -> tuple[list[Header], npt.NDArra
             f"{name}: slices are shifted against each other, {degrees:.1f} degrees (tilted gantry); its voxels are no "
             "boxes and masks would land beside the anatomy: resample it first, such as with dcm2niix"
         )
-    _check_line(name, ordered, step)
+    _check_grid(name, ordered, step)
     return ordered, step
 
 
-def _check_line(name: str, ordered: list[Header], step: npt.NDArray[np.float64]) -> None:
+def _check_grid(name: str, ordered: list[Header], step: npt.NDArray[np.float64]) -> None:
     """Raises CaseError: a slice lies beside the others, or has pixels of another size."""
     places = np.array([header.position for header in ordered])
     along, offsets = step / np.linalg.norm(step), places - places[0]
@@ -57,8 +57,9 @@ def _check_line(name: str, ordered: list[Header], step: npt.NDArray[np.float64])
             f"{name}: {ordered[worst].path.name} lies {beside[worst]:.2f} mm beside the line of the other slices; "
             "resample it first"
         )
-    sizes = np.array([numbers_of(header.dataset.get("PixelSpacing"), 2) for header in ordered if header.has_spacing])
-    if len(sizes) and np.ptp(sizes, axis=0).max() > SAME_SIZE_MM:
+    stated = (numbers_of(header.dataset.get("PixelSpacing"), 2) for header in ordered)
+    sizes = [size for size in stated if size is not None]
+    if sizes and np.ptp(sizes, axis=0).max() > SAME_SIZE_MM:
         raise CaseError(f"{name}: its slices have pixels of several sizes (PixelSpacing); resample it first")
 
 

@@ -65,10 +65,6 @@ class Header:
         return numbers_of(self.dataset.get("ImageOrientationPatient"), 6)
 
     @property
-    def has_spacing(self) -> bool:
-        return numbers_of(self.dataset.get("PixelSpacing"), 2) is not None
-
-    @property
     def key(self) -> tuple[Any, ...]:
         """Alike for the files of one series; pictures of another size or orientation in it are another."""
         data = self.dataset

@@ -1,6 +1,7 @@
 """What the page asks of the server: cases, images, boxes, files; without a browser."""
 
 import base64
+import errno
 import io
 import json
 import time
@@ -24,6 +25,7 @@ from edge.errors import CaseError
 from edge.segmenter import Segmenter
 from edge.serve.changes import change
 from edge.serve.leases import Lease, Limits
+from edge.serve.uploads import Uploads
 from edge.serve.viewer import Grid, _intensities
 from tests.edge.dicom_files import write_series
 from tests.edge.serve.conftest import KEY, Server, serving
@@ -365,3 +367,17 @@ def test_what_is_sent_is_bounded_and_cannot_leave_its_folder(filler: Segmenter, 
         with pytest.raises(ValueError, match=r"400 letter\.txt: no image to open; take NIfTI"):
             page.cases()
         assert page.cases() == []  # what could not be read is forgotten
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_zip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packing it again would not help."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("MR.nii", b"voxels")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Uploads, "_unpack", full)
+    with pytest.raises(OSError, match="No space left"):
+        Uploads(1).add("series.zip", packed.getvalue())
