@@ -24,7 +24,7 @@ app = command_app()
 
 @app.command()
 def evaluate(
-    segs: Annotated[Path, typer.Argument(help="Folder of predictions: .npz with 'segs', NIfTI, NRRD, MHA, PNG.")],
+    segs: Annotated[Path, typer.Argument(help="Folder of predictions: .npz with 'segs', NIfTI, NRRD, MetaImage, PNG.")],
     truths: Annotated[
         Path, typer.Argument(help="Folder of truths of the same names (or <name>_gt), .npz with 'gts'; or one.")
     ],

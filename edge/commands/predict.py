@@ -26,7 +26,7 @@ app = command_app()
 @app.command()
 def predict(
     inputs: Annotated[
-        Path, typer.Argument(help="Folder of cases: .npz, pictures, NIfTI, DICOM, NRRD, MHA; or one; or s3://.")
+        Path, typer.Argument(help="Folder of cases: .npz, pictures, NIfTI, DICOM, NRRD, MetaImage; or one; or s3://.")
     ],
     outputs: Annotated[Path, typer.Argument(help="Folder for the label maps; made if missing; or s3://.")],
     model: options.ModelOption = None,

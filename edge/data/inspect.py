@@ -30,7 +30,7 @@ def inspect(path: Path, reading: Reading) -> dict[str, Any]:
     geometry = case.geometry
     facts: dict[str, Any] = {
         "name": case.name,
-        "kind": {"itk": "NRRD or MHA", "nifti": "NIfTI", "dicom": "DICOM"}.get(str(kind), kind),
+        "kind": {"itk": "NRRD or MetaImage", "nifti": "NIfTI", "dicom": "DICOM"}.get(str(kind), kind),
         "shown as": f"{'volume' if case.is_volume else 'image'} {' x '.join(map(str, case.shape))}",
         "slices": f"{geometry.plane}, of the file's axes {geometry.orientation}"
         if geometry and case.is_volume

@@ -1,4 +1,4 @@
-"""What the readers of NIfTI, DICOM, NRRD and MHA give, and the one way from there to a case."""
+"""What the readers of NIfTI, DICOM, NRRD and MetaImage give, and the one way from there to a case."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -21,7 +21,7 @@ READERS = {
     "JPEG 2000 in DICOM": ("pylibjpeg-openjpeg", "pip install 'samedge[dicom]'"),
     "JPEG and JPEG-LS in DICOM": ("pylibjpeg-libjpeg", "pip install 'samedge[dicom]'"),
     "DICOM SEG": ("highdicom", "pip install 'samedge[dicom]'"),
-    "NRRD, MHA": ("simpleitk", "pip install 'samedge[itk]'"),
+    "NRRD, MetaImage": ("simpleitk", "pip install 'samedge[itk]'"),
 }
 ENGINES = ("openvino", "onnxruntime")
 LEAST_MIB = 1024  # a 2D case takes a third of it

@@ -5,7 +5,7 @@ from pathlib import Path
 from edge.data.box_files import read_box_file
 from edge.data.case import find_cases
 from edge.data.folders import label_of
-from edge.data.formats.registry import LABEL_ENDINGS, is_truth, kind_of
+from edge.data.formats.registry import ITK_ENDINGS, LABEL_ENDINGS, NIFTI_ENDINGS, is_truth, kind_of
 from edge.data.labels import count_boxes
 from edge.data.names import TRUTH, case_name, ending_of, is_folder
 from edge.data.prompting import box_file_beside
@@ -13,7 +13,7 @@ from edge.data.sidecar import count_labels
 from edge.data.trees import is_tree, tree_images, tree_truth
 from edge.errors import CaseError
 
-VOLUMES = (".npz", ".nii", ".nii.gz", ".nrrd", ".mha")
+VOLUMES = (".npz", *NIFTI_ENDINGS, *ITK_ENDINGS)
 TRUTHS = (*VOLUMES, *(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS))
 
 

@@ -9,24 +9,27 @@ pytest.importorskip("SimpleITK", reason="needs SimpleITK (extra itk), which is n
 
 import SimpleITK as itk
 
-from edge.data.formats.registry import read_input
+from edge.data.formats.registry import find_inputs, read_input, read_with_truth
 from edge.errors import CaseError
 
 VOLUME = np.random.default_rng(0).integers(0, 900, (6, 24, 20)).astype(np.int16)
 
 
+@pytest.mark.parametrize("ending", [".mha", ".mhd", ".nrrd", ".nhdr"])
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("damage", ["cut", "zeros", "none"])
-def test_damaged_voxels_of_an_mha_are_refused(tmp_path: Path, compressed: bool, damage: str) -> None:
+def test_damaged_voxels_are_refused(tmp_path: Path, ending: str, compressed: bool, damage: str) -> None:
     """ITK reads on, and says so on stderr alone; zeros in voxels that are not packed are voxels."""
-    path = tmp_path / "MR_1.mha"
+    path = tmp_path / f"MR_1{ending}"
     itk.WriteImage(itk.GetImageFromArray(VOLUME), str(path), useCompression=compressed)
-    content = bytearray(path.read_bytes())
+    voxels = next((one for one in tmp_path.iterdir() if one != path), path)
+    assert (voxels == path) == (ending in (".mha", ".nrrd"))
+    content = bytearray(voxels.read_bytes())
     if damage == "cut":
         content = content[:-200]
     elif damage == "zeros":
         content[-900:-860] = bytes(40)
-    path.write_bytes(content)
+    voxels.write_bytes(content)
     if damage == "none" or (damage == "zeros" and not compressed):
         assert read_input(path).image.shape == VOLUME.shape
     else:
@@ -34,15 +37,48 @@ def test_damaged_voxels_of_an_mha_are_refused(tmp_path: Path, compressed: bool, 
             read_input(path)
 
 
+@pytest.mark.parametrize("ending", [".mha", ".mhd", ".nrrd", ".nhdr"])
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ("../secret.raw", r"voxels in other files \(\.\./secret\.raw\)"),
+        ("LIST", "voxels in other files"),
+        ("slice%03d.raw 1 6 1", "voxels in other files"),
+        ("gone.raw", r"voxels in gone\.raw, which is not beside it"),
+        ("{folder}/secret.raw", "voxels in other files"),
+    ],
+)
+def test_voxels_that_are_not_in_a_file_beside_are_refused(tmp_path: Path, ending: str, other: str, told: str) -> None:
+    """Whoever sends a header could have any file of this disk shown."""
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    for place in (tmp_path, folder):
+        (place / "secret.raw").write_bytes(VOLUME.tobytes())
+    other = other.format(folder=folder)
+    nrrd = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 20 24 6\nencoding: raw\nendian: little\ndata file: {other}\n\n"
+    meta = f"ObjectType = Image\nNDims = 3\nDimSize = 20 24 6\nElementType = MET_SHORT\nElementDataFile = {other}\n"
+    (folder / f"MR_1{ending}").write_text(nrrd if ending in (".nrrd", ".nhdr") else meta)
+    with pytest.raises(CaseError, match=f"^MR_1: MR_1{ending} has its {told}"):
+        read_input(folder / f"MR_1{ending}")
+    (folder / f"MR_1{ending}").write_text((nrrd if ending in (".nrrd", ".nhdr") else meta).replace(other, "secret.raw"))
+    assert read_input(folder / f"MR_1{ending}").image.shape == VOLUME.shape
+
+
 def test_voxels_may_be_said_to_follow_in_any_case(tmp_path: Path) -> None:
-    """`Local` as some write it; another file is refused."""
+    """`Local` as some write it."""
     path = tmp_path / "MR_1.mha"
     itk.WriteImage(itk.GetImageFromArray(VOLUME), str(path))
     path.write_bytes(path.read_bytes().replace(b"= LOCAL", b"= Local "))
     assert read_input(path).image.shape == VOLUME.shape
-    path.write_bytes(path.read_bytes().replace(b"= Local ", b"= x.raw"))
-    with pytest.raises(CaseError, match=r"^MR_1: MR_1.mha has its voxels in another file"):
-        read_input(path)
+
+
+def test_a_folder_of_headers_and_voxels_holds_a_case_for_each_header(tmp_path: Path) -> None:
+    """With its truth beside it, as PROMISE12 has them."""
+    itk.WriteImage(itk.GetImageFromArray(VOLUME), str(tmp_path / "Case00.mhd"))
+    itk.WriteImage(itk.GetImageFromArray((VOLUME > 450).astype(np.uint8)), str(tmp_path / "Case00_gt.mhd"))
+    assert find_inputs(tmp_path) == [tmp_path / "Case00.mhd"]
+    case = read_with_truth(tmp_path / "Case00.mhd")
+    assert case.truth is not None and np.array_equal(case.truth, VOLUME > 450)
 
 
 def test_a_header_without_directions_is_told(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""NRRD and MHA through SimpleITK (extra `itk`)."""
+"""NRRD and MetaImage through SimpleITK (extra `itk`); the voxels may lie in one file beside the header."""
 
 import math
 import re
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from edge.notes import Note
 
 MAX_HEADER = 2**16
 CHUNK = 2**20
-IN_ONE = rb"(?i)ElementDataFile\s*=\s*LOCAL[ \t]*\r?\n"
+ZLIB_OR_GZIP = 47  # of zlib: which of the two, its first bytes say
+NRRD = (".nrrd", ".nhdr")
+HEADER_OF_NRRD = rb"(?s)(.*?\n)(?:\r?\n|\Z)"
+HEADER_OF_META = rb"(?s)(.*?(?:\A|\n)[ \t]*ElementDataFile[ \t]*[=:][^\n]*(?:\n|\Z))"
+VOXELS_OF_NRRD = rb"(?im)^data ?file[ \t]*:(.*)$"
+VOXELS_OF_META = rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:](.*)$"
+PACKED = rb"(?im)^[ \t]*(CompressedData[ \t]*[=:][ \t]*True|encoding:[ \t]*gz(ip)?)\b"
 NOWHERE = "its header states no directions; its voxels are taken as lying along the axes, 1 mm apart"
 
 
@@ -29,7 +36,7 @@ def read_scan(path: Path, reading: Reading) -> Scan:
     """
     name = case_name(path)
     check_file(path, name)
-    _refuse_detached(name, path)
+    header = _read_header(name, path)
     itk = _library()
     reader = itk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -47,9 +54,9 @@ def read_scan(path: Path, reading: Reading) -> Scan:
     if len(size) == 4:
         image = image[..., reading.volume or 0]
     array = itk.GetArrayFromImage(image)
-    if path.suffix.lower() == ".mha":
-        _refuse_damaged(name, path, math.prod(size) * array.itemsize)
-    notes = (Note(NOWHERE), Note(UNSIZED)) if path.suffix.lower() == ".nrrd" and not _states_directions(path) else ()
+    _refuse_damaged(name, header, math.prod(size) * array.itemsize)
+    is_placed = not header.is_nrrd or re.search(rb"(?im)^(space directions|spacings)\s*:", header.text)
+    notes = () if is_placed else (Note(NOWHERE), Note(UNSIZED))
     if len(size) == 2:
         rows, columns = (float(one) for one in image.GetSpacing()[::-1])
         geometry = picture_geometry(array.shape[0], array.shape[1], (rows, columns))
@@ -70,45 +77,62 @@ def _check_volume(name: str, size: tuple[int, ...], volume: int | None) -> None:
         raise CaseError(f"{name}: holds {count} volumes, --volume {volume} is none of them; count from 0")
 
 
-def _refuse_detached(name: str, path: Path) -> None:
-    """A header that names other files to read the voxels from: what lies there is nobody's image."""
+@dataclass(frozen=True)
+class _Header:
+    text: bytes
+    is_nrrd: bool
+    voxels: Path  # the file with the voxels
+    begin: int  # of the voxels in it, bytes
+
+
+def _read_header(name: str, path: Path) -> _Header:
+    """What is stated before the voxels, or in a file of its own.
+
+    Raises:
+        CaseError: no header, or one whose voxels are not in one file of this folder: what lies elsewhere is no image.
+    """
+    is_nrrd = path.suffix.lower() in NRRD
     with path.open("rb") as file:
-        start = file.read(MAX_HEADER)
-    words = re.split(rb"\n\s*\n" if path.suffix.lower() == ".nrrd" else IN_ONE, start, maxsplit=1)[0]
-    if re.search(rb"(?im)^(data ?file\s*:|ElementDataFile\s*=)", words):
-        raise CaseError(f"{name}: {path.name} has its voxels in another file; save it in one piece")
+        found = re.match(HEADER_OF_NRRD if is_nrrd else HEADER_OF_META, file.read(MAX_HEADER))
+    if found is None:
+        raise CaseError(f"{name}: {path.name} has no header that can be read; write it again")
+    text = found[1]
+    named = [one.strip() for one in re.findall(VOXELS_OF_NRRD if is_nrrd else VOXELS_OF_META, text)]
+    if not named or (not is_nrrd and named[0].upper() == b"LOCAL"):
+        return _Header(text, is_nrrd, path, found.end())
+    other = named[0].decode(errors="replace")
+    if other.split()[:1] == ["LIST"] or "%" in other or Path(other).name != other or len(named) > 1:
+        raise CaseError(f"{name}: {path.name} has its voxels in other files ({other}); save it in one piece")
+    if not (voxels := path.with_name(other)).is_file():
+        raise CaseError(f"{name}: {path.name} has its voxels in {other}, which is not beside it; copy that, too")
+    return _Header(text, is_nrrd, voxels, 0)
 
 
-def _states_directions(path: Path) -> bool:
-    with path.open("rb") as file:
-        return re.search(rb"(?im)^(space directions|spacings)\s*:", file.read(MAX_HEADER)) is not None
-
-
-def _refuse_damaged(name: str, path: Path, nbytes: int) -> None:
-    """Compressed voxels that are not what was written: ITK reads on after a damaged place, and says it on stderr only.
+def _refuse_damaged(name: str, header: _Header, nbytes: int) -> None:
+    """Packed voxels that are not what was written: ITK reads on after a damaged place, and says it on stderr at most.
 
     Args: nbytes: of all voxels.
     """
-    with path.open("rb") as file:
-        start = file.read(MAX_HEADER)
-        found = re.search(IN_ONE, start)
-        if found is None or not re.search(rb"(?im)^CompressedData\s*=\s*True", start[: found.end()]):
-            return
-        file.seek(found.end())
-        stream, count = zlib.decompressobj(), 0
+    if not re.search(PACKED, header.text):
+        return
+    with header.voxels.open("rb") as file:
+        file.seek(header.begin)
+        stream, count = zlib.decompressobj(wbits=ZLIB_OR_GZIP), 0
         try:
             while not stream.eof and count <= nbytes and (chunk := stream.unconsumed_tail or file.read(CHUNK)):
                 count += len(stream.decompress(chunk, CHUNK))
         except zlib.error:
             count = -1
-    if count != nbytes:
-        raise CaseError(f"{name}: {path.name} is damaged, its voxels cannot be unpacked; copy or write it again")
+    if count != nbytes or not stream.eof:
+        raise CaseError(
+            f"{name}: {header.voxels.name} is damaged, its voxels cannot be unpacked; copy or write it again"
+        )
 
 
 def _library() -> Any:
     try:
         import SimpleITK
     except ImportError:
-        raise RunError("reading NRRD and MHA needs SimpleITK: pip install 'samedge[itk]'") from None
+        raise RunError("reading NRRD and MetaImage needs SimpleITK: pip install 'samedge[itk]'") from None
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     return SimpleITK

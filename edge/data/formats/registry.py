@@ -4,10 +4,10 @@
     .png .jpg .bmp .tif .webp               2D images
     .nii .nii.gz                            NIfTI
     .dcm .dicom .ima, UIDs, without ending  DICOM: a series is a folder, or a file of it
-    .nrrd .mha                              through SimpleITK
+    .nrrd .nhdr .mha .mhd                  through SimpleITK
 
-The truth of `<name>` in a file of its own is `<name>_gt` with the ending of a picture, NIfTI, NRRD or MHA. What reads
-scans is imported when the first one is read.
+The truth of `<name>` in a file of its own is `<name>_gt` with the ending of a picture, NIfTI, NRRD or MetaImage. What
+reads scans is imported when the first one is read.
 """
 
 from collections.abc import Callable
@@ -33,10 +33,10 @@ from edge.data.trees import chosen_channel, first_channels, is_tree, tree_images
 from edge.errors import CaseError
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
-ITK_ENDINGS = (".nrrd", ".mha")
+ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 LABEL_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".png", ".tif", ".tiff", ".bmp")
 INPUTS = (".npz", *PICTURES, *NIFTI_ENDINGS, *DICOM_ENDINGS, *ITK_ENDINGS)
-KINDS = ".npz, a picture, NIfTI, DICOM, NRRD or MHA"
+KINDS = ".npz, a picture, NIfTI, DICOM, NRRD or MetaImage"
 LOOKED_INTO = 100  # folders within one without a case, for what it may be that is meant
 APART_MM = 0.1  # between the same corner voxel of an image and its label map
 
@@ -213,7 +213,7 @@ def read_label_map(path: Path, key: str = "segs", plane: str = "auto") -> LabelM
 
 
 def read_scan(path: Path, reading: Reading) -> Scan:
-    """A NIfTI, DICOM, NRRD or MHA file, or a folder with a DICOM series, as it is stored.
+    """A NIfTI, DICOM, NRRD or MetaImage file, or a folder with a DICOM series, as it is stored.
 
     Raises:
         CaseError: see the readers; a file of no kind that is known.
