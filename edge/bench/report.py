@@ -130,6 +130,8 @@ def print_bench(report: dict[str, Any]) -> None:
     print_rows(_case_rows(report["cases"], several=several, per_process=report["per_process"]))
     print()
     print_rows(_summary_rows(report["summary"], report["by"], several=several))
+    if failed := {case["name"] for case in report["cases"] if case["error"]}:
+        print(f"{count(len(failed), 'case', 's')} failed, left out of the means; samedge evaluate scores such a case 0")
     for line in _lost_lines(report["summary"], report["by"]):
         print(line)
 

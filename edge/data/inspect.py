@@ -10,10 +10,10 @@ from edge.data.formats.registry import kind_of, labels_for, read_input, read_sca
 from edge.data.intensity import percentile_window
 from edge.data.labels import numbers_in
 from edge.data.names import case_name
-from edge.data.outputs import formats_of
+from edge.data.outputs import check_formats, formats_of
 from edge.data.prompting import prompted
 from edge.data.scan import Reading
-from edge.errors import CaseError
+from edge.errors import CaseError, SamedgeError
 
 SCANS = ("nifti", "dicom", "itk")
 
@@ -41,7 +41,7 @@ def inspect(path: Path, reading: Reading) -> dict[str, Any]:
         "greys": f"{case.image.min()} to {case.image.max()}, mean {case.image.mean():.1f}",
         "boxes": _boxes(case, path),
         "truth": _truth(case, path),
-        "labels are written as": ", ".join(formats_of(path, None)),
+        "labels are written as": _written(case, path),
         "notes": [str(note) for note in case.notes] or None,
     }
     return facts
@@ -64,6 +64,15 @@ def _boxes(case: Case, path: Path) -> str:
         return f"{len(prompted(case, path).boxes)}, in a file beside it"
     except CaseError as error:
         return str(error).removeprefix(f"{case.name}: ")
+
+
+def _written(case: Case, path: Path) -> str:
+    formats = formats_of(path, None)
+    try:
+        check_formats(case, path, formats)
+    except SamedgeError as error:
+        return f"cannot be written: {str(error).removeprefix(f'{case.name}: ')}"
+    return ", ".join(formats)
 
 
 def _truth(case: Case, path: Path) -> str | None:

@@ -94,6 +94,7 @@ def test_a_process_of_its_own_costs_its_start_up_too(
     run = samedge("bench", broken, "--model", tiny_model, "--process", *files)
     assert run.returncode == 1
     (line,) = run.stderr.splitlines()
+    assert run.stdout.endswith("\n1 case failed, left out of the means; samedge evaluate scores such a case 0\n")
     assert line.startswith("error: 2DBox_CT_2: not a readable .npz archive")
     assert line.endswith("[openvino auto]")
     report = json.loads((tmp_path / "bench.json").read_text())

@@ -52,7 +52,7 @@ def test_wrong_usage_is_explained_with_exit_code_2(samedge: Samedge, arguments: 
     [
         (["predict", "nowhere", "out"], "nowhere: no such file or folder"),
         (["predict", "empty", "out"], "empty: no .npz or .png or .jpg or .jpeg or another case in this folder"),
-        (["predict", "notes.txt", "out"], "notes: notes.txt is not .npz, a picture, NIfTI, DICOM, NRRD or MHA"),
+        (["predict", "notes.txt", "out"], "notes: notes.txt is not .npz, a picture, NIfTI, DICOM, NRRD or MetaImage"),
         (["predict", "in", "in"], "in: outputs would overwrite the inputs; choose another folder"),
         (["predict", "in", "out", "--box-margin", "nan"], "box_margin_px must be at least 0, got nan"),
         (["predict", "in", "out", "--model", "empty"], "empty: not a model folder, model.json is missing; make one wi"),

@@ -16,12 +16,14 @@ from edge.cli import app
 from edge.data.check import check_case
 from edge.data.convert import convert_all
 from edge.data.formats.registry import find_inputs, read_input, read_label_map, read_with_truth
+from edge.data.inspect import inspect
 from edge.data.outputs import write_labels
 from edge.data.picture_size import announced_size
 from edge.data.prompting import Prompting
 from edge.data.scan import Reading
 from edge.errors import CaseError
 from edge.scoring.evaluate import evaluate
+from tests.edge.dicom_files import write_series
 
 AFFINE = np.diag([-1.0, -2.0, 3.0, 1.0])
 VOXELS = np.random.default_rng(0).integers(1, 900, (30, 40, 5)).astype(np.int16)
@@ -45,7 +47,7 @@ def test_a_folder_of_everything_is_found_in_name_order(tmp_path: Path) -> None:
     for name in ("x.csv", "notes.txt", "README", "e.npz", ".hidden.nii"):
         (tmp_path / name).write_bytes(b"anything")
     assert [path.name for path in find_inputs(tmp_path)] == ["MR_b.nii.gz", "MR_c.nii", "a.webp", "d.tif", "e.npz"]
-    with pytest.raises(CaseError, match=r"^notes: notes.txt is not .npz, a picture, NIfTI, DICOM, NRRD or MHA"):
+    with pytest.raises(CaseError, match=r"^notes: notes.txt is not .npz, a picture, NIfTI, DICOM, NRRD or MetaImage"):
         read_input(tmp_path / "notes.txt")
 
 
@@ -270,6 +272,13 @@ def test_inspect_says_what_would_be_done(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["cases"][0]["spacing in mm (z, y, x)"] == [3.0, 2.0, 1.0]
     assert found["errors"] == ["broken: not a NIfTI file of one piece; save it as .nii.gz"]
+
+
+def test_inspect_says_that_labels_of_a_scan_cannot_be_written(tmp_path: Path) -> None:
+    """As predict would: a series whose UIDs were removed."""
+    folder = write_series(tmp_path / "scan", VOXELS.astype(np.int16), SeriesInstanceUID="")
+    told = str(inspect(folder, Reading())["labels are written as"])
+    assert told.startswith("cannot be written: ") and "has no SeriesInstanceUID" in told and "--format nifti" in told
 
 
 def test_doctor_looks_at_everything(tmp_path: Path, tiny_model: Path) -> None:
