@@ -1,4 +1,4 @@
-# Each target works alone on a fresh machine with Python 3.11 or newer.
+# Each target works alone on a fresh machine with Python 3.11 to 3.13.
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0

@@ -11,8 +11,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from edge.data.files import remove_partial_files
 from edge.data.folders import label_of
-from edge.data.partial import remove_partial_files
 from edge.data.remote import absolute
 from edge.errors import RunError, SamedgeError
 from edge.pipeline import Options

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.data.case import Case
+from edge.data.files import make_folder, remove_partial_files
 from edge.data.folders import label_of, labelled
 from edge.data.formats.registry import find_inputs, kind_of, read_input, read_stored
 from edge.data.names import address_of, case_name, ending_of, is_folder, is_remote
 from edge.data.outputs import OVERLAY, SIDECAR, check_formats, formats_of, output_files, write_labels
-from edge.data.partial import remove_partial_files
 from edge.data.prompting import Prompting, prompted
 from edge.data.remote import list_objects, on_disk, results_on_disk
 from edge.data.scan import Reading, mean_intensities
@@ -178,16 +178,9 @@ def ran_on(segmenter: "Segmenter") -> dict[str, Any]:
 
 
 def _check_folder(outputs: Path) -> None:
-    _make_folder(outputs)
+    make_folder(outputs)
     if not os.access(outputs, os.W_OK | os.X_OK):
         raise RunError(f"{outputs}: cannot be written (permission denied or read-only); choose another folder")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot make the output folder ({error.strerror})") from None
 
 
 def output_folder(path: Path, root: Path, outputs: Path) -> Path:
@@ -208,7 +201,7 @@ def _predict_case(
     segmented = saving = time.perf_counter()
     label_maps = [file.name for file in output_files(path, folder, formats)]
     with results_on_disk(folder, last=label_maps) as place:  # as here: a case counts as done where its label maps are
-        _make_folder(place)
+        make_folder(place)
         if job.sidecar or (job.sidecar is None and (case.geometry is not None or case.label_names)):
             files = [place / name for name in label_maps]
             _write_sidecar(case, result, path, source, files, segmenter, saving - start, job.reading)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edge.engines.model_folder import ModelDescription, file_hash, write_description
+from edge.data.files import file_hash
+from edge.engines.model_folder import ModelDescription, write_description
 from edge.engines.openvino_import import import_openvino
 
 if TYPE_CHECKING:

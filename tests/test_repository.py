@@ -14,7 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 
 import edge
-from edge.engines.model_folder import DEFAULT_MODEL, file_hash, read_description
+from edge.data.files import file_hash
+from edge.engines.model_folder import DEFAULT_MODEL, read_description
 
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {  # package -> what none of its files may import

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from edge.data.npz import write_whole
+from edge.data.files import write_whole
 from edge.data.table import format_table, number_or_blank
 from edge.errors import RunError
 from edge.system.home import home, lend_home

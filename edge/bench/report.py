@@ -1,6 +1,5 @@
 """What `samedge bench` leaves to read: tables, JSON and CSV."""
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from edge.bench.run import NOISE, Measurement
 from edge.bench.summary import SCORES, summarize
-from edge.data.npz import write_whole
+from edge.data.files import read_json, write_whole
 from edge.data.table import format_table, number_or_blank
 from edge.errors import RunError
 from edge.notes import Note
@@ -59,7 +58,7 @@ def measured_before(
     if not path.is_file():
         return []
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_json(path)
         measurements = [_measurement(case) for case in report["cases"]]
         found = report["machine"]["cpu"], report["per_process"], report["engines"], report.get("given", {})
     except (OSError, ValueError, KeyError, TypeError):

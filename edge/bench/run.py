@@ -20,12 +20,12 @@ import numpy.typing as npt
 from edge.bench.noise import moved_boxes
 from edge.choices import BOX_MARGIN_PX
 from edge.data.case import Case, Spacing, dataset_of, modality_of, read_labels
+from edge.data.files import file_hash
 from edge.data.folders import label_of, labelled
 from edge.data.formats.registry import kind_of, read_with_truth, truth_beside
 from edge.data.labels import number_by_box
 from edge.data.names import case_name
 from edge.data.prompting import box_source
-from edge.engines.model_folder import file_hash
 from edge.errors import CaseError, RunError
 from edge.notes import Note
 from edge.predict import Job, predict_cases

@@ -74,12 +74,13 @@ def bench(
     from edge.bench.report import bench_page, bench_report, measured_before, not_replaced, print_bench, write_bench_csv
     from edge.bench.run import JOB, Configuration, Measurement, measure_all, said
     from edge.bench.summary import with_ratios
+    from edge.data.files import file_hash
     from edge.data.folders import label_of
-    from edge.data.formats.registry import INPUTS, find_inputs
-    from edge.data.names import case_name
+    from edge.data.formats.registry import find_inputs
+    from edge.data.names import INPUTS, case_name
     from edge.data.prompting import Prompting
     from edge.data.scan import Reading
-    from edge.engines.model_folder import DEFAULT_MODEL, file_hash
+    from edge.engines.model_folder import DEFAULT_MODEL
     from edge.engines.runtime import describe_engine
     from edge.reports.progress import track
     from edge.reports.report import write_json

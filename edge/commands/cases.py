@@ -37,6 +37,7 @@ def make(
 ) -> None:
     """Make phantoms: cases with truth, in the challenge's form."""
     from edge.data.case import write_case
+    from edge.data.files import make_folder
     from edge.data.phantom import make_phantom, make_suite
 
     if (suite is None) == (name is None):
@@ -49,10 +50,7 @@ def make(
         lengths = tuple(int(length) for length in shape.split(","))
     except ValueError:
         raise RunError(f"shape must be H,W or D,H,W, got {shape!r}") from None
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{out}: cannot make this folder ({error.strerror or error})") from None
+    make_folder(out)
     path = out / f"{name}.npz"
     write_case(path, make_phantom(str(name), lengths, objects, seed))
     print(path)
@@ -67,7 +65,8 @@ def check(
     """Say what is wrong with case files, key by key."""
     from edge.data.check import check_case
     from edge.data.folders import label_of
-    from edge.data.formats.registry import INPUTS, find_inputs
+    from edge.data.formats.registry import find_inputs
+    from edge.data.names import INPUTS
 
     broken = 0
     found = [(label_of(case, file), case) for file in files for case in find_inputs(file, recursive=recursive)]

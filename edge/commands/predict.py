@@ -61,7 +61,7 @@ def predict(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, not needed, would turn idle on a core for 0.2 s
 
     from edge.data.folders import label_of
-    from edge.data.formats.registry import INPUTS
+    from edge.data.names import INPUTS
     from edge.data.outputs import OVERLAY, SIDECAR, parse_formats
     from edge.data.prompting import Prompting
     from edge.data.scan import Reading

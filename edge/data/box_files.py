@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from edge.data.box_records import as_rows
 from edge.data.boxes import from_sizes
+from edge.data.files import read_bounded
 from edge.data.names import case_name, without_ending
-from edge.data.picture import read_bounded
 from edge.data.table import Table, parse_table
 from edge.errors import CaseError
 

@@ -13,7 +13,7 @@ from edge.data.box_records import as_rows
 from edge.data.case import MODALITIES, UNKNOWN, Case, check_labels, make_case, modality_of
 from edge.data.formats.registry import KINDS, kind_of, labels_for, read_input, truth_beside
 from edge.data.labels import number_by_box, numbers_in, some
-from edge.data.names import case_name
+from edge.data.names import BOX_FILES, case_name
 from edge.data.npz import read_npz
 from edge.data.prompting import Prompting, prompted
 from edge.errors import CaseError, SamedgeError
@@ -61,7 +61,7 @@ def _check_files(path: Path, box_format: str | None) -> list[Finding]:
         return [_error("file", name, error)]
     findings = [Finding("imgs", "warning", str(note)) for note in case.notes]
     boxed, truth = None, truth_beside(path)
-    if any((path.parent / f"{name}{ending}").exists() for ending in (".csv", ".json")) or truth is None:
+    if any((path.parent / f"{name}{ending}").exists() for ending in BOX_FILES) or truth is None:
         try:
             boxed = prompted(replace(case, notes=()), path, Prompting(box_format=box_format))
             findings += [Finding("boxes", "warning", str(note)) for note in boxed.notes] + _odd(boxed.boxes, case.shape)

@@ -10,19 +10,11 @@ import numpy.typing as npt
 
 from edge.data.box_files import NAMES
 from edge.data.case import Case, find_cases, write_case
+from edge.data.files import make_folder, write_whole
 from edge.data.folders import label_of, labelled
-from edge.data.formats.registry import (
-    INPUTS,
-    LABEL_ENDINGS,
-    find_inputs,
-    kind_of,
-    read_input,
-    read_stored,
-    read_with_truth,
-)
+from edge.data.formats.registry import find_inputs, kind_of, read_input, read_stored, read_with_truth
 from edge.data.labels import renumber
-from edge.data.names import TRUTH, case_name
-from edge.data.npz import write_whole
+from edge.data.names import INPUTS, LABEL_MAPS, TRUTH, case_name
 from edge.data.objects import labels_of_case, names_of_labels
 from edge.data.outputs import OVERLAY, check_formats, geometry_of, write_labels
 from edge.data.prompting import Prompting, box_file_beside, boxes_of_labels, prompted
@@ -53,7 +45,7 @@ def convert_all(
     """
     if like is None and to not in ("npz", "nifti"):
         raise RunError(f"images are converted to npz or nifti; {to} is of label maps: name their images with --like")
-    types = (".npz", *LABEL_ENDINGS, ".dcm")
+    types = (".npz", *LABEL_MAPS, ".dcm")
     paths = find_cases(inputs, types, recursive=recursive) if like else find_inputs(inputs, recursive=recursive)
     if like:
         paths = _without_overlays(paths)
@@ -61,10 +53,7 @@ def convert_all(
     claimed: dict[tuple[Path, str], Path] = {}  # folder and name of outputs -> what they are made of
     for path in paths:
         folder = out / path.parent.relative_to(root) if root in path.parents else out
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{folder}: cannot make this folder ({error.strerror or error})") from None
+        make_folder(folder)
         try:
             image = _image_of(path, like) if like else path
             if (twin := claimed.setdefault((folder, case_name(image)), path)) != path:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.npz import write_whole
+from edge.data.files import write_whole
 from edge.data.picture import decode, read_checked
 from edge.data.picture_size import JPEG, PNG
 from edge.errors import CaseError

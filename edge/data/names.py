@@ -1,10 +1,18 @@
-"""What a file or a folder of one scan is called as a case."""
+"""What a file or a folder of one scan is called as a case, and how the names of files end that are read."""
 
 import re
 from pathlib import Path
 
 from edge.errors import RunError
 
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+NIFTI = (".nii", ".nii.gz")
+DICOM = (".dcm", ".dicom", ".ima")  # others are told by their content
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUMES = (*NIFTI, *ITK)
+LABEL_MAPS = (*VOLUMES, ".png", ".tif", ".tiff", ".bmp")
+INPUTS = (".npz", *PICTURES, *NIFTI, *DICOM, *ITK)
+BOX_FILES = (".csv", ".json")  # beside a case, after its name
 DOUBLE = (".nii.gz",)  # endings of two words
 TRUTH = "_gt"  # what a truth beside its image has after the case's name
 
@@ -21,8 +29,6 @@ def ending_of(path: Path) -> str:
 
 def without_ending(name: str) -> str:
     """A name without the ending of a kind of file that is read; what else follows a dot is part of it: `scan_0.5`."""
-    from edge.data.formats.registry import INPUTS
-
     ending = ending_of(Path(name))
     return name[: len(name) - len(ending)] if ending in INPUTS else name
 
@@ -65,6 +71,4 @@ def is_folder(path: Path) -> bool:
     """Whether it is one on a disk; in an object store, all is a folder whose ending is not of a kind of file."""
     if not is_remote(path):
         return path.is_dir()
-    from edge.data.formats.registry import INPUTS
-
     return ending_of(path) not in INPUTS

@@ -7,22 +7,19 @@ of numbers, which are read as data (`edge.data.pickled`).
 
 import ast
 import lzma
-import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.names import ending_of
-from edge.data.partial import partial_path
+from edge.data.files import whole_file
 from edge.data.pickled import MAX_BYTES, NotPlain, read_pickled_array
-from edge.errors import CaseError, RunError
+from edge.errors import CaseError
 
 MAX_ARRAY_BYTES = 4 * 2**30  # the largest public case unpacks to 0.6 GiB (287 x 512 x 512 as int64)
 MAX_HEADER_BYTES = 4096
@@ -146,36 +143,3 @@ def write_npz(path: Path, arrays: Mapping[str, npt.NDArray]) -> None:
         for key, array in arrays.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:  # dated 1980-01-01
                 np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole under its final name, or not at all.
-
-    Raises:
-        RunError: the folder cannot be written or the disk is full.
-    """
-    with whole_file(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file open for writing that takes its final name only when the block ends well.
-
-    Raises:
-        RunError: the folder cannot be written or the disk is full.
-    """
-    temporary = partial_path(path)
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        what = f"cannot write {path} ({error.strerror or error}); nothing of it was left behind"
-        name = path.name[: len(path.name) - len(ending_of(path))]
-        raise RunError(f"{name}: {what}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case, make_case
+from edge.data.files import read_bounded
 from edge.data.intensity import SUV, Window, parse_window, percentile_window
-from edge.data.names import case_name
+from edge.data.names import PICTURES, case_name
 from edge.data.picture_size import announced_size
 from edge.errors import CaseError, in_one_line
 from edge.notes import Note
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MAX_FILE_BYTES = 2**29
 MAX_PIXELS = 2**28  # 0.8 GiB of RGB; OpenCV's own limit is four times as much
 DEEP = "has more than 8 bits a colour; its 0.5 to 99.5 percentile becomes 0 to 255"
@@ -93,22 +93,6 @@ def decode(path: Path, content: bytes, flags: int) -> npt.NDArray:
     if decoded is None:
         raise CaseError(f"{path.stem}: {path.name} is not a picture of 8 or 16 bits a colour; save it as one")
     return decoded
-
-
-def read_bounded(path: Path, limit: int) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        CaseError: more than `limit`, or no file.
-        OSError: it cannot be read.
-    """
-    if path.exists() and not path.is_file():  # opening a named pipe would wait for ever
-        raise CaseError(f"{path.stem}: {path} is a folder or a device, expected a file")
-    with path.open("rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise CaseError(f"{path.stem}: {path.name} is larger than {limit / 2**20:.0f} MiB, the limit")
-    return content
 
 
 def _check_size(path: Path, content: bytes) -> None:

@@ -10,10 +10,11 @@ import numpy.typing as npt
 from edge.data.box_files import UNITS, BoxList, read_box_file
 from edge.data.case import Case, make_case
 from edge.data.extent import box_of, extent_of
-from edge.data.formats.registry import LABEL_ENDINGS, kind_of
+from edge.data.formats.registry import kind_of
 from edge.data.labels import numbers_in
-from edge.data.names import TRUTH, address_of, case_name, is_remote
+from edge.data.names import BOX_FILES, LABEL_MAPS, TRUTH, address_of, case_name, is_remote
 from edge.data.objects import masks_of_case, names_of_labels
+from edge.data.outputs import DICOM_ONLY, ENDINGS
 from edge.data.recist import boxes_of_lines
 from edge.data.trees import has_other_json, tree_truth
 from edge.errors import CaseError, RunError
@@ -82,7 +83,7 @@ def prompted(case: Case, path: Path, prompting: Prompting | None = None) -> Case
 
 def box_file_beside(path: Path) -> Path:
     """The file of boxes of a case, `<name>.csv` where there is neither."""
-    table, text = (path.parent / f"{case_name(path)}{ending}" for ending in (".csv", ".json"))
+    table, text = (path.parent / f"{case_name(path)}{ending}" for ending in BOX_FILES)
     return text if text.is_file() and not table.exists() and not has_other_json(path) else table
 
 
@@ -136,7 +137,7 @@ def _map_for(path: Path, given: Path) -> Path:
         return given
     stem = case_name(path)
     for end in ("", TRUTH):
-        for ending in (".npz", *LABEL_ENDINGS, "_seg.dcm", "_rtstruct.dcm"):
+        for ending in (".npz", *LABEL_MAPS, *(ENDINGS[one] for one in DICOM_ONLY)):
             if (found := given / f"{stem}{end}{ending}").is_file():
                 return found
     raise CaseError(f"{stem}: no label map of its name in {given}, such as {stem}.nii.gz or {stem}{TRUTH}.nii.gz")

@@ -11,10 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from edge.data.names import address_of, case_name, is_folder, is_remote
+from edge.data.names import BOX_FILES, address_of, case_name, is_folder, is_remote
 from edge.errors import CaseError, RunError, in_one_line
-
-BOX_FILES = (".csv", ".json")  # beside a case, after its name
 
 
 def absolute(path: Path) -> Path:

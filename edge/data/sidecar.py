@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case
-from edge.data.npz import write_whole
+from edge.data.files import read_json, write_whole
 from edge.data.outputs import geometry_of
 from edge.data.scan import UNSIZED
 
@@ -81,12 +81,10 @@ def names_in(path: Path) -> dict[int, str]:
 
 
 def _labels_in(path: Path) -> list[Any]:
-    import json
-
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))["Labels"]
+        labels = read_json(path)["Labels"]
         return labels if isinstance(labels, list) else []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return []
 
 

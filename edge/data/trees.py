@@ -6,26 +6,22 @@
 What lies in them may also be given by its folder or file: a path says where it belongs.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from edge.data.case import UNKNOWN, modality_of
+from edge.data.files import read_json
 from edge.data.folders import folders_within
-from edge.data.names import NNUNET_IMAGES, case_name, ending_of, is_channel
-from edge.data.picture import read_bounded
+from edge.data.names import LABEL_MAPS, NNUNET_IMAGES, VOLUMES, case_name, ending_of, is_channel
 from edge.errors import CaseError
 
-VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha")
-LABELS = (*VOLUMES, ".png", ".tif", ".tiff", ".bmp")
 BIDS_TYPES = {"anat": "MR", "pet": "PET", "ct": "CT"}  # folder -> modality
 BIDS_LABELS = ("dseg", "seg", "mask", "label", "lesion")  # ends of the last word of a label map's name
 MR_WORDS = {
     "t1", "t1w", "t1c", "t1ce", "t1gd", "t1n", "t2", "t2w", "t2f", "t2starw", "flair", "pd", "pdw", "adc", "dwi", "swi",
     "bold", "unit1",
 }  # fmt: skip
-MAX_BYTES = 2**24  # of dataset.json, which lists every case
 
 
 def is_tree(folder: Path) -> bool:
@@ -41,7 +37,7 @@ def tree_images(folder: Path) -> list[Path]:
     """
     if _is_nnunet(folder):
         places = [folder / name for name in NNUNET_IMAGES if (folder / name).is_dir()]
-        return [path for place in places for path in first_channels(_files(place, LABELS))]
+        return [path for place in places for path in first_channels(_files(place, LABEL_MAPS))]
     places = [place for place in folders_within(folder) if _is_bids_folder(place, folder)]
     return [path for place in sorted(places) for path in _files(place, VOLUMES) if not _is_bids_label(path)]
 
@@ -94,7 +90,7 @@ def tree_truth(path: Path) -> Path | None:
     """
     if path.parent.name in NNUNET_IMAGES:
         stem = path.parent.parent / path.parent.name.replace("images", "labels") / case_name(path)
-        return next((file for ending in LABELS if (file := Path(f"{stem}{ending}")).is_file()), None)
+        return next((file for ending in LABEL_MAPS if (file := Path(f"{stem}{ending}")).is_file()), None)
     root = _bids_root(path)
     derivatives = root / "derivatives" if root else None
     if root is None or derivatives is None or not derivatives.is_dir():
@@ -188,8 +184,8 @@ def _modality(channel: str) -> str | None:
 def _dataset(path: Path) -> dict[str, Any]:
     """dataset.json of the data set that a file of imagesTr/, labelsTr/ and so on lies in; empty where it is not one."""
     try:
-        found = json.loads(read_bounded(path.parent.parent / "dataset.json", MAX_BYTES))
-    except (OSError, ValueError, RecursionError, CaseError):
+        found = read_json(path.parent.parent / "dataset.json")
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -16,8 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from edge.data.npz import write_whole
-from edge.data.partial import remove_partial_files
+from edge.data.files import remove_partial_files, write_whole
 from edge.engines.openvino_import import import_openvino
 from edge.errors import RunError
 from edge.system.machine import cpu_identity

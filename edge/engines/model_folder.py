@@ -8,6 +8,7 @@ from typing import Any
 
 from edge.choices import METHODS, TRACKED
 from edge.data.case import UNKNOWN
+from edge.data.files import file_hash, read_json
 from edge.errors import ModelError
 from edge.views.ladder import ViewLadder
 from edge.views.prepare import NORMALISATIONS
@@ -81,12 +82,12 @@ def read_description(folder: Path) -> ModelDescription:
     """
     path = folder / DESCRIPTION
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         raise ModelError(
             f"{folder}: not a model folder, {DESCRIPTION} is missing; make one with samedge export"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({error})") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -138,15 +139,6 @@ def model_hash(description: ModelDescription) -> str:
     lines = "".join(f"{digest}  {file}\n" for file, digest in sorted(description.sha256.items()))
     shown = {key: getattr(description, key) for key in ("normalisation", "prompt", "views", "channels", "methods")}
     return hashlib.sha256((lines + json.dumps(shown, sort_keys=True)).encode()).hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _check_types(path: Path, description: ModelDescription) -> None:

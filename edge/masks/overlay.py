@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case
-from edge.data.npz import write_whole
+from edge.data.files import write_whole
 from edge.prompts.slice_ranges import SliceRanges
 
 LONGEST_SIDE_PX = 1024  # of one tile of the picture

@@ -5,6 +5,7 @@ trained for it is shown the slice, the neighbour and the neighbour's mask as its
 alone, in a view around the neighbour's mask.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,11 @@ from edge.prompts.prompt import Mask, Neighbour, Prompt, Wants, expected_extents
 from edge.prompts.slice_ranges import SliceRanges
 
 NEAREST, FARTHEST = 64, 216  # what a neighbour's mask is drawn with at the walk's end and at its beginning, of 255
+
+
+def way_left(done: int, length: float) -> float:
+    """What of a way of `length` slices is left, 0 to 1, before its `done`-th is decoded; all of an infinite one."""
+    return 1.0 if math.isinf(length) else (length - done + 0.5) / (length + 0.5)
 
 
 def mask_value(left: float) -> int:
@@ -35,7 +41,7 @@ class _Walk:
 
     def left(self, z: int) -> float:
         """What of the way is left before slice z is decoded, 0 to 1."""
-        return (self.steps - (z - self.middle) * self.direction + 0.5) / (self.steps + 0.5)
+        return way_left((z - self.middle) * self.direction, self.steps)
 
 
 class PropagatedPrompts:

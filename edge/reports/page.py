@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case
-from edge.data.npz import write_whole
+from edge.data.files import write_whole
 from edge.errors import RunError
 from edge.masks.overlay import draw_overlay
 

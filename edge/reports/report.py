@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.data.npz import write_whole
+from edge.data.files import read_json, write_whole
 from edge.data.table import printable
 from edge.errors import RunError
 from edge.predict import Prediction
@@ -39,7 +39,7 @@ def read_run(path: Path) -> dict[str, Any]:
         RunError: not such a file, or of a run that loaded no model as all its cases were done.
     """
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_json(path)
         run = {key: report[key] for key in ("created", "machine", "engine", "options")}
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{path}: not what samedge predict --report writes") from None

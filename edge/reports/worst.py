@@ -11,19 +11,13 @@ import numpy.typing as npt
 
 from edge.data.case import Case, make_case
 from edge.data.folders import label_of
-from edge.data.formats.registry import (
-    LABEL_ENDINGS,
-    image_of,
-    read_input,
-    read_label_map,
-    read_with_truth,
-)
+from edge.data.formats.registry import image_of, read_input, read_label_map, read_with_truth
 from edge.data.labels import number_by_box
-from edge.data.names import TRUTH, is_channel
+from edge.data.names import BOX_FILES, LABEL_MAPS, TRUTH, is_channel
 from edge.data.objects import labels_of_case
 from edge.data.outputs import output_files
 from edge.data.prompting import boxes_of_labels, prompted
-from edge.data.remote import BOX_FILES, first_on_disk, on_disk
+from edge.data.remote import first_on_disk, on_disk
 from edge.data.scan import Reading
 from edge.errors import CaseError, SamedgeError
 from edge.predict import Job, Prediction, output_folder
@@ -33,7 +27,7 @@ from edge.scoring.score import mean_dice
 from edge.scoring.truths import truth_files
 
 KEPT = 6  # cases with pictures on a page
-TRUTHS = tuple(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS)  # after a case's name
+TRUTHS = tuple(f"{TRUTH}{ending}" for ending in LABEL_MAPS)  # after a case's name
 
 
 @dataclass(frozen=True)

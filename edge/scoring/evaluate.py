@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge.data.case import UNKNOWN, Spacing
+from edge.data.files import write_whole
 from edge.data.folders import labelled
-from edge.data.formats.registry import LABEL_ENDINGS, apart_mm, kind_of, plane_of, read_label_map
+from edge.data.formats.registry import apart_mm, kind_of, plane_of, read_label_map
 from edge.data.labels import number_by_box
-from edge.data.names import case_name
-from edge.data.npz import write_whole
+from edge.data.names import LABEL_MAPS, case_name
 from edge.data.outputs import DICOM_ONLY, ENDINGS, SIDECAR
 from edge.data.remote import absolute, first_on_disk, on_disk
 from edge.data.table import format_table
 from edge.data.trees import tree_modality
 from edge.errors import CaseError, RunError
 from edge.scoring.score import NAN, TOLERANCE, CaseScore, failed_case, mean_without_nan, score_case
-from edge.scoring.truths import VOLUMES, count_boxes_of, labels_of, truth_files
+from edge.scoring.truths import WITH_LABELS, count_boxes_of, labels_of, truth_files
 
-PREDICTIONS = (".npz", "_labels.png", *LABEL_ENDINGS)  # after a case's name; the first is taken: <name>.png may be an
+PREDICTIONS = (".npz", "_labels.png", *LABEL_MAPS)  # after a case's name; the first is taken: <name>.png may be an
 # overlay
 METRICS = ("dsc", "nsd_official", "nsd")
 SpacingOrder = Literal["xyz", "zyx"]
@@ -206,7 +206,7 @@ def _score_files(stem: Path, truth_path: Path, tolerance: float, spacing_order: 
     spacing_mm, file_spacing = spacings(truth_path, truth_map.spacing_mm, spacing_order)
     labels = prediction.labels[0] if prediction.labels.shape == (1, *truth.shape) else prediction.labels
     others = [
-        path.name for ending in VOLUMES if (path := Path(f"{stem}{ending}")).is_file() and path != prediction_path
+        path.name for ending in WITH_LABELS if (path := Path(f"{stem}{ending}")).is_file() and path != prediction_path
     ]
     passed_over = f"{prediction_path.name} is scored, not {', '.join(others)} beside it" if others else None
     score = score_case(name, truth, labels, spacing_mm, file_spacing=file_spacing, tolerance=tolerance)

@@ -5,16 +5,16 @@ from pathlib import Path
 from edge.data.box_files import read_box_file
 from edge.data.case import find_cases
 from edge.data.folders import label_of
-from edge.data.formats.registry import ITK_ENDINGS, LABEL_ENDINGS, NIFTI_ENDINGS, is_truth, kind_of
+from edge.data.formats.registry import is_truth, kind_of
 from edge.data.labels import count_boxes
-from edge.data.names import TRUTH, case_name, ending_of, is_folder
+from edge.data.names import LABEL_MAPS, TRUTH, VOLUMES, case_name, ending_of, is_folder
 from edge.data.prompting import box_file_beside
 from edge.data.sidecar import count_labels
 from edge.data.trees import is_tree, tree_images, tree_truth
 from edge.errors import CaseError
 
-VOLUMES = (".npz", *NIFTI_ENDINGS, *ITK_ENDINGS)
-TRUTHS = (*VOLUMES, *(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS))
+WITH_LABELS = (".npz", *VOLUMES)  # files that hold a truth whatever they are called
+TRUTHS = (*WITH_LABELS, *(f"{TRUTH}{ending}" for ending in LABEL_MAPS))
 
 
 def truth_files(truths: Path, *, recursive: bool = False) -> dict[str, Path]:
@@ -48,7 +48,7 @@ def _find_truths(truths: Path, recursive: bool) -> list[Path]:
     try:
         found = find_cases(truths, TRUTHS, recursive=recursive)
     except CaseError:  # pictures that are called like no truth, but there is nothing else
-        found = find_cases(truths, (*TRUTHS, *LABEL_ENDINGS), recursive=recursive)
+        found = find_cases(truths, (*TRUTHS, *LABEL_MAPS), recursive=recursive)
     if not is_folder(truths):
         return found
     separate = {(path.parent, case_name(path).removesuffix(TRUTH)) for path in found if is_truth(path)}

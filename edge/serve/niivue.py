@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edge.data.npz import write_whole
+from edge.data.files import write_whole
 from edge.errors import RunError
 
 PACKAGE = "@niivue/niivue@0.69.0"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.prompts.prompt import Box, Mask, Neighbour, Prompt, Wants, expected_extents
+from edge.prompts.propagation import way_left
 
 # Of the largest mask of a way: with less found the object has ended. 29 public volumes, each boxed on one slice, were
 # followed 3.2 slices beyond the object and 2.4 too few, DSC 0.675.
@@ -39,8 +40,8 @@ class _Way:
         return 1 if self.stop > self.start else -1
 
     def left(self, z: int) -> float:
-        """What of the way is left before slice z is decoded, 0 to 1, as in `edge.prompts.propagation`."""
-        return 1.0 if np.isinf(self.length) else (self.length - abs(z - self.start) + 0.5) / (self.length + 0.5)
+        """What of the way is left before slice z is decoded, 0 to 1."""
+        return way_left(abs(z - self.start), self.length)
 
 
 class BoxedWalk:

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge.engines.model_folder import WALK, ModelDescription, file_hash, read_description, stage_for, write_description
+from edge.data.files import file_hash
+from edge.engines.model_folder import WALK, ModelDescription, read_description, stage_for, write_description
 from edge.errors import ModelError
 from export.int8.calibration import calibration_inputs, choose_cases, divide
 from export.int8.drop import Drop, drop_table, measure_drop, within_floor

@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edge.engines.model_folder import DESCRIPTION, SLICES, WALK, ModelDescription, file_hash, write_description
+from edge.data.files import file_hash
+from edge.engines.model_folder import DESCRIPTION, SLICES, WALK, ModelDescription, write_description
 from edge.errors import RunError
 from edge.system.cores import available_cores
 from edge.system.home import lend_home

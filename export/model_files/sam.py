@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from edge.engines.model_folder import ModelDescription, file_hash, write_description
+from edge.data.files import file_hash
+from edge.engines.model_folder import ModelDescription, write_description
 from edge.engines.runtime import BACKENDS, load_engine
-from edge.errors import ModelError, RunError
+from edge.errors import ModelError, RunError, in_one_line
 from export.checks.parity import Parity, compare
 from export.graphs.sam import DecoderGraph, example_inputs, write_onnx, write_openvino
 from train.networks.adapter import WEIGHTS, load_merged, read_adapter
@@ -44,7 +45,7 @@ def merged_sam(base: Path, adapter: Path) -> tuple[Sam, dict[str, Any]]:
     try:
         network.load_state_dict(load_merged(base, adapter), assign=True)
     except RuntimeError as error:
-        raise ModelError(f"{adapter}: does not fit {base} ({str(error).splitlines()[0]})") from None
+        raise ModelError(f"{adapter}: does not fit {base} ({in_one_line(error)})") from None
     _fill_buffers(network)
     return network.eval(), facts
 

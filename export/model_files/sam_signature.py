@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edge.engines.model_folder import file_hash
+from edge.data.files import file_hash
 from export.checks.parity import Parity
 from export.graphs.sam_signature import DECODER_PORTS, example, frame, write_signature
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM

@@ -78,7 +78,7 @@ def test_a_killed_workers_case_is_done_by_another(
 
 def _begin_to_write(folder: str) -> None:
     """On a worker: what it leaves that is killed while it writes a case; to be gone in the end."""
-    from edge.data.partial import partial_path
+    from edge.data.files import partial_path
 
     partial_path(Path(folder) / "3DBox_CT_0.npz").touch()
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from edge.data.files import file_hash
 from edge.engines.model_folder import (
     DESCRIPTION,
     SLICES,
     WALK,
     ModelDescription,
-    file_hash,
     graph_files,
     model_hash,
     read_description,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from edge.data import npz
+from edge.data.files import remove_partial_files
 from edge.data.npz import read_npz, write_npz
-from edge.data.partial import remove_partial_files
 from edge.errors import CaseError, RunError
 
 MIB = 2**20

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from edge.data.npz import whole_file, write_whole
-from edge.data.partial import ABANDONED_S, partial_path, remove_partial_files
+from edge.data.files import ABANDONED_S, partial_path, remove_partial_files, whole_file, write_whole
 from edge.errors import RunError
 
 HALF = """
 import os, signal, sys, time
 from pathlib import Path
-from edge.data.npz import whole_file
+from edge.data.files import whole_file
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with whole_file(Path(sys.argv[1])) as file:
     file.write(b"first half, ")
@@ -68,7 +67,7 @@ def test_what_another_container_writes_stays(tmp_path: Path) -> None:
     if subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode:
         pytest.skip("needs the right to make namespaces")
     process = writer(tmp_path / "a.npz", "input()", *NAMESPACE)
-    clean = "import pathlib, sys; from edge.data.partial import remove_partial_files as r; r(pathlib.Path(sys.argv[1]))"
+    clean = "import pathlib, sys; from edge.data.files import remove_partial_files as r; r(pathlib.Path(sys.argv[1]))"
     for before in ([], NAMESPACE):
         subprocess.run([*before, sys.executable, "-c", clean, str(tmp_path)], check=True)
     process.communicate("\n")

@@ -187,7 +187,7 @@ def left_half_written(path: Path) -> None:
     """Leave what a process leaves that is killed while it writes."""
     program = (
         "import os, pathlib, sys\n"
-        "from edge.data.npz import whole_file\n"
+        "from edge.data.files import whole_file\n"
         "with whole_file(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == -9

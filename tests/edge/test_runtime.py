@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.engines.model_folder import DESCRIPTION, file_hash
+from edge.data.files import file_hash
+from edge.engines.model_folder import DESCRIPTION
 from edge.engines.runtime import BACKENDS, Engine, load_engine
 from edge.errors import ModelError, RunError
 from edge.system.cores import available_cores

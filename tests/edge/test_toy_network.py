@@ -10,15 +10,9 @@ import numpy as np
 import pytest
 
 from edge.data.case import make_case
+from edge.data.files import file_hash
 from edge.engines.cells import OUTSIDE
-from edge.engines.model_folder import (
-    DESCRIPTION,
-    STAGES,
-    ModelDescription,
-    file_hash,
-    read_description,
-    write_description,
-)
+from edge.engines.model_folder import DESCRIPTION, STAGES, ModelDescription, read_description, write_description
 from edge.engines.runtime import BACKENDS, Engine, load_engine
 from edge.errors import ModelError
 from edge.pipeline import Options, segment

@@ -63,6 +63,23 @@ def bids(tmp_path: Path) -> Path:
     return root
 
 
+def test_images_of_a_data_set_may_be_headers_with_their_voxels_beside_them(nnunet: Path) -> None:
+    """As SimpleITK reads whatever `file_ending` says."""
+    for folder in ("imagesTr", "labelsTr"):
+        for path in (nnunet / folder).iterdir():
+            name = path.name.removesuffix(".nii.gz")
+            voxels = np.asarray(nibabel.loadsave.load(path).dataobj).T
+            (path.parent / f"{name}.raw").write_bytes(np.ascontiguousarray(voxels).tobytes())
+            size = " ".join(map(str, voxels.shape[::-1]))
+            header = f"NDims = 3\nDimSize = {size}\nElementType = MET_SHORT\nElementDataFile = {name}.raw\n"
+            (path.parent / f"{name}.mhd").write_text(header)
+            path.unlink()
+    image = tree_images(nnunet)[0]
+    assert image.name == "block_001_0000.mhd"
+    truth = truth_beside(image)
+    assert truth is not None and truth.name == "block_001.mhd"
+
+
 def test_an_nnunet_data_set_is_its_images(nnunet: Path) -> None:
     """Called without their channel, one for all of them; by the data set or by one of its folders."""
     images = find_inputs(nnunet)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from edge.engines.model_folder import file_hash
+from edge.data.files import file_hash
 from edge.errors import ModelError, RunError
 from export.checks.parity import Parity
 from export.cli import app

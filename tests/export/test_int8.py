@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.engines.model_folder import ModelDescription, file_hash, write_description
+from edge.data.files import file_hash
+from edge.engines.model_folder import ModelDescription, write_description
 from edge.errors import ModelError
 from export.int8 import add as int8
 from export.int8.add import Int8Options, add_int8

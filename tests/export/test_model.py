@@ -15,8 +15,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from edge.data.files import file_hash
 from edge.engines.cells import OUTSIDE
-from edge.engines.model_folder import FORMAT, STAGES, ModelDescription, file_hash, read_description
+from edge.engines.model_folder import FORMAT, STAGES, ModelDescription, read_description
 from edge.engines.runtime import BACKENDS, load_engine
 from edge.errors import ModelError, RunError
 from edge.views.ladder import ViewLadder

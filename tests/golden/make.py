@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from edge.data.case import read_case
-from edge.data.npz import write_npz, write_whole
+from edge.data.files import write_whole
+from edge.data.npz import write_npz
 from edge.engines.model_folder import DEFAULT_MODEL, model_hash, read_description
 from train.baseline import program
 from train.networks import weights

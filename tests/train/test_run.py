@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from typer.testing import CliRunner
 
 from edge.data.case import make_case, write_case
-from edge.errors import CaseError, RunError
+from edge.errors import CaseError, ModelError, RunError
 from tests.conftest import Samedge
 from tests.object_store import client, running_store
 from train import loop
@@ -500,6 +500,16 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
     resumed = train("litemedsam-lora", [data], run, base=base, cache=finished.cache, overrides=SHORT, resume=True)
     assert isinstance(resumed, Outcome) and resumed.steps == 2
     assert losses_of(run) == losses_of(finished.folder)
+
+
+def test_a_damaged_checkpoint_is_said_in_a_line(tmp_path: Path, finished: Finished, data: Path, base: Path) -> None:
+    """Cut short, as by a copy that was broken off."""
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    whole = (run / "last.ckpt").read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"PK\x03\x04" + bytes(100), b"\x80\x02c__builtin__\neval\n."):
+        (run / "last.ckpt").write_bytes(content)
+        with pytest.raises(ModelError, match=r"last\.ckpt: (cannot be read as|not) a checkpoint"):
+            train("litemedsam-lora", [data], run, base=base, cache=finished.cache, overrides=SHORT, resume=True)
 
 
 def test_a_long_step_is_saved_before_save_every(

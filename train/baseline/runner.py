@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from edge.data.npz import read_npz
 from train.baseline.program import segment_image, segment_volume
 from train.networks import weights
 from train.networks.checkpoint import load_checkpoint
@@ -27,8 +28,8 @@ def segment_file(case: Path, outputs: Path, checkpoint: Path | None) -> None:
     if checkpoint is not None:
         load_checkpoint(network, weights.resolve(checkpoint))
     network.eval()
-    with np.load(case) as arrays:
-        image, boxes = arrays["imgs"], arrays["boxes"]
+    arrays = read_npz(case, ["imgs", "boxes"])
+    image, boxes = arrays["imgs"], arrays["boxes"]
     if case.name.startswith("3D"):
         labels = segment_volume(network, image, boxes, encode_again=True).labels
     else:

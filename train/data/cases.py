@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from edge.data.case import Case, make_case, modality_of, read_case
 from edge.data.folders import files_within
-from edge.data.formats.registry import LABEL_ENDINGS, is_truth, kind_of, read_with_truth, truth_beside
+from edge.data.formats.registry import is_truth, kind_of, read_with_truth, truth_beside
 from edge.data.labels import renumber
-from edge.data.names import TRUTH, case_name
+from edge.data.names import LABEL_MAPS, PICTURES, TRUTH, case_name
 from edge.data.npz import read_npz
-from edge.data.picture import PICTURES
 from edge.data.scan import Reading
 from edge.data.trees import channel_number, channels_of, is_tree, tree_images, tree_truth
 from edge.errors import CaseError, CaseWarning
@@ -58,7 +57,7 @@ def find_sources(folders: Iterable[Path]) -> list[Path]:
             sources += [file for image in images for file in channels_of(image) or [image]]
             continue
         names = {path.name for path in folder.iterdir()}
-        if nested := next(files_within(folder, (".npz", *(f"{TRUTH}{ending}" for ending in LABEL_ENDINGS))), None):
+        if nested := next(files_within(folder, (".npz", *(f"{TRUTH}{ending}" for ending in LABEL_MAPS))), None):
             what = f"{folder}: its subfolders are passed over, such as that of {nested}; give them with --data, too"
             warnings.warn(what, CaseWarning, stacklevel=2)
         sources += sorted(
@@ -216,7 +215,7 @@ def _is_labelled(path: Path, names: set[str]) -> bool:
     """An image whose truth lies beside it, among `names`, or where its data set has it; of a picture a picture."""
     if is_truth(path):
         return False
-    endings = [ending for ending in LABEL_ENDINGS if ending in PICTURES or path.suffix.lower() not in PICTURES]
+    endings = [ending for ending in LABEL_MAPS if ending in PICTURES or path.suffix.lower() not in PICTURES]
     beside = any(f"{case_name(path)}{TRUTH}{ending}" in names for ending in endings)
     return (beside or tree_truth(path) is not None) and kind_of(path) is not None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.data.files import make_folder
 from edge.data.table import parse_table
 from edge.errors import RunError
 
@@ -50,7 +51,7 @@ def make_folds(names: Sequence[str], groups: Sequence[str], count: int, seed: in
 
 def write_fold(folder: Path, number: int, fold: Fold, groups: dict[str, str]) -> None:
     """Write `train_fold_<number>.csv` and `val_fold_<number>.csv`: name and group of each image or subject."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for part, names in (("train", fold.training), ("val", fold.validation)):
         path = folder / f"{part}_fold_{number}.csv"
         with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:  # as files are named

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.files import partial_path
 from edge.data.names import case_name
-from edge.data.partial import partial_path
 from edge.errors import CaseError, RunError
 from edge.system.cores import available_cores
 from train.data.cases import (

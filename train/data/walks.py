@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.extent import box_of
-from edge.prompts.propagation import mask_value
+from edge.prompts.propagation import mask_value, way_left
 from train.data.batch import Box, Pixels, ViewSample
 from train.data.damage import damage
 from train.data.placement import Placement, place_masks
@@ -52,8 +52,7 @@ class Walk:
 
     def mask_value(self, z: int) -> int:
         """What the mask given for slice z is drawn with."""
-        left = (self.end - z) * self.step + 0.5
-        return mask_value(left / (self.steps + 0.5)) if self.range_known else UNKNOWN
+        return mask_value(way_left((z - self.middle) * self.step, self.steps)) if self.range_known else UNKNOWN
 
 
 def draw_walk(data: Prepared, row: int, chance: np.random.Generator) -> Walk | None:

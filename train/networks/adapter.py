@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edge.data.npz import write_whole
+from edge.data.files import make_folder, read_json, write_whole
 from edge.errors import ModelError
 from train.networks.checkpoint import read_checkpoint
 from train.networks.lora import LoraOptions, adapter_state, merge_adapter, saved_name, scale_adapter
@@ -34,7 +34,7 @@ def save_adapter(
     """
     from safetensors.torch import save
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     config = {
         "peft_type": "LORA",
         "r": options.rank,
@@ -60,7 +60,7 @@ def halve_adapter(folder: Path, out: Path) -> None:
     from safetensors.torch import save
 
     config, tensors = read_adapter(folder)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_whole(out / WEIGHTS, save({key: value.half() for key, value in tensors.items()}))
     write_whole(out / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
@@ -76,7 +76,7 @@ def average_adapters(first: Path, second: Path, out: Path) -> None:
     (config, one), (other_config, other) = read_adapter(first), read_adapter(second)
     if config != other_config or {k: v.shape for k, v in one.items()} != {k: v.shape for k, v in other.items()}:
         raise ModelError(f"{second}: is not of the base and shape of {first}")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_whole(out / WEIGHTS, save({key: ((value + other[key]) / 2).half() for key, value in one.items()}))
     write_whole(out / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
@@ -91,7 +91,7 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors.torch import load_file
 
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG)
         tensors = {key: value.float() for key, value in load_file(folder / WEIGHTS).items()}
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder}: not an adapter folder with {CONFIG} and {WEIGHTS} ({error})") from None

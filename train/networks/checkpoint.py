@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edge.data.npz import whole_file
-from edge.errors import ModelError, RunError
+from edge.data.files import whole_file
+from edge.errors import ModelError, RunError, in_one_line
 
 WRAPPERS = ("model", "state_dict")  # what training scripts put around the state dict
 SHOWN = 5  # differing keys spelled out per kind; the count is always given
@@ -22,14 +22,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: no such file, not a checkpoint, or one that holds more than tensors.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such checkpoint") from None
-    except pickle.UnpicklingError:
-        raise ModelError(f"{path}: not a checkpoint of tensors alone, which is all that is ever loaded") from None
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as a checkpoint ({_first_line(error)})") from None
+    content = read_tensors(path)
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -37,6 +30,22 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise ModelError(f"{path}: expected a state dict, bare or under one of {', '.join(WRAPPERS)}")
     return {key.removeprefix("module."): _as(torch.float32, value) for key, value in content.items()}
+
+
+def read_tensors(path: Path) -> Any:
+    """What `torch.save` wrote: tensors, numbers, texts, and lists and dicts of them, never code.
+
+    Raises:
+        ModelError: no such file, damaged, or one that holds more than these.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such checkpoint") from None
+    except pickle.UnpicklingError:
+        raise ModelError(f"{path}: not a checkpoint of tensors alone, which is all that is ever loaded") from None
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read as a checkpoint ({in_one_line(error)})") from None
 
 
 def load_weights(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
@@ -83,7 +92,7 @@ def save_atomically(content: Any, path: Path) -> None:
         with whole_file(path) as file:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:  # torch's own of a full disk is a RuntimeError
-        raise RunError(f"{path}: cannot be written ({_first_line(error)}); nothing was left behind") from None
+        raise RunError(f"{path}: cannot be written ({in_one_line(error)}); nothing was left behind") from None
 
 
 def _as(dtype: torch.dtype, value: Tensor) -> Tensor:
@@ -93,7 +102,3 @@ def _as(dtype: torch.dtype, value: Tensor) -> Tensor:
 def _list(keys: list[str]) -> str:
     rest = len(keys) - SHOWN
     return ", ".join(keys[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edge.data.npz import whole_file
-from edge.engines.model_folder import file_hash
+from edge.data.files import file_hash, whole_file
 from edge.errors import RunError
 from edge.system.home import home
 from train.networks.package import Package, PackageError, fetched, opened

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge.data.partial import partial_path
+from edge.data.files import partial_path
 from edge.errors import RunError
 from train.recipe import Recipe
 from train.validation import Validation

@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from edge.errors import RunError
 from train.networks.build import Network
-from train.networks.checkpoint import save_atomically
+from train.networks.checkpoint import read_tensors, save_atomically
 from train.networks.lora import adapter_state
 from train.optimisation.average import Average
 from train.optimisation.schedule import Schedule
@@ -66,13 +65,13 @@ class State:
         """Take the run's last checkpoint in.
 
         Raises:
+            ModelError: it is damaged.
             RunError: there is none, or it is of another recipe.
         """
         path = out / LAST
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise RunError(f"{path}: no checkpoint to resume from; start without --resume") from None
+        if not path.exists():
+            raise RunError(f"{path}: no checkpoint to resume from; start without --resume")
+        content = read_tensors(path)
         if set(content["network"]) != set(_own_state(self.network)):
             raise RunError(f"{path}: was written by another recipe; resume with the recipe.toml beside it")
         self.network.load_state_dict(content["network"], strict=False)

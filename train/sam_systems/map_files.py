@@ -18,7 +18,8 @@ import numpy.typing as npt
 from edge.data.case import dataset_of
 from edge.data.label_picture import read_label_picture
 from edge.data.labels import some
-from edge.data.picture import PICTURES, decode_picture, read_rgb
+from edge.data.names import PICTURES
+from edge.data.picture import decode_picture, read_rgb
 from edge.errors import CaseError, RunError
 from edge.scoring.instances import instances_from_mask
 from train.data.cases import find_sources, read_drawn, truth_of

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.data.npz import write_whole
+from edge.data.files import write_whole
 from edge.data.table import format_table
 from edge.errors import RunError
 from train.recipe import Recipe, load_recipe, parse_value, spell_value

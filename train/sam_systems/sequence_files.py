@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.extent import extent_of
-from edge.data.npz import MAX_ARRAY_BYTES, read_npz, whole_file, write_npz
+from edge.data.files import whole_file
+from edge.data.npz import MAX_ARRAY_BYTES, read_npz, write_npz
 from edge.errors import CaseError, RunError
 from train.sam_systems.map_files import sources_hash
 

@@ -11,7 +11,7 @@ import numpy as np
 from edge.challenge.leaderboard.ranks import METRICS, SMALLER_IS_BETTER, standings
 from edge.challenge.leaderboard.teams import TIME_COLUMNS
 from edge.challenge.submission.trial import Trial
-from edge.data.npz import write_whole
+from edge.data.files import write_whole
 from edge.data.table import format_table, number_or_blank
 from edge.scoring.evaluate import METRICS as SCORES
 from edge.scoring.evaluate import summarize

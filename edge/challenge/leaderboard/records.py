@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edge.data.npz import write_whole
-from edge.data.partial import remove_partial_files
-from edge.engines.model_folder import file_hash
+from edge.data.files import file_hash, make_folder, remove_partial_files, write_whole
 from edge.errors import RunError
 
 
@@ -27,7 +25,7 @@ class Records:
             RunError: it cannot be made.
         """
         self._folder = folder
-        make_folder(folder)
+        tidy_folder(folder)
 
     def get(self, kind: str, case: str, key: dict[str, Any]) -> dict[str, Any] | None:
         """The record, or None where there is none for this key."""
@@ -44,23 +42,20 @@ class Records:
             RunError: the disk is full or the folder cannot be written.
         """
         path = self._path(kind, case)
-        make_folder(path.parent)
+        tidy_folder(path.parent)
         write_whole(path, (json.dumps({"key": key, "content": content}, indent=1) + "\n").encode())
 
     def _path(self, kind: str, case: str) -> Path:
         return self._folder / kind / f"{case}.json"
 
 
-def make_folder(folder: Path) -> Path:
+def tidy_folder(folder: Path) -> Path:
     """The folder, made if missing, without what interrupted runs left half-written.
 
     Raises:
         RunError: it cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot make this folder ({error.strerror})") from None
+    make_folder(folder)
     remove_partial_files(folder)
     return folder
 
@@ -80,7 +75,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunError: another one holds it.
     """
-    with (make_folder(folder) / ".lock").open("w") as file:
+    with (tidy_folder(folder) / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

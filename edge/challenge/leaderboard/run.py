@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edge.challenge.leaderboard.records import Records, make_folder, sha256
+from edge.challenge.leaderboard.records import Records, sha256, tidy_folder
 from edge.challenge.leaderboard.teams import Team, read_times
 from edge.challenge.submission.container import Limits, remove_containers
 from edge.challenge.submission.mounts import Mounts, read_output, remove
@@ -159,7 +159,7 @@ def _take_outputs(team: Team, paths: list[Path], folder: Path, limits: Limits) -
 
 def _keep(folder: Path, name: str, labels: npt.NDArray | None) -> None:
     """Write the labels to `segs`, anew; without any, what lies there from before is removed."""
-    path = make_folder(folder / "segs") / f"{name}.npz"
+    path = tidy_folder(folder / "segs") / f"{name}.npz"
     if labels is None:
         remove(path)
     else:

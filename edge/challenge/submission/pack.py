@@ -12,8 +12,7 @@ from typing import Any
 
 from edge.challenge.submission.build import check_team
 from edge.challenge.submission.engine import engine_errors, find_image
-from edge.data.npz import whole_file
-from edge.engines.model_folder import file_hash
+from edge.data.files import file_hash, whole_file
 from edge.errors import RunError
 
 CHUNK_BYTES = 2**20

@@ -16,11 +16,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.names import case_name, ending_of, is_remote
+from edge.data.names import DICOM, case_name, ending_of, is_remote
 from edge.data.remote import bytes_of, size_of
 from edge.errors import CaseError, RunError, in_one_line
 
-ENDINGS = (".dcm", ".dicom", ".ima")
 NUMBERED = re.compile(r"(\.\d+)?")  # of a UID as a name, or no ending at all: its first bytes decide
 NOT_IMAGES = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "REG", "DOC")
 MAX_FILES = 20_000  # of a folder
@@ -101,7 +100,7 @@ def quiet_pydicom() -> Iterator[Any]:
 def is_dicom(path: Path) -> bool:
     """By its ending; of a file without one, or named like a UID, by its first bytes."""
     ending = ending_of(path)
-    if ending in ENDINGS:
+    if ending in DICOM:
         return True
     if not NUMBERED.fullmatch(ending) or path.name.upper() == "DICOMDIR":
         return False

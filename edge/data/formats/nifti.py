@@ -14,9 +14,9 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.files import write_whole
 from edge.data.geometry import Geometry, make_geometry
 from edge.data.names import case_name
-from edge.data.npz import write_whole
 from edge.data.scan import IN_GREYS, Reading, Scan, check_file, check_scan_size
 from edge.errors import CaseError, RunError, in_one_line
 from edge.notes import Note

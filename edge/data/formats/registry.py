@@ -6,8 +6,8 @@
     .dcm .dicom .ima, UIDs, without ending  DICOM: a series is a folder, or a file of it
     .nrrd .nhdr .mha .mhd                  through SimpleITK
 
-The truth of `<name>` in a file of its own is `<name>_gt` with the ending of a picture, NIfTI, NRRD or MetaImage. What
-reads scans is imported when the first one is read.
+The truth of `<name>` in a file of its own is `<name>_gt`, a PNG, TIFF, BMP, NIfTI, NRRD or MetaImage. What reads scans
+is imported when the first one is read.
 """
 
 from collections.abc import Callable
@@ -21,27 +21,36 @@ import numpy.typing as npt
 
 from edge.data.case import Case, Spacing, check_labels, find_cases, read_case, read_labels
 from edge.data.folders import files_in, files_within, folders_within
-from edge.data.formats.dicom_series import ENDINGS as DICOM_ENDINGS
 from edge.data.formats.dicom_series import find_series, is_dicom
 from edge.data.geometry import Geometry
 from edge.data.label_picture import read_label_picture
-from edge.data.names import TRUTH, address_of, case_name, ending_of, is_channel, is_folder, is_remote
+from edge.data.names import (
+    DICOM,
+    INPUTS,
+    ITK,
+    LABEL_MAPS,
+    NIFTI,
+    PICTURES,
+    TRUTH,
+    address_of,
+    case_name,
+    ending_of,
+    is_channel,
+    is_folder,
+    is_remote,
+)
 from edge.data.npz import read_npz
-from edge.data.picture import PICTURES, read_picture
+from edge.data.picture import read_picture
 from edge.data.scan import Reading, Scan, case_of, labels_of
 from edge.data.trees import chosen_channel, first_channels, is_tree, tree_images, tree_modality, tree_truth
 from edge.errors import CaseError
 
-NIFTI_ENDINGS = (".nii", ".nii.gz")
-ITK_ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
-LABEL_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS, ".png", ".tif", ".tiff", ".bmp")
-INPUTS = (".npz", *PICTURES, *NIFTI_ENDINGS, *DICOM_ENDINGS, *ITK_ENDINGS)
 KINDS = ".npz, a picture, NIfTI, DICOM, NRRD or MetaImage"
 LOOKED_INTO = 100  # folders within one without a case, for what it may be that is meant
 APART_MM = 0.1  # between the same corner voxel of an image and its label map
 
 ScanReader = Callable[[Path, Reading], Scan]
-SCANS = {"nifti": NIFTI_ENDINGS, "itk": ITK_ENDINGS}  # module of this folder -> endings; DICOM is told by content, too
+SCANS = {"nifti": NIFTI, "itk": ITK}  # module of this folder -> endings; DICOM is told by content, too
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def kind_of(path: Path) -> str | None:
 
 def is_truth(path: Path) -> bool:
     """Whether a file is the truth of a case by its name, and none itself."""
-    return ending_of(path) in LABEL_ENDINGS and case_name(path).endswith(TRUTH)
+    return ending_of(path) in LABEL_MAPS and case_name(path).endswith(TRUTH)
 
 
 def truth_beside(path: Path) -> Path | None:
@@ -77,7 +86,7 @@ def truth_beside(path: Path) -> Path | None:
         CaseError: see `edge.data.trees.tree_truth`.
     """
     stem = path.parent / f"{case_name(path)}{TRUTH}"
-    beside = next((found for ending in LABEL_ENDINGS if (found := Path(f"{stem}{ending}")).is_file()), None)
+    beside = next((found for ending in LABEL_MAPS if (found := Path(f"{stem}{ending}")).is_file()), None)
     return beside or tree_truth(path)
 
 
@@ -110,7 +119,7 @@ def find_inputs(
     if is_tree(inputs):
         return _of_tree(inputs)
     series = _find_dicom(inputs, recursive, leave_out) if is_folder(inputs) else []
-    types = tuple(ending for ending in INPUTS if ending not in DICOM_ENDINGS)
+    types = tuple(ending for ending in INPUTS if ending not in DICOM)
     try:
         found = find_cases(inputs, types, recursive=recursive, leave_out=leave_out)
     except CaseError as error:

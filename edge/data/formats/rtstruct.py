@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case
+from edge.data.files import write_whole
 from edge.data.formats.dicom_seg import MAKER, SERIES_NUMBER
 from edge.data.formats.dicom_series import quiet_pydicom
 from edge.data.formats.dicom_source import DicomSource
-from edge.data.npz import write_whole
 from edge.errors import CaseError, in_one_line
 
 OFF_SLICE = 0.25  # of the slices' distance, that a contour may lie beside its slice

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge.data.case import write_case
+from edge.data.files import make_folder
 from edge.data.phantom.make import make_phantom
 from edge.errors import RunError
 
@@ -55,10 +56,7 @@ def make_suite(suite: str, out_dir: Path, seed: int, max_depth: int | None = Non
     """
     if suite not in SUITES:
         raise RunError(f"no suite {suite!r}; choose one of {', '.join(SUITES)}")
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{out_dir}: cannot make this folder ({error.strerror})") from None
+    make_folder(out_dir)
     for name, (shape, objects) in SUITES[suite].items():
         if len(shape) == 3 and max_depth is not None:
             shape = (min(shape[0], max_depth), *shape[1:])
