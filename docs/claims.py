@@ -13,7 +13,7 @@ import numpy as np
 
 from docs.runtime_claims import measured, runtime_pairs
 from docs.training_claims import Settings, trained, training_pairs
-from edge.data.case import modality_of
+from edge.data.modality import modality_of
 from edge.engines.model_folder import DEFAULT_MODEL, model_hash, read_description
 from edge.reports.report import now, write_json
 from edge.system.machine import describe_machine

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case, find_cases, read_case
+from edge.data.labels import label_dtype
 from edge.data.npz import write_npz
-from edge.masks.merge import label_dtype
 
 
 def ellipses(case: Case) -> npt.NDArray:

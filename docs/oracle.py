@@ -17,9 +17,9 @@ import numpy.typing as npt
 from edge.choices import FIXED
 from edge.data.case import Case, find_cases, read_case
 from edge.data.extent import box_of
+from edge.data.labels import label_dtype
 from edge.engines.model_folder import DEFAULT_MODEL
 from edge.engines.runtime import describe_engine
-from edge.masks.merge import label_dtype
 from edge.pipeline import Options
 from edge.reports.report import now, write_json
 from edge.scoring.score import score_case

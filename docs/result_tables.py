@@ -84,7 +84,7 @@ def validation(reports: Reports) -> list[str]:
 
 def volumes(reports: Reports) -> list[str]:
     """Every data set of volumes: DSC of each way through a volume, of the ellipsoid and of the true boxes."""
-    from edge.data.case import dataset_of
+    from edge.data.modality import dataset_of
 
     report = reports["volumes"]
     titles = _configurations(report)

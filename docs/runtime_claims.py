@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edge.bench.noise import move_sides, side_shifts
-from edge.data.case import Case, find_cases, modality_of, read_case
+from edge.data.case import Case, find_cases, read_case
+from edge.data.modality import modality_of
 from edge.scoring.score import mean_dice
 from edge.segmenter import Segmenter
 from edge.system.cores import available_cores

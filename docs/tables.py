@@ -178,7 +178,7 @@ def option_table(words: Sequence[str]) -> list[str]:
     for one in command.params:
         title = one.metavar if one.metavar and "=" in one.metavar else one.name.upper()
         given = ", ".join(f"`{option}`" for option in one.opts) if one.opts[0].startswith("-") else f"`{title}`"
-        among = (one.metavar or "").split("|") if "|" in (one.metavar or "") else getattr(one.type, "choices", ())
+        among = getattr(one.type, "choices", ())
         choices = " ".join(f"`{choice}`" for choice in among) if among else ""
         default = (
             "" if one.default in (None, "") or isinstance(one.default, bool) or one.required else f"`{one.default}`"

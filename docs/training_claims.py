@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge.data.case import Case, dataset_of
+from edge.data.case import Case
+from edge.data.modality import dataset_of
 from edge.errors import RunError
 from edge.system.cores import available_cores
 from edge.views.ladder import ViewLadder

@@ -29,8 +29,7 @@ from edge.views.ladder import ViewLadder
 
 def is_large(case: Case, ladder: ViewLadder) -> bool:
     """Whether a volume's boxes ask for the largest views."""
-    boxes = case.boxes[:, [0, 1, 3, 4]] if case.is_volume else []
-    return any(ladder.view_around(box).size == ladder.sizes[-1] for box in boxes)
+    return case.is_volume and any(ladder.view_around(box).size == ladder.sizes[-1] for box in case.boxes_on_slice)
 
 
 def walked(path: Path, case: Case, engine: Engine, size: int) -> dict[str, Any]:

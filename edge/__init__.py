@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge.data.case import MODALITIES, Case, find_cases, make_case, modality_of, read_case, write_case
+    from edge.choices import MODALITIES
+    from edge.data.case import Case, find_cases, make_case, read_case, write_case
+    from edge.data.modality import modality_of
     from edge.engines.runtime import load_engine
     from edge.errors import CaseError, CaseWarning, ModelError, RunError, SamedgeError
     from edge.pipeline import Options, Segmentation, segment
@@ -39,7 +41,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "data.case": ("MODALITIES", "Case", "find_cases", "make_case", "modality_of", "read_case", "write_case"),
+    "choices": ("MODALITIES",),
+    "data.case": ("Case", "find_cases", "make_case", "read_case", "write_case"),
+    "data.modality": ("modality_of",),
     "errors": ("CaseError", "CaseWarning", "ModelError", "RunError", "SamedgeError"),
     "pipeline": ("Options", "Segmentation", "segment"),
     "engines.runtime": ("load_engine",),

@@ -1,9 +1,18 @@
 """What can be chosen: once for the command line, `Segmenter` and `bench`; no NumPy, every command imports it."""
 
-BACKENDS = ("openvino", "onnxruntime")
-PRECISIONS = ("auto", "f32", "bf16", "int8")
-TRACKED, PROPAGATED, BASELINE = "tracked", "propagated", "baseline"
-METHODS = {  # how a case is segmented
+from typing import Literal, get_args
+
+Backend = Literal["openvino", "onnxruntime"]
+Precision = Literal["auto", "f32", "bf16", "int8"]
+Method = Literal["auto", "tracked", "propagated", "baseline"]
+Modality = Literal[
+    "CT", "MR", "PET", "X-Ray", "US", "Mammography", "OCT", "Endoscopy", "Fundus", "Dermoscopy", "Microscopy"
+]  # fmt: skip
+BACKENDS, PRECISIONS, MODALITIES = get_args(Backend), get_args(Precision), get_args(Modality)
+TRACKED: Literal["tracked"] = "tracked"
+PROPAGATED: Literal["propagated"] = "propagated"
+BASELINE: Literal["baseline"] = "baseline"
+METHODS: dict[Method, str] = {  # how a case is segmented
     "auto": "what validated best for the model and the modality",
     TRACKED: "a 3D box is tracked through its slices by optical flow, beforehand",
     PROPAGATED: "the mask on one slice prompts the next",

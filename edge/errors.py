@@ -9,6 +9,8 @@ Every message is one line a user can act on. Anything else that escapes is a bug
 was done all the same, is told by a CaseWarning.
 """
 
+LONGEST = 160  # characters of what another library says
+
 
 class SamedgeError(Exception):
     """Base of every error that is meant for a user."""
@@ -30,7 +32,7 @@ class RunError(SamedgeError):
     """The run itself cannot go on."""
 
 
-def in_one_line(error: BaseException, limit: int = 160) -> str:
+def in_one_line(error: BaseException) -> str:
     """What another library says, as a part of a message: its first line, or its kind where it says nothing."""
     lines = str(error).split("\n")
-    return next((line.strip()[:limit] for line in lines if line.strip()), type(error).__name__)
+    return next((line.strip()[:LONGEST] for line in lines if line.strip()), type(error).__name__)

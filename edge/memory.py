@@ -5,20 +5,21 @@ program. So the limit is read from the control group, and what only saves time (
 for a second visit) is lowered until a case fits. Masks do not depend on either.
 """
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from edge.data.case import Case
+from edge.data.labels import label_dtype
 from edge.engines.model_folder import ModelDescription
 from edge.errors import CaseError
-from edge.masks.merge import label_dtype
 from edge.methods import chosen_method, ladder_for
 from edge.pipeline import Options
 from edge.system.cgroup import ROOT, own_groups
+from edge.system.machine import machine_memory_mib
 from edge.views.ladder import ViewLadder
 from edge.views.view import FRAME_PX
 
@@ -82,8 +83,8 @@ def memory_limit_mib(root: Path = ROOT) -> float | None:
         root: below which `/proc` and `/sys` lie.
     """
     limits = [_limit(folder / file) for folder in own_groups("memory", root) for file in LIMIT_FILES]
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    known = [limit for limit in limits if limit is not None and limit < machine]
+    most = (machine_memory_mib() or math.inf) * MIB
+    known = [limit for limit in limits if limit is not None and limit < most]
     return min(known) / MIB if known else None
 
 
@@ -111,7 +112,7 @@ def _case_mib(case: Case, ladder: ViewLadder | None) -> float:
     labels = int(np.prod(case.shape)) * np.dtype(label_dtype(len(case.boxes))).itemsize
     shown = 0.0
     if ladder and len(case.boxes):
-        boxes = _flat(case)
+        boxes = case.boxes_on_slice
         side = float((boxes[:, 2:] - boxes[:, :2]).max() + 1) / ladder.box_share
         shown = side**2 * (1 if case.is_volume else 3)
     return (case.image.nbytes + labels + shown) / MIB
@@ -127,10 +128,5 @@ def _waiting_mib(case: Case, ladder: ViewLadder | None, frame_px: int) -> float:
     width, height, depth = ((case.boxes[:, axis + 3] - case.boxes[:, axis] + 1) for axis in range(3))
     scales = np.full(len(case.boxes), frame_px / max(case.shape[1:]))
     if ladder:
-        scales = np.array([ladder.view_around(box).scale for box in _flat(case)])
+        scales = np.array([ladder.view_around(box).scale for box in case.boxes_on_slice])
     return float((width * height * scales**2 * depth).sum()) * np.dtype(np.float32).itemsize / MIB
-
-
-def _flat(case: Case) -> npt.NDArray[np.float64]:
-    """Boxes (N, 4) on a slice."""
-    return case.boxes[:, [0, 1, 3, 4]] if case.is_volume else case.boxes

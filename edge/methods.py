@@ -1,6 +1,6 @@
 """What a method is made of: where prompts come from, how slices are shown, how masks are merged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,13 +37,11 @@ class Scene:
         Args:
             method: one of `edge.choices.METHODS`, or FIXED.
         """
-        takes_boxes = description.prompt == "box"
-        boxes = case.boxes if takes_boxes else _around_everything(case)
-        slices = case.image if case.is_volume else case.image[None]
-        spatial = boxes if case.is_volume else np.insert(boxes, [2, 4], 0, axis=1)
-        letterbox = View.letterbox(slices.shape[1], slices.shape[2], description.input_size)
-        chosen = chosen_method(case, description, method)
-        return cls(slices, spatial[:, [0, 1, 3, 4]], SliceRanges.from_boxes(spatial), letterbox, chosen)
+        if description.prompt != "box":
+            case = replace(case, boxes=_around_everything(case))
+        ranges = SliceRanges.from_boxes(case.boxes_in_volume)
+        letterbox = View.letterbox(case.slices.shape[1], case.slices.shape[2], description.input_size)
+        return cls(case.slices, case.boxes_on_slice, ranges, letterbox, chosen_method(case, description, method))
 
     def source(self, margin_px: float) -> PromptSource:
         """Args: margin_px: expected between each side of a box and its object."""

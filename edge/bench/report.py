@@ -31,7 +31,7 @@ def bench_report(
     """Everything `samedge bench` measured, and on what.
 
     Args:
-        engines: from `edge.reports.report.describe_engine`.
+        engines: from `edge.engines.runtime.describe_engine`.
         given: what a user said of the cases.
         by: the summary's groups, modality or dataset.
     """

@@ -19,11 +19,12 @@ import numpy.typing as npt
 
 from edge.bench.noise import moved_boxes
 from edge.choices import BOX_MARGIN_PX
-from edge.data.case import Case, Spacing, dataset_of, modality_of, read_labels
+from edge.data.case import Case, Spacing, read_labels
 from edge.data.files import file_hash
 from edge.data.folders import label_of, labelled
-from edge.data.formats.registry import kind_of, read_with_truth, truth_beside
+from edge.data.formats.registry import files_of, kind_of, read_with_truth
 from edge.data.labels import number_by_box
+from edge.data.modality import dataset_of, modality_of
 from edge.data.names import case_name
 from edge.data.prompting import box_source
 from edge.errors import CaseError, RunError
@@ -163,7 +164,7 @@ def measure_here(
     )  # fmt: skip
 
 
-def measure_process(path: Path, outputs: Path, configuration: Configuration, job: Job = JOB) -> Measurement:
+def measure_process(path: Path, outputs: Path, configuration: Configuration, job: Job) -> Measurement:
     """One case as the challenge runs it: a fresh process, start-up, imports and model load included; not yet scored."""
     name = case_name(path)
     with tempfile.TemporaryDirectory() as folder:
@@ -203,7 +204,7 @@ def baselines() -> dict[str, Callable[[Path, Path, Configuration], list[str]]]:
     return {entry.name: _loaded_late(entry) for entry in metadata.entry_points(group=BASELINES_GROUP)}
 
 
-def _command(path: Path, outputs: Path, report: Path, configuration: Configuration, job: Job = JOB) -> list[str]:
+def _command(path: Path, outputs: Path, report: Path, configuration: Configuration, job: Job) -> list[str]:
     if configuration.baseline:
         return baselines()[configuration.baseline](path, outputs, configuration)
     keys = ("model", "backend", "precision", "threads", "method", "box_margin")
@@ -259,11 +260,9 @@ def _hash(path: Path, job: Job) -> str:
 
 
 def _files(path: Path, job: Job) -> Iterator[Path]:
-    """What is read for a case, in an order that stays: itself, a folder's files, its truth, what gives its boxes."""
-    yield from (sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path])
+    """What is read for a case, in an order that stays: see `files_of`; then what gives its boxes."""
     with suppress(CaseError):  # which measuring it says
-        if kind_of(path) != "npz" and (truth := truth_beside(path)):
-            yield truth
+        yield from files_of(path)
         if boxes := box_source(path, job.prompting):
             yield boxes
 

@@ -1,4 +1,4 @@
-"""`samedge cases`: make phantoms, check case files."""
+"""`samedge cases`: make phantoms, check case files, convert them."""
 
 from pathlib import Path
 from typing import Annotated, Literal

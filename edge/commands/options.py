@@ -1,60 +1,22 @@
 """Options that several commands share, and the segmenter they ask for."""
 
 import sys
-from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from edge.choices import BACKENDS, METHODS, PRECISIONS
+from edge.choices import METHODS, Backend, Method, Modality, Precision
 
 if TYPE_CHECKING:
     from edge.segmenter import Segmenter
 
 
-def _one_of(words: Collection[str]) -> Callable[[str], str]:
-    """A parser of these words and no other. Not `click.Choice`: Typer may use another click than the one installed."""
-
-    def parse(word: str) -> str:
-        if word not in words:
-            raise typer.BadParameter(f"{word!r} is not one of {', '.join(words)}")
-        return word
-
-    return parse
-
-
-def _offered(words: Collection[str]) -> Callable[[str], list[str]]:
-    """What a shell completes a word with."""
-    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
-
-
 ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder; the one that ships if not given.")]
-BackendOption = Annotated[
-    str,
-    typer.Option(
-        parser=_one_of(BACKENDS), autocompletion=_offered(BACKENDS), metavar="|".join(BACKENDS), help="The engine."
-    ),
-]
-PrecisionOption = Annotated[
-    str,
-    typer.Option(
-        parser=_one_of(PRECISIONS),
-        autocompletion=_offered(PRECISIONS),
-        metavar="|".join(PRECISIONS),
-        help="auto: the fastest that model and CPU have.",
-    ),
-]
+BackendOption = Annotated[Backend, typer.Option(help="The engine.")]
+PrecisionOption = Annotated[Precision, typer.Option(help="auto: the fastest that model and CPU have.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads of the engine; all usable cores if not given.")]
-MethodOption = Annotated[
-    str,
-    typer.Option(
-        parser=_one_of(METHODS),
-        autocompletion=_offered(METHODS),
-        metavar="|".join(METHODS),
-        help="; ".join(f"{name}: {what}" for name, what in METHODS.items()),
-    ),
-]
+MethodOption = Annotated[Method, typer.Option(help="; ".join(f"{name}: {what}" for name, what in METHODS.items()))]
 MarginOption = Annotated[float, typer.Option(min=0, help="Pixels between a box's sides and its object; 0: tight.")]
 BoxFormatOption = Annotated[
     Literal["xyxy", "xywh"] | None,
@@ -63,12 +25,7 @@ BoxFormatOption = Annotated[
         "says, else xyxy."
     ),
 ]
-ModalityOption = Annotated[
-    Literal[
-        "CT", "MR", "PET", "X-Ray", "US", "Mammography", "OCT", "Endoscopy", "Fundus", "Dermoscopy", "Microscopy"
-    ] | None,
-    typer.Option(help="Of every case; what its name says if not given."),
-]  # fmt: skip
+ModalityOption = Annotated[Modality | None, typer.Option(help="Of every case; what its name says if not given.")]
 BoxOption = Annotated[str | None, typer.Option(help="One box for every case: x0,y0,x1,y1 or x0,y0,x1,y1,z0,z1.")]
 BoxesOption = Annotated[Path | None, typer.Option(help="CSV or JSON file of boxes, with a column or key 'file'.")]
 BoxesFromOption = Annotated[

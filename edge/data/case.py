@@ -1,6 +1,5 @@
 """The challenge's case: what is read, what is written, and every check of a user's input."""
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,24 +11,12 @@ from edge.data.boxes import check_boxes
 from edge.data.folders import Types, files_in, files_within
 from edge.data.geometry import Geometry
 from edge.data.labels import number_by_box
+from edge.data.modality import modality_of
 from edge.data.names import address_of, is_folder, is_remote
 from edge.data.npz import read_npz, write_npz
 from edge.errors import CaseError
 from edge.notes import Note
 
-MODALITIES = (
-    "CT", "MR", "PET", "X-Ray", "US", "Mammography", "OCT", "Endoscopy", "Fundus", "Dermoscopy", "Microscopy",
-)  # fmt: skip
-SPELLINGS = {  # modality -> words that name it, anywhere in a case's name
-    "CT": "ct cta cbct", "MR": "mr mri mra mrt fmri", "PET": "pet", "X-Ray": "xray cxr",
-    "US": "us usg ultrasound ultrasonography sonography", "Mammography": "mammography mammogram mammo", "OCT": "oct",
-    "Endoscopy": "endoscopy endoscope endoscopic", "Fundus": "fundus",
-    "Dermoscopy": "dermoscopy dermoscope dermoscopic dermatoscopy",
-    "Microscopy": "microscopy microscope microscopic",
-}  # fmt: skip
-WORDS = {word: modality for modality, words in SPELLINGS.items() for word in words.split()}
-CHALLENGE_WORDS = {**WORDS, "ultra": "US", "mamm": "Mammography"}  # right after 2DBox_ or 3DBox_
-UNKNOWN = "Unknown"
 LISTED_TYPES = 4  # endings that a text names
 FEW_GREYS = 16  # between darkest and brightest; so few hide what was in the fractions
 NO_SPACING = "spacing must be 3 positive numbers (x, y, z) in mm and is left out; masks do not use it"
@@ -64,25 +51,20 @@ class Case:
         """Shape of the label map: (H, W) or (D, H, W)."""
         return self.image.shape if self.is_volume else self.image.shape[:2]
 
+    @property
+    def slices(self) -> npt.NDArray[np.uint8]:
+        """The volume (D, H, W), or an image as its one slice, (1, H, W, 3)."""
+        return self.image if self.is_volume else self.image[None]
 
-def modality_of(name: str) -> str:
-    """One of MODALITIES for a case's name in any of the public spellings, or UNKNOWN.
+    @property
+    def boxes_in_volume(self) -> npt.NDArray[np.float64]:
+        """The boxes (N, 6) among the slices."""
+        return self.boxes if self.is_volume else np.insert(self.boxes, [2, 4], 0, axis=1)
 
-    In the challenge's own names, `2DBox_<modality>_...`, that word decides. Elsewhere whole words do, a word being
-    letters in a row (`CT01` is CT; `ctrl01`, `October`, `MRN00123` name nothing), unless they name several modalities.
-    """
-    plain = re.sub(r"(?<![^\W\d_])x[-_ ]?ray", "xray", name.lower())
-    own = re.match(r"[23]dbox_([^\W\d_]+)", plain)
-    if own and own[1] in CHALLENGE_WORDS:
-        return CHALLENGE_WORDS[own[1]]
-    named = {WORDS[word] for word in re.findall(r"[^\W\d_]+", plain) if word in WORDS}
-    return named.pop() if len(named) == 1 else UNKNOWN
-
-
-def dataset_of(name: str) -> str:
-    """The data set in a case's name, its third word: `2DBox_CT_LungCT_310` is of LungCT; the modality where none is."""
-    words = name.split("_")
-    return words[2] if len(words) > 3 else modality_of(name)
+    @property
+    def boxes_on_slice(self) -> npt.NDArray[np.float64]:
+        """The boxes (N, 4) without z: in a volume, on their middle slices."""
+        return self.boxes[:, [0, 1, 3, 4]] if self.is_volume else self.boxes
 
 
 def find_cases(

@@ -9,10 +9,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from edge.choices import MODALITIES
 from edge.data.box_records import as_rows
-from edge.data.case import MODALITIES, UNKNOWN, Case, check_labels, make_case, modality_of
+from edge.data.case import Case, check_labels, make_case
 from edge.data.formats.registry import KINDS, kind_of, labels_for, read_input, truth_beside
 from edge.data.labels import number_by_box, numbers_in, some
+from edge.data.modality import UNKNOWN, modality_of
 from edge.data.names import BOX_FILES, case_name
 from edge.data.npz import read_npz
 from edge.data.prompting import Prompting, prompted

@@ -158,10 +158,9 @@ def _with_boxes(case: Case, path: Path, prompting: Prompting) -> Case:
 def _boxes_as_json(case: Case) -> str:
     """In voxels of the file that `convert_case` writes."""
     names = NAMES[3]["xyxy"]
-    rows = case.boxes if case.is_volume else np.insert(case.boxes, [2, 4], 0, axis=1)
     geometry = geometry_of(case)
     records = []
-    for row, box in enumerate(rows):
+    for row, box in enumerate(case.boxes_in_volume):
         ends = geometry.file_from_volume(box.reshape(2, 3))
         record = dict(zip(names, np.concatenate([ends.min(axis=0), ends.max(axis=0)]).round(6).tolist(), strict=True))
         records.append({**record, **({"label": case.label_names[row]} if case.label_names else {})})

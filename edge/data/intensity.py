@@ -68,7 +68,7 @@ def to_greys(
 
     Args:
         volume: of any real type; `slope` and `intercept` make intensities of it.
-        modality: one of `edge.data.case.MODALITIES`; None: nobody says.
+        modality: one of `edge.choices.MODALITIES`; None: nobody says.
         window: see `parse_window`; None: what the modality asks for.
 
     Raises:

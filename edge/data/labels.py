@@ -19,6 +19,11 @@ MAX_LABEL = 2**16 - 1
 LISTED = 5  # numbers that a text names
 
 
+def label_dtype(highest: int) -> type[np.uint8] | type[np.uint16]:
+    """uint8 as the challenge writes it, uint16 where the highest label would not fit."""
+    return np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16
+
+
 def numbers_in(labels: npt.NDArray) -> npt.NDArray[np.int64]:
     """The numbers above 0 that occur in labels up to MAX_LABEL (H, W) or (D, H, W), ascending."""
     found = np.zeros(MAX_LABEL + 1, np.bool_)

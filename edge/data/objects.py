@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edge.data.case import Case
 from edge.data.formats.dicom_series import quiet_pydicom, read_header
 from edge.data.formats.registry import kind_of, labels_for
-from edge.data.labels import MAX_LABEL, numbers_in, some
+from edge.data.labels import MAX_LABEL, label_dtype, numbers_in, some
 from edge.data.names import case_name
 from edge.data.outputs import SIDECAR
 from edge.data.trees import label_names
@@ -65,7 +65,7 @@ def labels_of_case(case: Case, path: Path, file: Path) -> npt.NDArray:
     if shared:
         what = f"{case.name}: objects in {file.name} overlap in {shared} voxels, which go to the smaller one"
         warnings.warn(what, CaseWarning, stacklevel=2)
-    return labels.astype(np.uint8) if max(numbers, default=0) < 256 else labels
+    return labels.astype(label_dtype(max(numbers, default=0)), copy=False)
 
 
 def names_of_labels(file: Path) -> dict[int, str]:

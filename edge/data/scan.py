@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.case import UNKNOWN, Case, check_labels, make_case, modality_of
+from edge.data.case import Case, check_labels, make_case
 from edge.data.geometry import Geometry
 from edge.data.intensity import SUV, to_greys
+from edge.data.modality import UNKNOWN, modality_of
 from edge.errors import CaseError
 from edge.notes import Note
 
@@ -24,7 +25,7 @@ WINDOWED_BEFORE = "it holds greys that were windowed when it was converted; --wi
 class Reading:
     """What a user says about how files are read."""
 
-    modality: str | None = None  # one of `edge.data.case.MODALITIES`; None: what the header or the name says
+    modality: str | None = None  # one of `edge.choices.MODALITIES`; None: what the header or the name says
     window: str | None = None  # see `edge.data.intensity.parse_window`
     volume: int | None = None  # which of a file that holds several, from 0; None: it must hold one
     plane: str = "auto"  # along which slices are taken, see `edge.data.geometry`

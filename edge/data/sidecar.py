@@ -33,7 +33,7 @@ def describe(
         labels: (H, W) or (D, H, W), in the case's order.
         source: the case's path or address.
         files: the label map, in each of its formats.
-        made_by: the engine, see `edge.reports.report.describe_engine`.
+        made_by: the engine, see `edge.engines.runtime.describe_engine`.
         seconds: that segmenting took.
         intensities: the mean of each label in the file's unit; empty: not known.
         stability: of each label, see `edge.masks.stability`; empty: not known.

@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edge.data.case import UNKNOWN, modality_of
 from edge.data.files import read_json
 from edge.data.folders import folders_within
+from edge.data.modality import UNKNOWN, modality_of
 from edge.data.names import LABEL_MAPS, NNUNET_IMAGES, VOLUMES, case_name, ending_of, is_channel
 from edge.errors import CaseError
 

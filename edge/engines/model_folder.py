@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.choices import METHODS, TRACKED
-from edge.data.case import UNKNOWN
 from edge.data.files import file_hash, read_json
+from edge.data.modality import UNKNOWN
 from edge.errors import ModelError
 from edge.views.ladder import ViewLadder
 from edge.views.prepare import NORMALISATIONS

@@ -6,17 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.labels import label_dtype
 from edge.masks.restore import Logits, LogitWindow, restore_rows, rows_reached
 
 STRIP_ROWS = 64  # restored logits exist for this many rows at a time: in cache, and never a full-size float array
 NESTED_WITHIN, NESTED_AREA = 0.8, 0.7  # of a box's area that lies in the outer one; of the outer one's area it may have
 
 Nested = Sequence[tuple[int, int]]  # labels: the inner one, the outer one
-
-
-def label_dtype(boxes: int) -> type[np.uint8] | type[np.uint16]:
-    """uint8 as the challenge writes it, uint16 where a label would not fit."""
-    return np.uint8 if boxes <= np.iinfo(np.uint8).max else np.uint16
 
 
 def nested_boxes(boxes: npt.NDArray[np.float64]) -> Nested:

@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from edge.data.case import UNKNOWN, Spacing
+from edge.data.case import Spacing
 from edge.data.files import write_whole
 from edge.data.folders import labelled
 from edge.data.formats.registry import apart_mm, kind_of, plane_of, read_label_map
 from edge.data.labels import number_by_box
+from edge.data.modality import UNKNOWN
 from edge.data.names import LABEL_MAPS, case_name
 from edge.data.outputs import DICOM_ONLY, ENDINGS, SIDECAR
 from edge.data.remote import absolute, first_on_disk, on_disk

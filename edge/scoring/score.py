@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.case import modality_of
 from edge.data.labels import some
+from edge.data.modality import modality_of
 from edge.scoring.surface import normalized_surface_dice
 
 TOLERANCE = 2.0  # mm in 3D, pixels in 2D; the challenge's, for every case

@@ -1,6 +1,5 @@
 """Who uses the server: a lease for each client, and the memory that all of them share."""
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +13,10 @@ import numpy.typing as npt
 from edge.errors import SamedgeError
 from edge.memory import MIB, memory_limit_mib
 from edge.serve.session import Session
+from edge.system.machine import machine_memory_mib
 
 LEASE = "X-Lease-Token"  # header of every request of a client
+UNKNOWN_MIB = 8192  # taken for the memory of a machine that does not say
 SPARED_S = 30.0  # a session that was used so lately is not put out for another
 
 
@@ -67,7 +68,7 @@ class Leases:
         self._leases: dict[str, Lease] = {}
         self._held = 0  # bytes of requests under way
         self._lock = RLock()
-        usable_mib = limits.memory_mib or (memory_limit_mib() or _machine_mib()) / 2
+        usable_mib = limits.memory_mib or (memory_limit_mib() or machine_memory_mib() or UNKNOWN_MIB) / 2
         self._memory = int(usable_mib * MIB)
 
     def claim(self) -> Lease:
@@ -169,7 +170,3 @@ class Leases:
 
     def _taken(self) -> int:
         return self._held + sum(lease.nbytes for lease in self._leases.values())
-
-
-def _machine_mib() -> float:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / MIB

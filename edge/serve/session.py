@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edge.choices import FIXED
 from edge.data.case import Case, make_case
+from edge.data.labels import MAX_LABEL, label_dtype
 from edge.errors import CaseError, RunError
 from edge.masks.stability import stability
 from edge.methods import Scene, chosen_method
@@ -18,7 +19,6 @@ from edge.serve.slices import REMEMBERED_BYTES, Answer, Slices
 from edge.serve.walk import BoxedWalk, Ends
 
 ORDER = {0: [0, 1, 2], 1: [0, 2, 1], 2: [1, 2, 0]}  # axis of (D, H, W) -> which of x, y, z its slices' x, y, z are
-MAX_LABEL = 65535
 OnSlice = Callable[[int, Answer], None]  # axis of the volume, and what was found on a slice along it
 
 Rows = npt.NDArray[np.float64]
@@ -168,7 +168,7 @@ class Session:
     def label_map(self) -> npt.NDArray:
         """All masks as labels, (D, H, W) or (H, W), uint8 or uint16; the smaller of two objects lies on top."""
         found = {label: self._find(boxes) for label, boxes in self._objects.items()}
-        labels = np.zeros(self.case.shape, np.uint8 if max(found, default=0) < 256 else np.uint16)
+        labels = np.zeros(self.case.shape, label_dtype(max(found, default=0)))
         for label in sorted(found, key=lambda label: -found[label].voxels):
             found[label].paint(self._as_volume(labels), label)
         return labels
@@ -180,8 +180,8 @@ class Session:
         """The volume with slices along an axis of (D, H, W) first: (D, H, W), (H, D, W) or (W, D, H)."""
         with self._lock:
             if axis not in self._slices:
-                volume = self.case.image if self.case.is_volume else self.case.image[None]
-                self._slices[axis] = Slices(np.moveaxis(volume, axis, 0), self._segmenter, self._method)
+                slices = np.moveaxis(self.case.slices, axis, 0)
+                self._slices[axis] = Slices(slices, self._segmenter, self._method)
             return self._slices[axis]
 
     def _prompt(self, box: npt.ArrayLike, walk: bool) -> BoxPrompt:

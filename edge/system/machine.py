@@ -23,7 +23,7 @@ def describe_machine() -> dict[str, Any]:
         "architecture": platform.machine().lower(),
         "cores": os.cpu_count(),
         "flags": [name for name, flag in FLAGS.items() if flag in present],
-        "memory_mib": _memory_mib(),
+        "memory_mib": machine_memory_mib(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
@@ -57,6 +57,14 @@ def has_fast_bf16() -> bool:
     return "amx_bf16" in flags or (info.get("vendor_id") == "AuthenticAMD" and "avx512_bf16" in flags)
 
 
+def machine_memory_mib() -> int | None:
+    """Memory of the machine in MiB; None where the system does not say (Windows)."""
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20)
+    except (AttributeError, ValueError):
+        return None
+
+
 def reset_peak_memory() -> None:
     """Start a new measurement for `peak_memory_mib`, where the kernel allows it (Linux)."""
     try:
@@ -79,14 +87,6 @@ def peak_memory_mib() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
-
-
-def _memory_mib() -> int | None:
-    """Of the machine; None where the system does not say (Windows)."""
-    try:
-        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20)
-    except (AttributeError, ValueError):
-        return None
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -50,7 +50,7 @@ class Parity:
 
 
 def measure_parity(network: LiteMedSAM, folder: Path, engines: Mapping[str, Engine]) -> list[Parity]:
-    """Each engine of a model folder (see `edge.engines.runtime.available_engines`), compared with the network.
+    """Each engine of a model folder (see `export.checks.speed.available_engines`), compared with the network.
 
     The decoder is fed the network's embedding, so that each graph answers for itself. Of a model that is given views,
     each number is the one farthest out of frames and views of every size.

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.data.case import MODALITIES
+from edge.choices import MODALITIES
 from edge.reports.report import now, print_rows, write_json
 from edge.system.machine import describe_machine
 from train.data.draws import ObjectDraws

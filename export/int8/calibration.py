@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.case import modality_of
+from edge.data.modality import modality_of
 from edge.data.names import case_name
 from edge.errors import CaseError
 from edge.prompts.prompt import Mask
@@ -100,7 +100,7 @@ def _steps(source: Path, ladder: ViewLadder) -> Iterator[npt.NDArray[np.float32]
     if not case.is_volume or not len(case.boxes):
         return
     truth, inputs = truth_of(case) == 1, ViewInputs(case.image, "min-max", walks=True)
-    walk = PropagatedPrompts(case.boxes[:1, [0, 1, 3, 4]], SliceRanges.from_boxes(case.boxes[:1]), margin_px=0)
+    walk = PropagatedPrompts(case.boxes_on_slice[:1], SliceRanges.from_boxes(case.boxes[:1]), margin_px=0)
     for number, prompts in enumerate(walk.rounds()):
         for prompt in prompts:
             if prompt.neighbour is not None and number <= STEPS:

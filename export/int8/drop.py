@@ -32,7 +32,7 @@ class Drop:
         return 100 * (self.f32 - self.int8)
 
 
-def measure_drop(folder: Path, sources: Iterable[Path], backend: str = "openvino") -> list[Drop]:
+def measure_drop(folder: Path, sources: Iterable[Path], backend: str) -> list[Drop]:
     """The drop of a model folder's INT8 graphs, per modality, the mean over modalities last.
 
     Args:

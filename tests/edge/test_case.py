@@ -6,17 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.data.case import (
-    MODALITIES,
-    UNKNOWN,
-    dataset_of,
-    find_cases,
-    make_case,
-    modality_of,
-    read_case,
-    read_labels,
-    write_case,
-)
+from edge.choices import MODALITIES
+from edge.data.case import find_cases, make_case, read_case, read_labels, write_case
+from edge.data.modality import UNKNOWN, dataset_of, modality_of
 from edge.errors import CaseError
 
 IMAGE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.data.case import MODALITIES
+from edge.choices import MODALITIES
 from tests.conftest import Samedge
 
 IMAGE = np.zeros((32, 48, 3), np.uint8)

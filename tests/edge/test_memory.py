@@ -12,6 +12,8 @@ from edge.errors import CaseError
 from edge.memory import MemoryGuard, memory_limit_mib
 from edge.pipeline import Options, segment
 from edge.segmenter import Segmenter
+from edge.serve.leases import Leases, Limits
+from edge.system.machine import describe_machine
 
 GIB = 2**30
 LADDER = {"sizes": [64, 128], "box_share": 0.5, "least_scale": 1}
@@ -54,6 +56,15 @@ def test_no_limit_is_none(tmp_path: Path, text: str) -> None:
     write(tmp_path / "sys/fs/cgroup/memory.max", text)
     write(tmp_path / "sys/fs/cgroup/memory/memory.limit_in_bytes", text)
     assert memory_limit_mib(tmp_path) is None
+
+
+def test_a_machine_that_does_not_say_its_memory_has_limits_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows has no sysconf."""
+    monkeypatch.delattr("os.sysconf")
+    assert memory_limit_mib(tmp_path) is None and describe_machine()["memory_mib"] is None
+    assert Leases(Limits()).claim().token
 
 
 def test_without_a_limit_options_stay_as_they_are() -> None:

@@ -55,7 +55,7 @@ def test_help_offers_each_choice_says_what_it_is_and_what_is_taken(help_text: tu
         match[1]: " ".join(match[0].split()) for match in re.finditer(r"--([\w-]+) .*\n(?:   .*\n)*", help_text[1])
     }
     for name, words in CHOICES.items():
-        assert entries[name].split()[1] == "|".join(words)
+        assert entries[name].split()[1] == f"<{'|'.join(words)}>"
     for name, default in DEFAULTS.items():
         assert f"[default: {default}" in entries[name]
     for method, meaning in METHODS.items():

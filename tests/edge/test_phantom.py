@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.data.case import MODALITIES, Case, read_case
+from edge.choices import MODALITIES
+from edge.data.case import Case, read_case
 from edge.data.npz import read_npz
 from edge.data.phantom import SUITES, make_phantom, make_suite
 from edge.data.phantom.shapes import Blob, Texture, noise, soft

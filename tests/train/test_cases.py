@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from edge.data.case import make_case, write_case
+from edge.data.formats.registry import files_of
 from edge.errors import CaseError, CaseWarning
 from train.data.cases import (
     distinct_names,
-    files_of,
     find_objects,
     find_sources,
     read_labelled,

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.case import Case, make_case, modality_of, read_case
+from edge.data.case import Case, make_case, read_case
 from edge.data.folders import files_within
-from edge.data.formats.registry import is_truth, kind_of, read_with_truth, truth_beside
+from edge.data.formats.registry import is_truth, kind_of, read_with_truth
 from edge.data.labels import renumber
+from edge.data.modality import modality_of
 from edge.data.names import LABEL_MAPS, PICTURES, TRUTH, case_name
 from edge.data.npz import read_npz
 from edge.data.scan import Reading
@@ -69,13 +70,6 @@ def find_sources(folders: Iterable[Path]) -> list[Path]:
         where = ", ".join(map(str, folders))
         raise CaseError(f"{where}: no .npz case, and no picture or scan with its truth, <name>{TRUTH}.*, beside it")
     return sources
-
-
-def files_of(source: Path) -> Iterator[Path]:
-    """All that a case is read from, in an order that stays: itself, of a folder its files, and its truth."""
-    yield from (sorted(path for path in source.iterdir() if path.is_file()) if source.is_dir() else [source])
-    if source.suffix.lower() != ".npz" and (truth := truth_beside(source)):
-        yield truth
 
 
 def distinct_names(sources: Sequence[Path]) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.case import dataset_of, modality_of
+from edge.data.modality import dataset_of, modality_of
 from train.data.prepared import Prepared
 from train.data.sampler import modality_shares
 

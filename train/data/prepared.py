@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.case import dataset_of
+from edge.data.modality import dataset_of
 from edge.data.names import address_of, is_remote
 from edge.data.remote import bytes_of, size_of
 from edge.errors import RunError

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.files import partial_path
+from edge.data.formats.registry import files_of
 from edge.data.names import case_name
 from edge.errors import CaseError, RunError
 from edge.system.cores import available_cores
 from train.data.cases import (
     distinct_names,
-    files_of,
     find_objects,
     find_sources,
     read_labelled,

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.case import dataset_of
 from edge.data.label_picture import read_label_picture
 from edge.data.labels import some
+from edge.data.modality import dataset_of
 from edge.data.names import PICTURES
 from edge.data.picture import decode_picture, read_rgb
 from edge.errors import CaseError, RunError

@@ -103,8 +103,8 @@ class Sam(nn.Module):
         return decode_tokens(self.mask_decoder, cells, position, sparse.expand(count, -1, -1), masks)[0]
 
 
-def vit(shape: VitShape, blocks: int = 0) -> nn.Module:
-    """segment-anything's ViT encoder in its 1024 px layout, with all of its blocks or the first few."""
+def vit(shape: VitShape, blocks: int) -> nn.Module:
+    """segment-anything's ViT encoder in its 1024 px layout, with the first of its blocks, all where `blocks` is 0."""
     return sam_modeling().ImageEncoderViT(
         img_size=PUBLIC_PX,
         patch_size=PATCH_PX,

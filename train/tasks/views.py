@@ -7,7 +7,8 @@ from pathlib import Path
 from torch import nn
 from torch.compiler import set_stance
 
-from edge.data.case import Case, dataset_of
+from edge.data.case import Case
+from edge.data.modality import dataset_of
 from edge.data.names import address_of, case_name
 from edge.errors import CaseError, RunError
 from edge.views.ladder import ViewLadder

@@ -16,7 +16,8 @@ from edge.challenge.submission.container import Limits, remove_containers
 from edge.challenge.submission.mounts import Mounts, read_output, remove
 from edge.challenge.submission.pack import load
 from edge.challenge.submission.trial import Trial, try_case
-from edge.data.case import modality_of, read_case
+from edge.data.case import read_case
+from edge.data.modality import modality_of
 from edge.data.npz import write_npz
 from edge.errors import CaseError, RunError
 from edge.scoring.evaluate import METRICS, score_files
@@ -76,7 +77,7 @@ def container_label(folder: Path) -> str:
 
 
 def score_team(
-    folder: Path, trials: list[Trial], truths: dict[str, Path], workers: int, score_on: str | None = None
+    folder: Path, trials: list[Trial], truths: dict[str, Path], workers: int, score_on: str | None
 ) -> list[CaseScore]:
     """Scores of one team's kept outputs, in parallel; a case with a problem scores 0 in every number.
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from edge.challenge.submission.container import CANNOT_START, OFFICIAL, Conditions, ContainerRun, Limits, run_container
 from edge.challenge.submission.mounts import Mounts, Output
-from edge.data.case import Case, modality_of, read_case
+from edge.data.case import Case, read_case
+from edge.data.modality import modality_of
 from edge.errors import CaseError
 from edge.scoring.score import score_case
 

@@ -69,6 +69,16 @@ def read_scan(path: Path, reading: Reading) -> Scan:
     return Scan(name, array.transpose(2, 1, 0), geometry, notes=notes)
 
 
+def voxels_of(path: Path) -> Path:
+    """The file that holds a file's voxels: itself, or one beside it.
+
+    Raises:
+        CaseError: none such, see `read_scan`.
+        OSError: it cannot be read.
+    """
+    return _read_header(case_name(path), path).voxels
+
+
 def _check_volume(name: str, size: tuple[int, ...], volume: int | None) -> None:
     count = size[3] if len(size) == 4 else 1
     if count > 1 and volume is None:

@@ -10,7 +10,8 @@ The truth of `<name>` in a file of its own is `<name>_gt`, a PNG, TIFF, BMP, NIf
 is imported when the first one is read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import groupby, islice
@@ -88,6 +89,17 @@ def truth_beside(path: Path) -> Path | None:
     stem = path.parent / f"{case_name(path)}{TRUTH}"
     beside = next((found for ending in LABEL_MAPS if (found := Path(f"{stem}{ending}")).is_file()), None)
     return beside or tree_truth(path)
+
+
+def files_of(path: Path) -> Iterator[Path]:
+    """All that a case is read from but its boxes, in an order that stays: itself, of a folder its files, its truth.
+
+    Raises:
+        CaseError: see `truth_beside`.
+    """
+    yield from sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else _with_voxels(path)
+    if kind_of(path) != "npz" and (truth := truth_beside(path)):
+        yield from _with_voxels(truth)
 
 
 def image_of(truth: Path, root: Path) -> Path | None:
@@ -244,6 +256,17 @@ def apart_mm(one: Geometry | None, other: Geometry | None) -> float | None:
     ends = np.array(np.meshgrid(*[(0, length - 1) for length in one.shape[::-1]], indexing="ij")).reshape(3, 8).T
     far = float(np.linalg.norm(one.mm_from_volume(ends, "RAS") - other.mm_from_volume(ends, "RAS"), axis=1).max())
     return far if far > APART_MM else None
+
+
+def _with_voxels(path: Path) -> list[Path]:
+    """A file, and the one beside it that its header says holds the voxels."""
+    if kind_of(path) != "itk":
+        return [path]
+    from edge.data.formats.itk import voxels_of
+
+    with suppress(CaseError, OSError):  # which reading says
+        return list(dict.fromkeys([path, voxels_of(path)]))
+    return [path]
 
 
 def _find_dicom(inputs: Path, recursive: bool, leave_out: Path | None) -> list[Path]:

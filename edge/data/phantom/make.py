@@ -7,8 +7,10 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.case import MODALITIES, Case, make_case, modality_of
+from edge.choices import MODALITIES
+from edge.data.case import Case, make_case
 from edge.data.extent import box_of, extent_of
+from edge.data.modality import modality_of
 from edge.data.phantom.paint import Scene, Thing, paint, window
 from edge.data.phantom.shapes import Blob, Texture, random_blob, uniform
 from edge.data.phantom.styles import STYLES, Colour, Style

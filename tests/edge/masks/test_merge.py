@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import edge.masks.merge
-from edge.masks.merge import STRIP_ROWS, label_dtype, merge, nested_boxes
+from edge.data.labels import label_dtype
+from edge.masks.merge import STRIP_ROWS, merge, nested_boxes
 from edge.masks.restore import LogitWindow, positive_window
 from edge.views.view import View
 from tests.restoring import restored
