@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from edge.data.case import Case
 from edge.data.files import make_folder, remove_partial_files
 from edge.data.folders import label_of, labelled
-from edge.data.formats.registry import find_inputs, kind_of, read_input, read_stored
+from edge.data.formats.finding import find_inputs
+from edge.data.formats.registry import kind_of, read_input, read_stored
 from edge.data.names import address_of, case_name, ending_of, is_folder, is_remote
-from edge.data.outputs import OVERLAY, SIDECAR, check_formats, formats_of, output_files, write_labels
+from edge.data.outputs import ENDINGS, OVERLAY, SIDECAR, check_formats, formats_of, output_files, write_labels
 from edge.data.prompting import Prompting, prompted
 from edge.data.remote import list_objects, on_disk, results_on_disk
 from edge.data.scan import Reading, mean_intensities
@@ -194,6 +195,8 @@ def _predict_case(
     start = time.perf_counter()
     formats = formats_of(path, job.formats)
     check_formats(case, path, formats)
+    if job.overlay and f"{case.name}{OVERLAY}".endswith(ENDINGS["png"]):
+        raise CaseError(f"{case.name}: its overlay would be called as labels of another case are; rename it")
     has_boxes = kind_of(path) == "npz" and not job.prompting.is_given
     if not has_boxes and segmenter.engine.description.prompt == "box":
         case = prompted(case, path, job.prompting)

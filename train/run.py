@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from edge.data.files import write_whole
+from edge.data.files import file_hash, read_json, write_whole
 from edge.data.table import format_table, number_or_blank
 from edge.errors import RunError
 from edge.system.home import home, lend_home
@@ -38,6 +38,7 @@ from train.validation import Validation
 RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES = (
     "recipe.toml", "run.json", "best.pth", "adapter", "base.pth", "best_cases.csv",
 )  # fmt: skip
+BASE_FILE = "base_file_sha256"  # key of RUN: of the checkpoint that was given; null: none was
 HOW = {"compile", "precision", "save_every", "wandb", "workers"}  # of a recipe: how it runs, whatever that comes to
 MAY_CHANGE = HOW | {  # when a run is resumed: what is measured, how long it goes on
     "early_stop", "epochs", "max_steps", "validate_at_start", "validate_every", "validation_cases",
@@ -136,7 +137,7 @@ def train(
         _check_same(out, settings, started)
         fabric.barrier()  # until every process has read what the first one may write again
     if fabric.is_global_zero and not goes_on:
-        _start_folder(out, settings, plan, started)
+        _start_folder(out, settings, plan, started, base)
     if settings.compile:
         compile_blocks(network.image_encoder)
 
@@ -203,7 +204,7 @@ def _network(recipe: Recipe, base: Path | None, kept: Path | None) -> tuple[Netw
     return network, base_hash
 
 
-def _start_folder(out: Path, recipe: Recipe, plan: Plan, started: dict[str, str | None]) -> None:
+def _start_folder(out: Path, recipe: Recipe, plan: Plan, started: dict[str, str | None], base: Path | None) -> None:
     """Args: started: what the run starts from -> its hash."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -215,6 +216,7 @@ def _start_folder(out: Path, recipe: Recipe, plan: Plan, started: dict[str, str 
             "packages": {name: metadata.version(name) for name in PACKAGES},
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "plan": asdict(plan),
+            BASE_FILE: base and file_hash(base),
         }
         (out / RUN).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
@@ -231,6 +233,17 @@ def _check_same(out: Path, settings: Recipe, started: dict[str, str | None]) -> 
         if content.get(f"{what}_sha256") != sha256:
             raise RunError(f"{out}: the run began with other {what}; resume with the same, or start in another folder")
     check_recipe(out, settings, MAY_CHANGE)
+
+
+def check_base(out: Path, base: Path | None) -> None:
+    """Whether a run began from this checkpoint, a file or a name; None: from random weights.
+
+    Raises:
+        RunError: it did not, or there is no such checkpoint.
+    """
+    found = base and file_hash(weights.resolve(base))
+    if (out / RUN).exists() and read_json(out / RUN).get(BASE_FILE, found) != found:
+        raise RunError(f"{out}: the run began with other base; resume with the same, or start in another folder")
 
 
 def check_recipe(out: Path, recipe: Recipe, may_change: Collection[str]) -> None:

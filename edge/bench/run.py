@@ -22,7 +22,8 @@ from edge.choices import BOX_MARGIN_PX
 from edge.data.case import Case, Spacing, read_labels
 from edge.data.files import file_hash
 from edge.data.folders import label_of, labelled
-from edge.data.formats.registry import files_of, kind_of, read_with_truth
+from edge.data.formats.finding import files_of
+from edge.data.formats.registry import kind_of, read_with_truth
 from edge.data.labels import number_by_box
 from edge.data.modality import dataset_of, modality_of
 from edge.data.names import case_name

@@ -13,7 +13,7 @@ import typer
 
 from edge.choices import BACKENDS, BOX_MARGIN_PX, METHODS, PRECISIONS
 from edge.commands import options
-from edge.commands.group import command_app, fail
+from edge.commands.group import command_app, fail, write_all
 from edge.commands.notes import Notes
 from edge.errors import RunError
 
@@ -76,7 +76,7 @@ def bench(
     from edge.bench.summary import with_ratios
     from edge.data.files import file_hash
     from edge.data.folders import label_of
-    from edge.data.formats.registry import find_inputs
+    from edge.data.formats.finding import find_inputs
     from edge.data.names import INPUTS, case_name
     from edge.data.prompting import Prompting
     from edge.data.scan import Reading
@@ -91,8 +91,8 @@ def bench(
     options.check_html(html_file)
     job = replace(JOB, reading=Reading(modality, window), prompting=Prompting(boxes_from=boxes_from))
     given = {**said(job), **({} if spacing_order == "xyz" else {"spacing_order": spacing_order})}
-    if checkpoint and checkpoint.is_file():
-        given["checkpoint"] = file_hash(checkpoint)
+    if checkpoint:
+        given["checkpoint"] = file_hash(checkpoint) if checkpoint.is_file() else str(checkpoint)
     configurations = _with_noise(_compared(base, compare), box_noise)
     file = None if json_file == Path("-") else json_file
     if resume and file is None:
@@ -134,11 +134,13 @@ def bench(
         write_json(json_file, report)
     else:
         print_bench(report)
-    if csv_file is not None:
-        write_bench_csv(csv_file, measurements)
-    if html_file is not None:
-        write_run_page(html_file, bench_page(report, worst.shown))
-    fail([f"{m.error} [{m.configuration}]" for m in measurements if m.error])
+    failures = write_all(
+        [
+            (csv_file, lambda file: write_bench_csv(file, measurements)),
+            (html_file, lambda file: write_run_page(file, bench_page(report, worst.shown))),
+        ]
+    )
+    fail([*(f"{m.error} [{m.configuration}]" for m in measurements if m.error), *failures])
 
 
 def _segmenters(configurations: Sequence["Configuration"], process: bool) -> "dict[Configuration, Segmenter | None]":

@@ -65,7 +65,7 @@ def check(
     """Say what is wrong with case files, key by key."""
     from edge.data.check import check_case
     from edge.data.folders import label_of
-    from edge.data.formats.registry import find_inputs
+    from edge.data.formats.finding import find_inputs
     from edge.data.names import INPUTS
 
     broken = 0

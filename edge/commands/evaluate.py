@@ -1,12 +1,11 @@
 """`samedge evaluate`: scores of a folder of predictions."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edge.commands.group import command_app, fail
+from edge.commands.group import command_app, fail, write_all
 from edge.commands.notes import Notes
 from edge.commands.options import (
     DaskOption,
@@ -51,6 +50,8 @@ def evaluate(
     from edge.system.machine import describe_machine
 
     check_html(html_file)
+    if segs.is_file():
+        raise RunError(f"{segs}: give the folder that the predictions lie in")
     prediction = read_run(report) if report else None  # what is wrong with it is better said before minutes of scoring
     if not recursive:
         warn_of_nested(truths, TRUTHS)
@@ -78,16 +79,11 @@ def evaluate(
         worst = worst_scores(evaluation, segs, truths, recursive=recursive)
         write_run_page(file, evaluation_page(evaluation, made, worst))
 
-    writers: list[tuple[Path | None, Callable[[Path], None]]] = [
-        (csv_file, lambda file: write_csv(evaluation, file)),
-        (json_file, lambda file: write_json(file, {**made, **to_json(evaluation)})),
-        (html_file, write_html),
-    ]
-    failures = [case.error for case in evaluation.cases if case.error]
-    for file, write in writers:  # one that cannot be written costs none of the others
-        try:
-            if file is not None:
-                write(file)
-        except RunError as error:
-            failures.append(str(error))
-    fail(failures)
+    failures = write_all(
+        [
+            (csv_file, lambda file: write_csv(evaluation, file)),
+            (json_file, lambda file: write_json(file, {**made, **to_json(evaluation)})),
+            (html_file, write_html),
+        ]
+    )
+    fail([*(case.error for case in evaluation.cases if case.error), *failures])

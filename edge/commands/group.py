@@ -4,14 +4,15 @@ A command is a module with a Typer app, `app`, made by `command_app`.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
-from edge.errors import SamedgeError
+from edge.errors import RunError, SamedgeError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -66,6 +67,18 @@ def fail(errors: Sequence[str | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
     if errors:
         sys.exit(1)
+
+
+def write_all(writers: Sequence[tuple[Path | None, Callable[[Path], None]]]) -> list[str]:
+    """Write each file that was asked for; one that cannot be written costs none of the others. Returns why."""
+    failures = []
+    for file, write in writers:
+        try:
+            if file is not None:
+                write(file)
+        except RunError as error:
+            failures.append(str(error))
+    return failures
 
 
 def _added_commands() -> "dict[str, EntryPoint]":

@@ -22,7 +22,7 @@ def inspect(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found here ('-': stdout).")] = None,
 ) -> None:
     """Say shape, spacing, orientation and ranges of cases, their boxes and truths, and how they would be shown."""
-    from edge.data.formats.registry import find_inputs
+    from edge.data.formats.finding import find_inputs
     from edge.data.inspect import inspect as look
     from edge.data.scan import Reading
     from edge.errors import SamedgeError

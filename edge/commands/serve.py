@@ -41,6 +41,7 @@ def serve(
     box_margin: options.MarginOption = BOX_MARGIN_PX,
     modality: options.ModalityOption = None,
     window: options.WindowOption = None,
+    volume: options.VolumeOption = None,
 ) -> None:
     """Answer boxes drawn in the browser, 3D Slicer or napari, without a GPU; needs the serve extra."""
     if key is not None and len(key) < LEAST_KEY:
@@ -59,7 +60,7 @@ def serve(
     import secrets
     from socket import gethostname
 
-    from edge.data.formats.registry import find_inputs
+    from edge.data.formats.finding import find_inputs
     from edge.data.intensity import parse_window
     from edge.data.scan import Reading
     from edge.serve.leases import Limits
@@ -74,7 +75,7 @@ def serve(
     chosen = {"method": method, "box_margin_px": box_margin, "embedding_budget_mib": EMBEDDINGS_MIB}
     segmenter = options.load_segmenter(model, backend, precision, threads, **chosen)
     warm_up(segmenter)
-    reading, at = Reading(modality, window), f"http://{_in_url(host)}:{port}"
+    reading, at = Reading(modality, window, volume), f"http://{_in_url(host)}:{port}"
     pages = Page(segmenter, folder, reading).routes()
     app = create_app(segmenter, key, names=[host, gethostname()], reading=reading, limits=limits, pages=pages)
     if not is_there():

@@ -167,7 +167,7 @@ def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: st
         raise CaseError(f"{name}: {file.name} is no JSON; see docs/formats.md for its form") from None
     units = None
     if isinstance(found, dict) and "boxes" in found:
-        units, found = found.get("units"), found["boxes"]
+        units, found = _renamed(found).get("units"), found["boxes"]
     if isinstance(found, dict):
         mine = [boxes for key, boxes in found.items() if _is_of(path, key)]
         if not mine:
@@ -177,7 +177,7 @@ def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: st
         found = mine[0]
     if not isinstance(found, list):
         raise CaseError(f"{name}: {file.name} must hold a list of boxes, got {str(found)[:60]}")
-    records = [one for one in found if isinstance(one, dict)]
+    records = [_renamed(one) for one in found if isinstance(one, dict)]
     if not records:
         return _Found(_plain_rows(name, file, found, axes), box_format or "xyxy", [], units)
     if len(records) < len(found):
@@ -196,12 +196,39 @@ def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: st
         ends = _plain_rows(name, file, chosen, axes, (2 * axes, 4 * axes))
         return _Found(ends, "lines", labels, units)
     sizes = NAMES[axes]["xywh"]
-    if all(set(sizes) <= set(record) for record in records):
+    form = "xywh" if all(set(sizes) <= set(record) for record in records) else "xyxy"
+    if box_format not in (form, None):
+        raise CaseError(f"{name}: {file.name} has records of {form}, and --box-format says {box_format}")
+    if form == "xywh":
         rows = _plain_rows(name, file, [[record[column] for column in sizes] for record in records], axes)
-        return _Found(rows, "xywh", labels, units)
+        return _Found(rows, form, labels, units)
     plain = [{key: one for key, one in record.items() if key not in SAID} for record in records]
     corners, _ = as_rows(name, np.array(plain, dtype=object))
-    return _Found(corners.tolist(), "xyxy", labels, units)
+    return _Found(corners.tolist(), form, labels, units)
+
+
+def _renamed(record: dict[str, Any]) -> dict[str, Any]:
+    """With `file`, `label` and `units` called so, where it has other names of them; the first counts."""
+    renamed: dict[str, Any] = {}
+    for key, value in record.items():
+        renamed.setdefault(SAID_BY.get(str(key).strip().lower(), key), value)
+    return renamed
+
+
+def may_hold_boxes(path: Path, file: Path) -> bool:
+    """Whether a JSON file beside a case is one of boxes; scanners, BIDS and `samedge predict` lay others there.
+
+    One that is damaged may be.
+    """
+    try:
+        found = json.loads(read_bounded(file, MAX_BYTES).decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError, CaseError):
+        return True
+    if not isinstance(found, dict) or "boxes" in found or any(_is_of(path, key) for key in found if key):
+        return True
+    firsts = [value[0] for value in found.values() if isinstance(value, list) and value]
+    columns = {column for forms in NAMES.values() for names in forms.values() for column in names} | {"x1"}
+    return any(isinstance(first, list) or (isinstance(first, dict) and columns & first.keys()) for first in firsts)
 
 
 def _plain_rows(

@@ -12,11 +12,12 @@ from edge.data.box_files import NAMES
 from edge.data.case import Case, find_cases, write_case
 from edge.data.files import make_folder, write_whole
 from edge.data.folders import label_of, labelled
-from edge.data.formats.registry import find_inputs, kind_of, read_input, read_stored, read_with_truth
+from edge.data.formats.finding import files_of, find_inputs
+from edge.data.formats.registry import kind_of, read_input, read_stored, read_with_truth
 from edge.data.labels import renumber
-from edge.data.names import INPUTS, LABEL_MAPS, TRUTH, case_name
+from edge.data.names import BOX_FILES, INPUTS, LABEL_MAPS, TRUTH, case_name
 from edge.data.objects import labels_of_case, names_of_labels
-from edge.data.outputs import OVERLAY, check_formats, geometry_of, write_labels
+from edge.data.outputs import ENDINGS, OVERLAY, check_formats, geometry_of, write_labels
 from edge.data.prompting import Prompting, box_file_beside, boxes_of_labels, prompted
 from edge.data.scan import Reading, Scan
 from edge.errors import CaseError, RunError, SamedgeError
@@ -61,6 +62,7 @@ def convert_all(
                     f"{case_name(path)}: {path.name} and {twin.name} would write the same output; "
                     "convert one of them into another folder"
                 )
+            _refuse_to_overwrite(path, image, folder, to)
             files = (
                 convert_labels(path, folder, to, image, reading)
                 if like
@@ -69,6 +71,17 @@ def convert_all(
             yield from ((file, None) for file in files)
         except SamedgeError as error:
             yield path, labelled(str(error), path, label_of(path, root))
+
+
+def _refuse_to_overwrite(path: Path, image: Path, folder: Path, to: str) -> None:
+    """Raises CaseError: an output would be written over what is read: the original would be lost."""
+    read = {path, *files_of(image), *(image.parent / f"{case_name(image)}{ending}" for ending in BOX_FILES)}
+    ends = [ENDINGS[to], f"{TRUTH}.nii.gz", ".json"] if to == "nifti" else [ENDINGS[to]]
+    for file in (folder / f"{case_name(image)}{end}" for end in ends):
+        if file.exists() and any(one.exists() and file.samefile(one) for one in read):
+            raise CaseError(
+                f"{case_name(path)}: {file.name} would be written over what it is made of; convert to another folder"
+            )
 
 
 def convert_case(path: Path, folder: Path, to: str, reading: Reading, prompting: Prompting) -> list[Path]:
@@ -84,6 +97,9 @@ def convert_case(path: Path, folder: Path, to: str, reading: Reading, prompting:
     """
     case = _with_boxes(read_with_truth(path, reading), path, prompting)
     if to == "npz":
+        right, wrong = ("3DBox_", "2DBox_") if case.is_volume else ("2DBox_", "3DBox_")
+        if case.name.startswith(wrong):
+            raise CaseError(f"{case.name}: of shape {case.shape}, its .npz would not be read; call it {right}...")
         file = folder / f"{case.name}.npz"
         write_case(file, case)
         return [file]

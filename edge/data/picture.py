@@ -18,6 +18,7 @@ from edge.notes import Note
 
 MAX_FILE_BYTES = 2**29
 MAX_PIXELS = 2**28  # 0.8 GiB of RGB; OpenCV's own limit is four times as much
+SHALLOW = "has 8 bits a colour; --window changes nothing"
 DEEP = "has more than 8 bits a colour; its 0.5 to 99.5 percentile becomes 0 to 255"
 
 
@@ -31,8 +32,9 @@ def read_picture(path: Path, window: str | None = None) -> Case:
         CaseError: it cannot be read, or is too large.
     """
     image, deep = _read_colours(path, window)
-    case = make_case(case_name(path), image, np.zeros((0, 4)))
-    return replace(case, notes=(*case.notes, Note(DEEP))) if deep and window is None else case
+    case = make_case(case_name(path), image, np.zeros((0, 4)), shaped=2)
+    note = DEEP if deep and window is None else SHALLOW if window is not None and not deep else None
+    return replace(case, notes=(*case.notes, Note(note))) if note else case
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.box_files import UNITS, BoxList, read_box_file
+from edge.data.box_files import UNITS, BoxList, may_hold_boxes, read_box_file
+from edge.data.boxes import check_boxes
 from edge.data.case import Case, make_case
 from edge.data.extent import box_of, extent_of
 from edge.data.formats.registry import kind_of
@@ -16,11 +17,12 @@ from edge.data.names import BOX_FILES, LABEL_MAPS, TRUTH, address_of, case_name,
 from edge.data.objects import masks_of_case, names_of_labels
 from edge.data.outputs import DICOM_ONLY, ENDINGS
 from edge.data.recist import boxes_of_lines
-from edge.data.trees import has_other_json, tree_truth
+from edge.data.trees import tree_truth
 from edge.errors import CaseError, RunError
 from edge.notes import Note
 
 AS_LINES = "x1,y1,x2,y2 are read as the ends of a measured line (RECIST); corners are x_min,y_min,x_max,y_max"
+OWN_BOXES = "--box-units and --box-format are of other files; the boxes of an .npz are voxels and corners"
 OF_TREE = "boxes are those around the labels of its data set"
 
 Rows = npt.NDArray[np.float64]
@@ -39,9 +41,13 @@ class Prompting:
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.box, self.boxes, self.boxes_from)) > 1:
             raise RunError("give one of --box, --boxes and --boxes-from")
+        if self.box is not None and self.box_format:
+            raise RunError("--box-format is of files of boxes; --box holds corners")
         for path in (self.boxes, self.boxes_from):
             if path is not None and is_remote(path):
                 raise RunError(f"{address_of(path)}: copy it to a disk, or lay files of boxes beside the cases")
+            if path is not None and not path.exists():
+                raise RunError(f"{path}: no such file or folder")
 
     @property
     def is_given(self) -> bool:
@@ -67,7 +73,8 @@ def prompted(case: Case, path: Path, prompting: Prompting | None = None) -> Case
     elif chosen.boxes is not None:
         found = read_box_file(path, chosen.boxes, _axes(case), chosen.box_format, chosen.units)
     elif kind_of(path) == "npz":
-        return case
+        given = chosen.units or chosen.box_format
+        return replace(case, notes=(*case.notes, Note(OWN_BOXES))) if given else case
     else:
         file = box_file_beside(path)
         if not file.exists() and (truth := tree_truth(path)):
@@ -78,13 +85,14 @@ def prompted(case: Case, path: Path, prompting: Prompting | None = None) -> Case
         case = replace(case, notes=(*case.notes, Note(AS_LINES)))
     if chosen.units and found.units and chosen.units != found.units:
         raise CaseError(f"{case.name}: its file of boxes says {found.units}, and --box-units {chosen.units}")
-    return _checked(case, _placed(case, found, chosen.units or found.units or UNITS[0]), found.labels)
+    rows, notes = _placed(case, found, chosen.units or found.units or UNITS[0])
+    return _checked(case, rows, found.labels, notes)
 
 
 def box_file_beside(path: Path) -> Path:
     """The file of boxes of a case, `<name>.csv` where there is neither."""
     table, text = (path.parent / f"{case_name(path)}{ending}" for ending in BOX_FILES)
-    return text if text.is_file() and not table.exists() and not has_other_json(path) else table
+    return text if not table.exists() and text.is_file() and may_hold_boxes(path, text) else table
 
 
 def box_source(path: Path, prompting: Prompting) -> Path | None:
@@ -135,11 +143,11 @@ def _boxes_of_map(case: Case, path: Path, file: Path) -> tuple[Rows, tuple[str, 
 def _map_for(path: Path, given: Path) -> Path:
     if not given.is_dir():
         return given
-    stem = case_name(path)
-    for end in ("", TRUTH):
-        for ending in (".npz", *LABEL_MAPS, *(ENDINGS[one] for one in DICOM_ONLY)):
-            if (found := given / f"{stem}{end}{ending}").is_file():
-                return found
+    stem, endings = case_name(path), (".npz", *LABEL_MAPS, *(ENDINGS[one] for one in DICOM_ONLY))
+    for file in (given / f"{stem}{end}{ending}" for end in (TRUTH, "") for ending in endings):
+        is_image = kind_of(path) != "npz" and file.exists() and path.exists() and file.samefile(path)
+        if file.is_file() and not is_image:
+            return file
     raise CaseError(f"{stem}: no label map of its name in {given}, such as {stem}.nii.gz or {stem}{TRUTH}.nii.gz")
 
 
@@ -154,11 +162,19 @@ def _one_box(case: Case, text: str) -> BoxList:
         needed = "x0,y0,x1,y1,z0,z1 of a volume" if case.is_volume else "x0,y0,x1,y1 of an image"
         raise CaseError(f"{case.name}: --box must be {needed}, got {text}")
     order = [0, 1, 4, 2, 3, 5] if case.is_volume else [0, 1, 2, 3]
-    return BoxList(np.array([[numbers[place] for place in order]]))
+    box = np.array([[numbers[place] for place in order]])
+    if (box[:, : _axes(case)] > box[:, _axes(case) :]).any():
+        needed = "x0,y0,x1,y1,z0,z1" if case.is_volume else "x0,y0,x1,y1"
+        raise CaseError(f"{case.name}: --box must be {needed}, each 0 at most its 1, got {text}")
+    return BoxList(box)
 
 
-def _placed(case: Case, found: BoxList, units: str) -> Rows:
-    """Boxes in voxels of the file, or in mm, as voxels of the volume."""
+def _placed(case: Case, found: BoxList, units: str) -> tuple[Rows, tuple[Note, ...] | None]:
+    """Boxes in voxels of the file, or in mm, as voxels of the volume, and doubts about them; None: not looked for yet.
+
+    Raises:
+        CaseError: they are not what is expected, in the numbers that were given.
+    """
     rows, geometry = found.rows, case.geometry
     if units != UNITS[0] and (geometry is None or not case.is_volume):
         raise CaseError(f"{case.name}: states no place in mm; give boxes in voxels")
@@ -168,26 +184,30 @@ def _placed(case: Case, found: BoxList, units: str) -> Rows:
             in_voxels = units == UNITS[0]
             ends = geometry.volume_from_file(ends) if in_voxels else geometry.volume_from_mm(ends, units)
         spacing_mm = case.spacing_mm or (1.0, 1.0, 1.0)
-        return boxes_of_lines(case.name, ends, spacing_mm[-_axes(case) :], case.shape)
+        return boxes_of_lines(case.name, ends, spacing_mm[-_axes(case) :], case.shape), None
     if geometry is None or not case.is_volume or rows.shape[1:] != (6,) or not np.isfinite(rows).all():
-        return rows
-    corners = rows.reshape(-1, 2, 3)
-    if (corners[:, 0] > corners[:, 1]).any():
-        raise CaseError(f"{case.name}: a box has a minimum above its maximum; expected x_min y_min z_min x_max ...")
+        return rows, None
+    notes: tuple[Note, ...] | None = None
     if units == UNITS[0]:
-        ends = geometry.volume_from_file(corners)
+        within, notes = check_boxes(case.name, rows, geometry.file_shape[::-1])
+        last = np.array(geometry.file_shape) - 1
+        ends = geometry.volume_from_file(np.minimum(within.reshape(-1, 2, 3), last))
     else:
+        corners = rows.reshape(-1, 2, 3)
+        if (corners[:, 0] > corners[:, 1]).any():
+            raise CaseError(f"{case.name}: a box has a minimum above its maximum; expected x_min y_min z_min x_max ...")
         picks = np.array(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij")).reshape(3, 8).T
         eight = np.stack([corners[:, pick, [0, 1, 2]] for pick in picks], axis=1)  # (N, 8, 3)
         ends = geometry.volume_from_mm(eight, units)
     placed = np.round(np.stack([ends.min(axis=1), ends.max(axis=1)], axis=1), 6)
     placed[..., 2] = np.rint(placed[..., 2])
-    return placed.reshape(-1, 6)
+    return placed.reshape(-1, 6), notes
 
 
-def _checked(case: Case, rows: Rows, labels: tuple[str, ...]) -> Case:
+def _checked(case: Case, rows: Rows, labels: tuple[str, ...], notes: tuple[Note, ...] | None = None) -> Case:
     checked = make_case(case.name, case.image, rows, shaped=_axes(case))
-    return replace(case, boxes=checked.boxes, label_names=labels, notes=(*case.notes, *checked.notes))
+    doubts = checked.notes if notes is None else notes
+    return replace(case, boxes=checked.boxes, label_names=labels, notes=(*case.notes, *doubts))
 
 
 def _axes(case: Case) -> int:

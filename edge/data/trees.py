@@ -129,11 +129,6 @@ def label_names(path: Path) -> dict[int, str]:
     return {number: str(name) for number, name in [*new_form, *old_form]}
 
 
-def has_other_json(path: Path) -> bool:
-    """Whether the JSON file beside an image is of its acquisition, as in BIDS, and not of boxes."""
-    return _bids_root(path) is not None
-
-
 def _is_nnunet(folder: Path) -> bool:
     return (folder / "dataset.json").is_file() and any((folder / name).is_dir() for name in NNUNET_IMAGES)
 

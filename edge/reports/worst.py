@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from edge.data.case import Case, make_case
 from edge.data.folders import label_of
-from edge.data.formats.registry import image_of, read_input, read_label_map, read_with_truth
+from edge.data.formats.finding import image_of
+from edge.data.formats.registry import read_input, read_label_map, read_with_truth
 from edge.data.labels import number_by_box
 from edge.data.names import BOX_FILES, LABEL_MAPS, TRUTH, is_channel
 from edge.data.objects import labels_of_case

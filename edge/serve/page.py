@@ -1,7 +1,7 @@
 """The page at `/`: a case of a folder or of the user's, boxes drawn on it, masks as they come, files to keep."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +16,9 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from edge.data.formats.registry import find_inputs, kind_of
-from edge.data.outputs import check_formats, output_files, write_labels
+from edge.data.formats.finding import find_inputs
+from edge.data.formats.registry import kind_of
+from edge.data.outputs import DICOM_ONLY, ENDINGS, check_formats, output_files, write_labels
 from edge.data.scan import Reading
 from edge.errors import CaseError
 from edge.segmenter import Segmenter
@@ -155,14 +156,21 @@ class Page:
         names = content.get("names") if isinstance(content.get("names"), dict) else {}
         with lease.lock:
             labels, image = opened.session.label_map(), opened.image
-        rows = range(1, max(opened.session.objects, default=0) + 1)
+            drawn = sorted(opened.session.objects)
+        if not drawn:
+            raise CaseError(f"{image.case.name}: there is no mask yet; draw a box first")
+        if wanted not in ENDINGS:
+            raise CaseError(f"format: must be of {', '.join(ENDINGS)}, got {wanted!r}")
+        rows: Sequence[int] = range(1, drawn[-1] + 1)
+        if wanted in DICOM_ONLY:  # segment k is label k: none for numbers that nobody drew
+            rows, numbers = drawn, np.zeros(drawn[-1] + 1, labels.dtype)
+            numbers[drawn] = np.arange(1, len(drawn) + 1)
+            labels = numbers[labels]
         case = replace(
             image.case,
             boxes=np.zeros((len(rows), image.case.boxes.shape[1])),
             label_names=tuple(str((names or {}).get(str(row)) or f"label {row}") for row in rows),
         )
-        if not rows:
-            raise CaseError(f"{case.name}: there is no mask yet; draw a box first")
         with TemporaryDirectory() as folder:
             check_formats(case, image.path, (wanted,))
             write_labels(case, labels, image.path, Path(folder), (wanted,))

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from tempfile import mkdtemp
 
-from edge.data.formats.registry import find_inputs
+from edge.data.formats.finding import find_inputs
 from edge.errors import CaseError
 from edge.memory import MIB
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.formats.registry import find_inputs, read_with_truth
+from edge.data.formats.finding import find_inputs
+from edge.data.formats.registry import read_with_truth
 from edge.engines.model_folder import DEFAULT_MODEL
 from edge.engines.runtime import describe_engine
 from edge.errors import RunError

@@ -166,6 +166,19 @@ def test_noise_is_a_percentage(samedge: Samedge, cases: Path, tiny_model: Path, 
     assert f"box-noise takes percentages above 0 and up to 100, such as 5,10,20; got '{noise}'" in run.stderr
 
 
+def test_what_one_file_costs_the_others_do_not_pay(
+    samedge: Samedge, cases: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """A CSV file that cannot be written, and a page that can; scores of another checkpoint, by its name, too."""
+    pytest.importorskip("jinja2", reason="needs Jinja (extra html), which is not there")
+    files = ["--csv", tmp_path / "gone" / "a.csv", "--html", tmp_path / "a.html", "--json", tmp_path / "a.json"]
+    run = samedge("bench", cases, "--match", "2D*", "--model", tiny_model, *files)
+    assert run.returncode == 1 and run.stderr.startswith("error: a: cannot write") and (tmp_path / "a.html").exists()
+    again = ["--json", tmp_path / "a.json", "--resume", "--checkpoint", "litemedsam"]
+    other = samedge("bench", cases, "--match", "2D*", "--model", tiny_model, *again)
+    assert other.returncode == 1 and "other options of the cases; give another --json file" in other.stderr
+
+
 def test_a_case_that_cannot_be_read_fails_with_moved_boxes_too(
     samedge: Samedge, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -189,3 +189,83 @@ def test_a_picture_has_no_mm(tmp_path: Path) -> None:
         prompted(case, tmp_path / "a.png", Prompting(box="1,2,3,4", units="RAS"))
     (tmp_path / "a.csv").write_text("x_min,y_min,width,height\n1,2,3,4\n")
     assert read_box_file(tmp_path / "a.png", tmp_path / "a.csv", 2).rows.tolist() == [[1, 2, 3, 5]]
+
+
+def test_json_knows_the_names_that_a_table_does(scan: Path) -> None:
+    """`case`, `unit`, `class`: a record of another case is not taken, and mm are no voxels."""
+    corners = dict(zip(HEADER.split(","), mm("RAS"), strict=True))
+    records = [
+        {"case": "other", "unit": "RAS", **corners},
+        {"Case": "MR_a", "unit": "RAS", "class": "liver", **corners},
+    ]
+    (scan.parent / "b.json").write_text(json.dumps(records))
+    case = prompted(read_input(scan), scan, Prompting(boxes=scan.parent / "b.json"))
+    assert case.boxes.tolist() == IN_VOLUME and case.label_names == ("liver",)
+    (scan.parent / "b.json").write_text(json.dumps({"Unit": "RAS", "boxes": [corners]}))
+    assert prompted(read_input(scan), scan, Prompting(boxes=scan.parent / "b.json")).boxes.tolist() == IN_VOLUME
+
+
+def test_a_format_that_records_contradict_is_refused(scan: Path) -> None:
+    """As of a table; and with --box, which holds corners."""
+    sizes = dict(zip(("x", "y", "z", "width", "height", "depth"), (1, 20, 7, 3, 11, 3), strict=True))
+    for record, said in ((RECORD, "xywh"), (sizes, "xyxy")):
+        (scan.parent / "b.json").write_text(json.dumps([record]))
+        with pytest.raises(CaseError, match=f"--box-format says {said}"):
+            prompted(read_input(scan), scan, Prompting(boxes=scan.parent / "b.json", box_format=said))
+    with pytest.raises(RunError, match="--box holds corners"):
+        Prompting(box="1,2,3,4", box_format="xywh")
+
+
+def test_boxes_are_judged_in_the_numbers_that_were_given(scan: Path) -> None:
+    """Not in those of the volume that is shown, whose axes run elsewhere: i of 5, j of 40, k of 30."""
+    image = read_input(scan)
+    with pytest.raises(
+        CaseError, match=r"\(0\.2 0\.3 0 0\.8 0\.7 4\) lies within 0 to 1.* multiply x by 5 and y by 40"
+    ):
+        prompted(image, scan, Prompting(box="0.2,0.3,0.8,0.7,0,4"))
+    with pytest.raises(CaseError, match=r"row 0 \(50 5 0 60 10 3\) lies far outside"):
+        prompted(image, scan, Prompting(box="50,5,60,10,0,3"))
+    whole = prompted(image, scan, Prompting(box="0,0,5,40,0,30"))
+    assert whole.boxes.tolist() == [[0, 0, 0, 29, 39, 4]] and whole.notes == image.notes
+    with pytest.raises(CaseError, match=r"--box must be x0,y0,x1,y1,z0,z1, each 0 at most its 1, got 1,20,3,0,30,9"):
+        prompted(image, scan, Prompting(box="1,20,3,0,30,9"))
+
+
+def test_a_file_that_is_not_there_is_said_at_once(scan: Path) -> None:
+    """Not that another be written beside the case, which would not be read."""
+    for given in ({"boxes": scan.parent / "gone.csv"}, {"boxes_from": scan.parent / "gone"}):
+        with pytest.raises(RunError, match=r"gone.*: no such file or folder"):
+            Prompting(**given)
+
+
+def test_json_of_something_else_beside_a_scan_is_no_file_of_boxes(scan: Path) -> None:
+    """A scanner's, as dcm2niix lays it, and predict's own; one of boxes of other cases is."""
+    beside = scan.with_name("MR_a.json")
+    for content in ({"Modality": "MR", "SliceTiming": [0.1, 0.2]}, {"Labels": [{"Label": 1, "Box": [1, 2, 3, 4]}]}):
+        beside.write_text(json.dumps(content))
+        with pytest.raises(CaseError, match=r"needs boxes; write MR_a\.csv beside it"):
+            prompted(read_input(scan), scan)
+    beside.write_text(json.dumps({"MR_b": [[1, 20, 7, 3, 30, 9]]}))
+    with pytest.raises(CaseError, match="names no box of it; it has MR_b"):
+        prompted(read_input(scan), scan)
+    beside.write_text(json.dumps({"MR_a": [[1, 20, 7, 3, 30, 9]]}))
+    assert prompted(read_input(scan), scan).boxes.tolist() == IN_VOLUME
+
+
+def test_the_image_itself_is_not_taken_for_its_label_map(scan: Path) -> None:
+    """Where it lies in the folder of label maps, beside its truth."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1:4, 20:31, 7:10] = 1
+    nibabel.save(nibabel.nifti1.Nifti1Image(labels, AFFINE), scan.with_name("MR_a_gt.nii.gz"))
+    assert prompted(read_input(scan), scan, Prompting(boxes_from=scan.parent)).boxes.tolist() == IN_VOLUME
+    scan.with_name("MR_a_gt.nii.gz").unlink()
+    with pytest.raises(CaseError, match="no label map of its name in"):
+        prompted(read_input(scan), scan, Prompting(boxes_from=scan.parent))
+
+
+def test_options_of_files_are_said_to_change_nothing_of_an_npz(tmp_path: Path) -> None:
+    """Its boxes are in it."""
+    np.savez(tmp_path / "2DBox_US_a.npz", imgs=np.zeros((9, 9), np.uint8), boxes=[[1, 1, 5, 5]])
+    case = read_input(tmp_path / "2DBox_US_a.npz")
+    (note,) = prompted(case, tmp_path / "2DBox_US_a.npz", Prompting(units="LPS")).notes[len(case.notes) :]
+    assert "--box-units and --box-format" in str(note)

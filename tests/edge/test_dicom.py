@@ -12,7 +12,8 @@ pytest.importorskip("pydicom", reason="needs pydicom (extra dicom), which is not
 
 from edge.data.formats.dicom_order import in_order
 from edge.data.formats.dicom_series import Header
-from edge.data.formats.registry import find_inputs, read_input, read_label_map, read_scan
+from edge.data.formats.finding import find_inputs
+from edge.data.formats.registry import read_input, read_label_map, read_scan
 from edge.data.outputs import write_labels
 from edge.data.scan import Reading
 from edge.data.sidecar import describe

@@ -19,6 +19,7 @@ from edge.errors import CaseError, RunError
 from edge.reports.report import write_json
 from edge.scoring.evaluate import METRICS, evaluate, summarize, to_json, write_csv
 from edge.scoring.score import NAN, CaseScore
+from tests.conftest import Samedge
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "metrics"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden answers: {GOLDEN} is absent")
@@ -191,6 +192,14 @@ def test_every_modality_counts_once_and_nan_is_left_out() -> None:
     assert (result.mean.count, result.mean.skipped) == (2, dict.fromkeys(METRICS, 0))
     assert next(row[2] for row in result.rows() if row[:2] == ("CT", "2")) == "0.2000 (1 of 2)"
     assert result.mean.dsc == result.mean.nsd == pytest.approx(0.4)
+
+
+def test_a_file_for_the_folder_of_predictions_is_said_to_be_one(samedge: Samedge, folders: tuple[Path, Path]) -> None:
+    """Not scored 0."""
+    segs, truths = folders
+    file = next(path for path in segs.iterdir() if path.suffix == ".npz")
+    run = samedge("evaluate", file, truths)
+    assert run.returncode == 1 and run.stderr == f"error: {file}: give the folder that the predictions lie in\n"
 
 
 def test_the_table_has_a_row_per_case_per_modality_and_one_mean(folders: tuple[Path, Path]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge import CaseError, find_cases
-from edge.data.formats.registry import find_inputs
+from edge.data.formats.finding import find_inputs
 from tests.conftest import Samedge
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from edge.cli import app
 from edge.data.check import check_case
 from edge.data.convert import convert_all
-from edge.data.formats.registry import find_inputs, read_input, read_label_map, read_with_truth
+from edge.data.formats.finding import find_inputs
+from edge.data.formats.registry import read_input, read_label_map, read_with_truth
 from edge.data.inspect import inspect
 from edge.data.outputs import write_labels
 from edge.data.picture_size import announced_size
@@ -254,6 +255,36 @@ def test_label_maps_are_converted_onto_their_images(tmp_path: Path) -> None:
         tmp_path / "segs", tmp_path / "out", "nifti", Reading(), Prompting(), like=tmp_path / "in"
     )
     assert error and error.startswith("MR_a: MR_a.npz has shape (30, 40, 5), the image (5, 40, 30)")
+
+
+def test_options_of_scans_are_said_to_change_nothing_of_other_files(tmp_path: Path) -> None:
+    """Once for each file; none where nothing was asked for."""
+    np.savez(tmp_path / "2DBox_US_a.npz", imgs=np.zeros((9, 9), np.uint8), boxes=[[1, 1, 5, 5]])
+    cv2.imwrite(str(tmp_path / "b.png"), np.arange(81, dtype=np.uint8).reshape(9, 9))
+    for name in ("2DBox_US_a.npz", "b.png"):
+        plain = len(read_input(tmp_path / name).notes)
+        for reading in (Reading(window="lung"), Reading(volume=1), Reading(plane="coronal")):
+            told = [str(note) for note in read_input(tmp_path / name, reading).notes[plain:]]
+            assert len(told) == 1 and "--window" in told[0]
+
+
+def test_a_conversion_never_writes_over_what_it_is_made_of(tmp_path: Path) -> None:
+    """Intensities that are greys afterwards would be lost; into another folder it goes."""
+    write_nifti(tmp_path / "MR_a.nii.gz", VOXELS)
+    write_nifti(tmp_path / "MR_a_gt.nii.gz", TRUTH)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    ((_, error),) = convert_all(tmp_path, tmp_path, "nifti", Reading(window="300,50"), Prompting())
+    assert error and error.startswith("MR_a: MR_a.nii.gz would be written over what it is made of; convert to another")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert all(not error for _, error in convert_all(tmp_path, tmp_path / "out", "nifti", Reading(), Prompting()))
+
+
+def test_an_npz_that_nothing_would_read_is_not_written(tmp_path: Path) -> None:
+    """A volume that is called 2DBox_, as a picture's NIfTI is."""
+    write_nifti(tmp_path / "2DBox_MR_a.nii.gz", VOXELS)
+    ((_, error),) = convert_all(tmp_path, tmp_path / "out", "npz", Reading(), Prompting(box="1,1,9,9,0,2"))
+    assert error == "2DBox_MR_a: of shape (5, 40, 30), its .npz would not be read; call it 3DBox_..."
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_inspect_says_what_would_be_done(tmp_path: Path) -> None:

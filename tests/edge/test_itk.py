@@ -1,5 +1,6 @@
 """NRRD and MHA: damaged voxels, headers that say nothing of the place."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ pytest.importorskip("SimpleITK", reason="needs SimpleITK (extra itk), which is n
 
 import SimpleITK as itk
 
-from edge.data.formats.registry import find_inputs, read_input, read_with_truth
+from edge.data.formats.finding import find_inputs
+from edge.data.formats.registry import read_input, read_with_truth
 from edge.errors import CaseError
 
 VOLUME = np.random.default_rng(0).integers(0, 900, (6, 24, 20)).astype(np.int16)
@@ -89,3 +91,25 @@ def test_a_header_without_directions_is_told(tmp_path: Path) -> None:
     assert any("states no directions" in note for note in told) and any("left out" in note for note in told)
     itk.WriteImage(itk.GetImageFromArray(VOLUME), str(tmp_path / "MR_2.nrrd"))
     assert read_input(tmp_path / "MR_2.nrrd").notes == ()
+
+
+def test_packed_voxels_may_be_of_several_streams_or_after_others(tmp_path: Path) -> None:
+    """As `pigz` and `cat` write them, and as `byte skip` says; `./` is this folder."""
+    header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 20 24 6\nencoding: gzip\nendian: little\n"
+    content = VOLUME.tobytes()
+    (tmp_path / "two.raw.gz").write_bytes(gzip.compress(content[:999]) + gzip.compress(content[999:]))
+    (tmp_path / "skip.raw.gz").write_bytes(gzip.compress(bytes(100) + content))
+    (tmp_path / "MR_two.nhdr").write_text(f"{header}data file: ./two.raw.gz\n\n")
+    (tmp_path / "MR_skip.nhdr").write_text(f"{header}byte skip: 100\ndata file: skip.raw.gz\n\n")
+    itk.WriteImage(itk.GetImageFromArray(VOLUME), str(tmp_path / "MR_whole.nrrd"))
+    whole = read_input(tmp_path / "MR_whole.nrrd").image
+    for name in ("MR_two", "MR_skip"):
+        assert np.array_equal(read_input(tmp_path / f"{name}.nhdr").image, whole)
+
+
+def test_voxels_that_end_too_soon_are_said_to(tmp_path: Path) -> None:
+    """Not that there is no such file."""
+    itk.WriteImage(itk.GetImageFromArray(VOLUME), str(tmp_path / "MR_1.mhd"))
+    (tmp_path / "MR_1.raw").write_bytes(VOLUME.tobytes()[:-1000])
+    with pytest.raises(CaseError, match=r"^MR_1: MR_1\.raw is cut short"):
+        read_input(tmp_path / "MR_1.mhd")

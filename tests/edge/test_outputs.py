@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import nibabel
 import numpy as np
 import numpy.typing as npt
@@ -236,6 +237,19 @@ def test_mean_intensities_are_in_the_unit_of_the_file(tmp_path: Path) -> None:
     labels[:, :, 0] = 1
     with_nan = np.where(stored == 0, np.nan, stored)  # 0, 2 and 1, 3 are stored[0]; 5 is there already
     assert mean_intensities(replace(scan, array=with_nan), labels, 1) == [-1000 + 2 * (2 + 1 + 3 + 5) / 4]
+
+
+def test_an_overlay_is_not_written_over_the_labels_of_another_case(tmp_path: Path, tiny_model: Path) -> None:
+    """Of pictures called a and a_labels."""
+    for name in ("a", "a_labels"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((40, 40), np.uint8))
+    paths = [tmp_path / "a.png", tmp_path / "a_labels.png"]
+    job = Job(prompting=Prompting(box="3,3,20,20"), formats=("png",), overlay=True)
+    first, second = predict_cases(paths, tmp_path / "out", lambda: Segmenter(tiny_model), job=job)
+    assert first.error is None and second.error == (
+        "a_labels: its overlay would be called as labels of another case are; rename it"
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "a_labels.png"]
 
 
 def test_a_picture_for_people_is_no_part_of_a_cases_time(

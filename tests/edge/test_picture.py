@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.data.formats.registry import find_inputs
+from edge.data.formats.finding import find_inputs
 from edge.data.picture import decode_picture, read_picture, read_rgb
 from edge.data.prompting import prompted
 from edge.errors import CaseError

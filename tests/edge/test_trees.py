@@ -9,7 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from edge.data.formats.registry import find_inputs, read_input, read_with_truth, truth_beside
+from edge.data.formats.finding import find_inputs
+from edge.data.formats.registry import read_input, read_with_truth, truth_beside
 from edge.data.prompting import prompted
 from edge.data.scan import Reading
 from edge.data.trees import is_tree, label_names, tree_images

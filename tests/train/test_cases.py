@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from edge.data.case import make_case, write_case
-from edge.data.formats.registry import files_of
+from edge.data.formats.finding import files_of
 from edge.errors import CaseError, CaseWarning
 from train.data.cases import (
     distinct_names,

@@ -179,6 +179,38 @@ def test_folds_of_other_data_are_not_taken_for_these(tmp_path: Path, data: Path)
         search_recipe("nuinsseg-sam-vit-b", [data], tmp_path / "search", **given)
 
 
+def test_folds_of_another_number_or_base_are_not_taken_for_these(tmp_path: Path, data: Path) -> None:
+    """Lists of finished folds are not drawn anew over these; a trial that was stopped before its recipe goes on."""
+    names = {path.stem for path in data.glob("*/tissue images/*.png")}
+    overrides = [*TINY, "lr=1e-3"]
+    for out in (tmp_path / "run", tmp_path / "search" / "lr=0.001"):
+        for number in range(2):
+            fold = Fold(frozenset(sorted(names)[number::2]), frozenset(names - set(sorted(names)[number::2])))
+            write_fold(out, number, fold, dict.fromkeys(names, "organ"))
+            (out / f"fold-{number}").mkdir()
+        (out / "fold-0" / "recipe.toml").write_text(to_toml(load_recipe("nuinsseg-sam-vit-b", overrides)))
+        (out / "fold-0" / "run.json").write_text('{"base_file_sha256": "0123"}')
+        (out / "fold-0" / "done").write_bytes(b"")
+    before = (tmp_path / "run" / "val_fold_0.csv").read_bytes()
+    for folds in (1, 3):
+        told = f"holds 2 folds, not {folds}; go on with --folds 2"
+        with pytest.raises(RunError, match=told):
+            cross_validate(
+                "nuinsseg-sam-vit-b", [data], tmp_path / "run", folds=folds, overrides=overrides, resume=True
+            )
+        with pytest.raises(RunError, match="the run began with other base"):
+            search_recipe("nuinsseg-sam-vit-b", [data], tmp_path / "search", folds=2, overrides=[*TINY, "lr=[1e-3]"])
+        (tmp_path / "search" / "lr=0.001" / "fold-0" / "run.json").rename(tmp_path / "run.json")
+        with pytest.raises(RunError, match=told):
+            search_recipe(
+                "nuinsseg-sam-vit-b", [data], tmp_path / "search", folds=folds, overrides=[*TINY, "lr=[1e-3]"]
+            )
+        (tmp_path / "run.json").rename(tmp_path / "search" / "lr=0.001" / "fold-0" / "run.json")
+    assert (tmp_path / "run" / "val_fold_0.csv").read_bytes() == before
+    with pytest.raises(RunError, match="the run began with other base"):
+        cross_validate("nuinsseg-sam-vit-b", [data], tmp_path / "run", folds=2, overrides=overrides, resume=True)
+
+
 def test_a_value_that_the_recipe_refuses_ends_a_search_before_it_begins(tmp_path: Path) -> None:
     """Not after hours of the trials before it."""
     with pytest.raises(RunError, match="lora_rank: input should be greater than or equal to 1"):

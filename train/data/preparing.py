@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.files import partial_path
-from edge.data.formats.registry import files_of
+from edge.data.formats.finding import files_of
 from edge.data.names import case_name
 from edge.errors import CaseError, RunError
 from edge.system.cores import available_cores

@@ -13,7 +13,7 @@ from edge.errors import RunError
 from train.data.folds import Fold, make_folds, read_fold, write_fold
 from train.recipe import load_recipe
 from train.records.records import VALIDATIONS
-from train.run import BEST_CASES, HOW, RUN, check_recipe, train
+from train.run import BEST_CASES, HOW, RUN, check_base, check_recipe, train
 from train.tasks.build import members
 from train.validation import CaseRow, mean_scores
 
@@ -73,6 +73,7 @@ def cross_validate(
         folder = out / f"fold-{number}"
         if (folder / DONE).exists():
             check_recipe(folder, chosen, HOW)
+            check_base(folder, settings.get("base"))
             say(f"fold {number}: done before")
             continue
         say(f"fold {number}: {len(fold.training)} to train on, {len(fold.validation)} to validate on")
@@ -143,8 +144,7 @@ def _folds(
 ) -> list[Fold]:
     chosen = load_recipe(recipe, overrides)
     groups = members(chosen, data, say)
-    if resume and (out / f"val_fold_{count - 1}.csv").exists():
-        check_drawn_of(out, groups)
+    if resume and are_drawn(out, groups, count):
         return [read_fold(out, number) for number in range(count)]
     folds = make_folds(list(groups), list(groups.values()), count, chosen.seed, stratify=chosen.stratify)
     for number, fold in enumerate(folds):
@@ -152,17 +152,21 @@ def _folds(
     return folds
 
 
-def check_drawn_of(out: Path, names: Collection[str]) -> None:
-    """Whether the folds in a folder, if there are any, were drawn of these images or subjects.
+def are_drawn(out: Path, names: Collection[str], count: int) -> bool:
+    """Whether so many folds of these images or subjects lie in a folder; lists that nothing trained by count not.
 
     Raises:
-        RunError: they were not; one that is new or gone.
+        RunError: they are of another number, or of other data: one that is new or gone is named.
     """
-    if not (out / "val_fold_0.csv").exists():
-        return
+    drawn = len(list(out.glob("val_fold_*.csv")))
+    if drawn != count and any(out.glob("fold-*/")):
+        raise RunError(f"{out}: holds {drawn} folds, not {count}; go on with --folds {drawn}, or give another folder")
+    if drawn != count:
+        return False
     fold = read_fold(out, 0)
     if other := (fold.training | fold.validation) ^ set(names):
         raise RunError(f"{out}: the folds were drawn of other data ({min(other)}); give the same, or another folder")
+    return True
 
 
 def read_cases(path: Path) -> list[CaseRow]:

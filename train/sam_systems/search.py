@@ -11,8 +11,8 @@ from edge.data.files import write_whole
 from edge.data.table import format_table
 from edge.errors import RunError
 from train.recipe import Recipe, load_recipe, parse_value, spell_value
-from train.run import HOW, check_recipe
-from train.sam_systems.cross_validation import check_drawn_of, cross_validate
+from train.run import HOW, RECIPE, check_base, check_recipe
+from train.sam_systems.cross_validation import are_drawn, cross_validate
 from train.tasks.build import members
 
 TABLE, PLOT, RESULT = "search.csv", "search.png", "result.json"
@@ -109,10 +109,12 @@ def search_recipe(
     grid, fixed = split_grid(overrides)
     for values in combinations(grid):
         chosen = load_recipe(recipe, [*fixed, *_spelled(values)])
-        if runs := sorted((out / trial_name(values)).glob("fold-*/")):
-            for run in runs:
-                check_recipe(run, chosen, HOW)
-            check_drawn_of(out / trial_name(values), members(chosen, data, say))
+        trial = out / trial_name(values)
+        for run in (path.parent for path in sorted(trial.glob(f"fold-*/{RECIPE}"))):
+            check_recipe(run, chosen, HOW)
+            check_base(run, settings.get("base"))
+        if any(trial.glob("fold-*/")):
+            are_drawn(trial, members(chosen, data, say), folds)
 
     def objective(values: dict[str, Any], folder: Path) -> tuple[float, float]:
         report = cross_validate(

@@ -5,7 +5,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ HEADER_OF_NRRD = rb"(?s)(.*?\n)(?:\r?\n|\Z)"
 HEADER_OF_META = rb"(?s)(.*?(?:\A|\n)[ \t]*ElementDataFile[ \t]*[=:][^\n]*(?:\n|\Z))"
 VOXELS_OF_NRRD = rb"(?im)^data ?file[ \t]*:(.*)$"
 VOXELS_OF_META = rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:](.*)$"
+SKIPPED = rb"(?im)^byte ?skip:[ \t]*(\d+)"
+IN_WORDS = rb"(?im)^[ \t]*(BinaryData[ \t]*[=:][ \t]*False|encoding:[ \t]*(?!raw))"
+GZIP = b"\x1f\x8b"
 PACKED = rb"(?im)^[ \t]*(CompressedData[ \t]*[=:][ \t]*True|encoding:[ \t]*gz(ip)?)\b"
 NOWHERE = "its header states no directions; its voxels are taken as lying along the axes, 1 mm apart"
 
@@ -47,6 +50,8 @@ def read_scan(path: Path, reading: Reading) -> Scan:
         if reader.GetNumberOfComponents() != 1 or not 2 <= len(size) <= 4:
             raise CaseError(f"{name}: must be 2D or 3D with one number a voxel, got size {size}")
         _check_volume(name, size, reading.volume)
+        voxel = itk.Image([1] * len(size), reader.GetPixelIDValue()).GetSizeOfPixelComponent()
+        _refuse_damaged(name, header, math.prod(size) * voxel)
         image = reader.Execute()
     except RuntimeError as error:
         reason = in_one_line(RuntimeError(str(error).strip().rpartition("\n")[2]))  # its last line says most
@@ -54,7 +59,6 @@ def read_scan(path: Path, reading: Reading) -> Scan:
     if len(size) == 4:
         image = image[..., reading.volume or 0]
     array = itk.GetArrayFromImage(image)
-    _refuse_damaged(name, header, math.prod(size) * array.itemsize)
     is_placed = not header.is_nrrd or re.search(rb"(?im)^(space directions|spacings)\s*:", header.text)
     notes = () if is_placed else (Note(NOWHERE), Note(UNSIZED))
     if len(size) == 2:
@@ -111,7 +115,7 @@ def _read_header(name: str, path: Path) -> _Header:
     if not named or (not is_nrrd and named[0].upper() == b"LOCAL"):
         return _Header(text, is_nrrd, path, found.end())
     other = named[0].decode(errors="replace")
-    if other.split()[:1] == ["LIST"] or "%" in other or Path(other).name != other or len(named) > 1:
+    if other.split()[:1] == ["LIST"] or "%" in other or len(Path(other).parts) != 1 or ".." in other or len(named) > 1:
         raise CaseError(f"{name}: {path.name} has its voxels in other files ({other}); save it in one piece")
     if not (voxels := path.with_name(other)).is_file():
         raise CaseError(f"{name}: {path.name} has its voxels in {other}, which is not beside it; copy that, too")
@@ -119,24 +123,39 @@ def _read_header(name: str, path: Path) -> _Header:
 
 
 def _refuse_damaged(name: str, header: _Header, nbytes: int) -> None:
-    """Packed voxels that are not what was written: ITK reads on after a damaged place, and says it on stderr at most.
+    """Voxels that are fewer, or packed and not what was written: ITK reads on, and says it on stderr at most.
 
     Args: nbytes: of all voxels.
     """
-    if not re.search(PACKED, header.text):
-        return
-    with header.voxels.open("rb") as file:
-        file.seek(header.begin)
-        stream, count = zlib.decompressobj(wbits=ZLIB_OR_GZIP), 0
+    file_name = header.voxels.name
+    if re.search(PACKED, header.text):
+        skipped = re.search(SKIPPED, header.text)
+        nbytes += int(skipped[1]) if skipped else 0
+        with header.voxels.open("rb") as file:
+            file.seek(header.begin)
+            found = _unpacked_bytes(file, nbytes)
+        if found != nbytes:
+            raise CaseError(f"{name}: {file_name} is damaged, its voxels cannot be unpacked; copy or write it again")
+    elif not re.search(IN_WORDS, header.text) and header.voxels.stat().st_size - header.begin < nbytes:
+        raise CaseError(f"{name}: {file_name} is cut short; copy or write it again")
+
+
+def _unpacked_bytes(file: IO[bytes], most: int) -> int:
+    """How many bytes what is left of a file unpacks to, of one stream or several; -1: damaged, cut short or more."""
+    count, rest = 0, b""
+    while True:
+        stream = zlib.decompressobj(wbits=ZLIB_OR_GZIP)
         try:
-            while not stream.eof and count <= nbytes and (chunk := stream.unconsumed_tail or file.read(CHUNK)):
+            while not stream.eof and count <= most and (chunk := stream.unconsumed_tail or rest or file.read(CHUNK)):
+                rest = b""
                 count += len(stream.decompress(chunk, CHUNK))
         except zlib.error:
-            count = -1
-    if count != nbytes or not stream.eof:
-        raise CaseError(
-            f"{name}: {header.voxels.name} is damaged, its voxels cannot be unpacked; copy or write it again"
-        )
+            return -1
+        if not stream.eof or count > most:
+            return -1
+        rest = stream.unused_data or file.read(CHUNK)
+        if not rest.startswith(GZIP):
+            return count
 
 
 def _library() -> Any:

@@ -10,44 +10,38 @@ The truth of `<name>` in a file of its own is `<name>_gt`, a PNG, TIFF, BMP, NIf
 is imported when the first one is read.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
-from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.case import Case, Spacing, check_labels, find_cases, read_case, read_labels
-from edge.data.folders import files_in, files_within, folders_within
-from edge.data.formats.dicom_series import find_series, is_dicom
+from edge.data.case import Case, Spacing, check_labels, read_case, read_labels
+from edge.data.formats.dicom_series import is_dicom
 from edge.data.geometry import Geometry
 from edge.data.label_picture import read_label_picture
 from edge.data.names import (
-    DICOM,
-    INPUTS,
     ITK,
     LABEL_MAPS,
     NIFTI,
     PICTURES,
     TRUTH,
-    address_of,
     case_name,
     ending_of,
     is_channel,
     is_folder,
-    is_remote,
 )
 from edge.data.npz import read_npz
 from edge.data.picture import read_picture
 from edge.data.scan import Reading, Scan, case_of, labels_of
-from edge.data.trees import chosen_channel, first_channels, is_tree, tree_images, tree_modality, tree_truth
+from edge.data.trees import chosen_channel, tree_modality, tree_truth
 from edge.errors import CaseError
+from edge.notes import Note
 
 KINDS = ".npz, a picture, NIfTI, DICOM, NRRD or MetaImage"
-LOOKED_INTO = 100  # folders within one without a case, for what it may be that is meant
+OF_SCANS = "--window, --volume and --slices are of scans; it is taken as it is"
 APART_MM = 0.1  # between the same corner voxel of an image and its label map
 
 ScanReader = Callable[[Path, Reading], Scan]
@@ -91,69 +85,6 @@ def truth_beside(path: Path) -> Path | None:
     return beside or tree_truth(path)
 
 
-def files_of(path: Path) -> Iterator[Path]:
-    """All that a case is read from but its boxes, in an order that stays: itself, of a folder its files, its truth.
-
-    Raises:
-        CaseError: see `truth_beside`.
-    """
-    yield from sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else _with_voxels(path)
-    if kind_of(path) != "npz" and (truth := truth_beside(path)):
-        yield from _with_voxels(truth)
-
-
-def image_of(truth: Path, root: Path) -> Path | None:
-    """The case that a truth in the folder or data set `root` is of; None: there is none."""
-    if kind_of(truth) == "npz":
-        return truth
-    if is_tree(root):
-        return next((image for image in tree_images(root) if tree_truth(image) == truth), None)
-    stem = truth.parent / case_name(truth).removesuffix(TRUTH)
-    beside = [stem, *(Path(f"{stem}{ending}") for ending in INPUTS)]
-    return next((path for path in beside if path.exists() and path != truth), None)
-
-
-def find_inputs(
-    inputs: Path, *, recursive: bool = False, leave_out: Path | None = None, remote: bool = False
-) -> list[Path]:
-    """The cases of a folder or data set in name order, of whatever kind, or the one given; truths are left out.
-
-    A picture that lies beside another file of its name is taken for a view of it and passed over. For the arguments see
-    `edge.data.case.find_cases`.
-
-    Args: remote: whether an address in an object store will do; there a folder of DICOM is a series.
-
-    Raises:
-        CaseError: nothing there, not readable, or no case among it.
-    """
-    if is_remote(inputs) and not remote:
-        raise CaseError(f"{address_of(inputs)}: only predict and evaluate read object stores; copy it to a disk")
-    if is_tree(inputs):
-        return _of_tree(inputs)
-    series = _find_dicom(inputs, recursive, leave_out) if is_folder(inputs) else []
-    types = tuple(ending for ending in INPUTS if ending not in DICOM)
-    try:
-        found = find_cases(inputs, types, recursive=recursive, leave_out=leave_out)
-    except CaseError as error:
-        is_told = "there is" in str(error) or recursive or not is_folder(inputs)
-        if not series and not is_told and (nested := _nested_dicom(inputs, leave_out)):
-            raise CaseError(f"{error}; there is DICOM in {nested}: give that folder, or --recursive") from None
-        if not series:
-            raise
-        return sorted(series)
-    if not is_folder(inputs):
-        return found
-    cases = [path for path in found if kind_of(path) != "picture" and not is_truth(path)]
-    named = {(path.parent, case_name(path)) for path in cases}
-    pictures = [path for path in found if kind_of(path) == "picture" and not is_truth(path)]
-    chosen = cases + series + [path for path in pictures if (path.parent, case_name(path)) not in named]
-    if not chosen:
-        raise CaseError(f"{inputs}: no case in this folder, only truths (*{TRUTH}.*)")
-    if is_remote(inputs) and any(map(is_channel, chosen)):
-        raise CaseError(f"{address_of(inputs)}: data sets of nnU-Net are read from a disk; copy it to one")
-    return first_channels(chosen)
-
-
 def read_input(path: Path, reading: Reading | None = None) -> Case:
     """A case of any kind; with boxes where its file holds them, else without.
 
@@ -162,11 +93,14 @@ def read_input(path: Path, reading: Reading | None = None) -> Case:
         RunError: the library that reads it is not installed, or `reading` asks for what there is not.
     """
     reading, kind = reading or Reading(), kind_of(path)
+    sliced = reading.plane != "auto"
     if kind == "npz":
-        return _stated(read_case(path), reading)
+        asked = sliced or reading.window is not None or reading.volume is not None
+        return _stated(read_case(path), reading, as_scan=asked)
     reading = replace(reading, modality=reading.modality or tree_modality(path))
     if kind == "picture":
-        return _stated(read_picture(chosen_channel(path, reading.volume), reading.window), reading)
+        picture = read_picture(chosen_channel(path, reading.volume), reading.window)
+        return _stated(picture, reading, as_scan=sliced or (reading.volume is not None and not is_channel(path)))
     return case_of(read_stored(path, reading), reading)
 
 
@@ -258,43 +192,7 @@ def apart_mm(one: Geometry | None, other: Geometry | None) -> float | None:
     return far if far > APART_MM else None
 
 
-def _with_voxels(path: Path) -> list[Path]:
-    """A file, and the one beside it that its header says holds the voxels."""
-    if kind_of(path) != "itk":
-        return [path]
-    from edge.data.formats.itk import voxels_of
-
-    with suppress(CaseError, OSError):  # which reading says
-        return list(dict.fromkeys([path, voxels_of(path)]))
-    return [path]
-
-
-def _find_dicom(inputs: Path, recursive: bool, leave_out: Path | None) -> list[Path]:
-    found: list[Path] = []
-    if is_remote(inputs):  # what is in the files is not known yet
-        files = files_in(inputs, ("",)) + (list(files_within(inputs, ("",), leave_out)) if recursive else [])
-        grouped = groupby(sorted(files), key=lambda path: path.parent)
-        return [folder for folder, files in grouped if any(map(is_dicom, files))]
-    for folder in [inputs, *(folders_within(inputs, leave_out) if recursive else [])]:
-        try:
-            files = [path for path in folder.iterdir() if path.name[0] != "." and is_dicom(path) and path.is_file()]
-        except OSError:
-            continue  # named by what looks for the other kinds
-        found += find_series(files) if files else []
-    return found
-
-
-def _nested_dicom(inputs: Path, leave_out: Path | None) -> Path | None:
-    """The first folder within one on a disk that holds a series."""
-    folders = [] if is_remote(inputs) else islice(folders_within(inputs, leave_out), LOOKED_INTO)
-    return next((folder for folder in folders if _find_dicom(folder, False, leave_out)), None)
-
-
-def _of_tree(folder: Path) -> list[Path]:
-    if found := tree_images(folder):
-        return found
-    raise CaseError(f"{folder}: a data set without images; expected imagesTr/*_0000.nii.gz or sub-*/anat/*.nii.gz")
-
-
-def _stated(case: Case, reading: Reading) -> Case:
-    return replace(case, stated_modality=reading.modality) if reading.modality else case
+def _stated(case: Case, reading: Reading, *, as_scan: bool = False) -> Case:
+    """Args: as_scan: whether options are given that change nothing of it."""
+    notes = (*case.notes, Note(OF_SCANS)) if as_scan else case.notes
+    return replace(case, stated_modality=reading.modality or case.stated_modality, notes=notes)
