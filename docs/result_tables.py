@@ -84,7 +84,7 @@ def validation(reports: Reports) -> list[str]:
 
 def volumes(reports: Reports) -> list[str]:
     """Every data set of volumes: DSC of each way through a volume, of the ellipsoid and of the true boxes."""
-    from edge.data.modality import dataset_of
+    from edge.data.modality import dataset_in_name
 
     report = reports["volumes"]
     titles = _configurations(report)
@@ -97,7 +97,7 @@ def volumes(reports: Reports) -> list[str]:
             ways[title] = {case["name"]: case["dsc"] for case in reports[name]["cases"]}
     groups: dict[str, dict[tuple[str, str], list[str]]] = {"sets": {}, "modalities": {}, "all": {}}
     for name, modality in sorted({case["name"]: case["modality"] for case in report["cases"]}.items()):
-        groups["sets"].setdefault((modality, dataset_of(name)), []).append(name)
+        groups["sets"].setdefault((modality, dataset_in_name(name)), []).append(name)
         groups["modalities"].setdefault((modality, "all"), []).append(name)
         groups["all"].setdefault(("all", ""), []).append(name)
     rows = [["modality", "data set", "volumes", *(f"DSC, {title}" for title in ways)]]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.data.case import Case
-from edge.data.modality import dataset_of
+from edge.data.modality import dataset_in_name
 from edge.errors import RunError
 from edge.system.cores import available_cores
 from edge.views.ladder import ViewLadder
@@ -146,9 +146,9 @@ def _few_boxes(cases: Mapping[str, Case]) -> dict[str, Case]:
 def _of(data: Path, dataset: str) -> Mapping[str, Case]:
     """Cases of a data set that would have trained."""
     return read_validation(
-        [path for path in find_sources([data]) if dataset_of(path.stem) == dataset], UNSEEN_CASES, 1
+        [path for path in find_sources([data]) if dataset_in_name(path.stem) == dataset], UNSEEN_CASES, 1
     ).cases
 
 
 def _only(scores: Scores, dataset: str) -> Scores:
-    return {name: dsc for name, dsc in scores.items() if dataset_of(name) == dataset}
+    return {name: dsc for name, dsc in scores.items() if dataset_in_name(name) == dataset}

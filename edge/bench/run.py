@@ -25,7 +25,7 @@ from edge.data.folders import label_of, labelled
 from edge.data.formats.finding import files_of
 from edge.data.formats.registry import kind_of, read_with_truth
 from edge.data.labels import number_by_box
-from edge.data.modality import dataset_of, modality_of
+from edge.data.modality import dataset_in_name, modality_of
 from edge.data.names import case_name
 from edge.data.prompting import box_source
 from edge.errors import CaseError, RunError
@@ -93,7 +93,7 @@ class Measurement:
     @property
     def dataset(self) -> str:
         """By its name; the modality that the name says, where it says no data set."""
-        return dataset_of(PurePath(self.name).name)
+        return dataset_in_name(PurePath(self.name).name)
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -70,13 +70,13 @@ def warn_of_nested(
     folder: Path, types: tuple[str, ...], *, leave_out: Path | None = None, cure: str = "add --recursive"
 ) -> None:
     """Say on stderr that cases in a folder's subfolders are passed over, where there are any."""
+    from edge.data.datasets import is_dataset
     from edge.data.folders import files_within
     from edge.data.names import address_of, is_folder
-    from edge.data.trees import is_tree
     from edge.errors import CaseError
 
     try:
-        passed_over = is_folder(folder) and not is_tree(folder)
+        passed_over = is_folder(folder) and not is_dataset(folder)
         nested = next(files_within(folder, types, leave_out), None) if passed_over else None
     except CaseError:  # a subfolder that must not be read holds nothing to be done
         nested = None

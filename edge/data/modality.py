@@ -28,7 +28,7 @@ def modality_of(name: str) -> str:
     return named.pop() if len(named) == 1 else UNKNOWN
 
 
-def dataset_of(name: str) -> str:
+def dataset_in_name(name: str) -> str:
     """The data set in a case's name, its third word: `2DBox_CT_LungCT_310` is of LungCT; the modality where none is."""
     words = name.split("_")
     return words[2] if len(words) > 3 else modality_of(name)

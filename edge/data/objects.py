@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case
+from edge.data.datasets import label_names
 from edge.data.formats.dicom_series import quiet_pydicom, read_header
 from edge.data.formats.registry import kind_of, labels_for
 from edge.data.labels import MAX_LABEL, label_dtype, numbers_in, some
 from edge.data.names import case_name
 from edge.data.outputs import SIDECAR
-from edge.data.trees import label_names
 from edge.errors import CaseError, CaseWarning
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from edge.data.box_files import UNITS, BoxList, may_hold_boxes, read_box_file
 from edge.data.boxes import check_boxes
 from edge.data.case import Case, make_case
+from edge.data.datasets import dataset_truth
 from edge.data.extent import box_of, extent_of
 from edge.data.formats.registry import kind_of
 from edge.data.labels import numbers_in
@@ -17,13 +18,12 @@ from edge.data.names import BOX_FILES, LABEL_MAPS, TRUTH, address_of, case_name,
 from edge.data.objects import masks_of_case, names_of_labels
 from edge.data.outputs import DICOM_ONLY, ENDINGS
 from edge.data.recist import boxes_of_lines
-from edge.data.trees import tree_truth
 from edge.errors import CaseError, RunError
 from edge.notes import Note
 
 AS_LINES = "x1,y1,x2,y2 are read as the ends of a measured line (RECIST); corners are x_min,y_min,x_max,y_max"
 OWN_BOXES = "--box-units and --box-format are of other files; the boxes of an .npz are voxels and corners"
-OF_TREE = "boxes are those around the labels of its data set"
+OF_DATASET = "boxes are those around the labels of its data set"
 
 Rows = npt.NDArray[np.float64]
 
@@ -77,9 +77,9 @@ def prompted(case: Case, path: Path, prompting: Prompting | None = None) -> Case
         return replace(case, notes=(*case.notes, Note(OWN_BOXES))) if given else case
     else:
         file = box_file_beside(path)
-        if not file.exists() and (truth := tree_truth(path)):
+        if not file.exists() and (truth := dataset_truth(path)):
             rows, labels = _boxes_of_map(case, path, truth)
-            return _checked(replace(case, notes=(*case.notes, Note(OF_TREE, truth.name))), rows, labels)
+            return _checked(replace(case, notes=(*case.notes, Note(OF_DATASET, truth.name))), rows, labels)
         found = read_box_file(path, file, _axes(case), chosen.box_format, chosen.units)
     if found.lines is not None and not case.is_volume and np.isnan(found.lines[:, 2:]).all():
         case = replace(case, notes=(*case.notes, Note(AS_LINES)))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge.data.case import Spacing
+from edge.data.datasets import dataset_modality
 from edge.data.files import write_whole
 from edge.data.folders import labelled
 from edge.data.formats.registry import apart_mm, kind_of, plane_of, read_label_map
@@ -26,9 +27,8 @@ from edge.data.names import LABEL_MAPS, case_name
 from edge.data.outputs import DICOM_ONLY, ENDINGS, SIDECAR
 from edge.data.remote import absolute, first_on_disk, on_disk
 from edge.data.table import format_table
-from edge.data.trees import tree_modality
 from edge.errors import CaseError, RunError
-from edge.scoring.score import NAN, TOLERANCE, CaseScore, failed_case, mean_without_nan, score_case
+from edge.scoring.score import NAN, CaseScore, failed_case, mean_without_nan, score_case
 from edge.scoring.truths import WITH_LABELS, count_boxes_of, labels_of, truth_files
 
 PREDICTIONS = (".npz", "_labels.png", *LABEL_MAPS)  # after a case's name; the first is taken: <name>.png may be an
@@ -77,7 +77,6 @@ def evaluate(
     *,
     workers: int = 1,
     dask: str | None = None,
-    tolerance: float = TOLERANCE,
     spacing_order: SpacingOrder = "xyz",
     modality: str | None = None,
     recursive: bool = False,
@@ -91,7 +90,6 @@ def evaluate(
         truths_dir: folder of truths, or one file; whole cases will do where they hold `gts`.
         workers: processes; with 1 no other is started. The result does not depend on it.
         dask: address of a Dask scheduler whose workers score instead; see `edge.cluster`.
-        tolerance: mm in 3D, pixels in 2D.
         spacing_order: what `spacing` means in the truth files; "xyz" is the challenge's contract.
         modality: of every case; None: what its name says.
         recursive: truths in the folders within `truths_dir` too, each against the prediction at the same place.
@@ -101,7 +99,7 @@ def evaluate(
         RunError: a worker process died.
     """
     truths = truth_files(truths_dir, recursive=recursive)
-    given: dict[str, Any] = {"tolerance": tolerance, "spacing_order": spacing_order, "modality": modality}
+    given: dict[str, Any] = {"spacing_order": spacing_order, "modality": modality}
     return summarize(score_files(segs_dir, truths, workers=workers, dask=dask, **given))
 
 
@@ -149,7 +147,6 @@ def score_file(
     truth_path: Path,
     label: str | None = None,
     *,
-    tolerance: float = TOLERANCE,
     spacing_order: SpacingOrder = "xyz",
     modality: str | None = None,
 ) -> CaseScore:
@@ -160,15 +157,13 @@ def score_file(
             name.
     """
     label = label or labels_of([truth_path], truth_path.parent)[0]
-    score = _score_file(segs_dir, truth_path, label, tolerance, spacing_order)
+    score = _score_file(segs_dir, truth_path, label, spacing_order)
     error = score.error and labelled(score.error, truth_path, label)
-    known = tree_modality(truth_path) if score.modality == UNKNOWN else None
+    known = dataset_modality(truth_path) if score.modality == UNKNOWN else None
     return replace(score, name=label, modality=modality or known or score.modality, error=error)
 
 
-def _score_file(
-    segs_dir: Path, truth_path: Path, label: str, tolerance: float, spacing_order: SpacingOrder
-) -> CaseScore:
+def _score_file(segs_dir: Path, truth_path: Path, label: str, spacing_order: SpacingOrder) -> CaseScore:
     name = case_name(truth_path)
     with ExitStack() as stack:
         try:
@@ -179,10 +174,10 @@ def _score_file(
             stem = stack.enter_context(first_on_disk(segs_dir / label, PREDICTIONS, beside=(SIDECAR,)))
         except CaseError as error:
             return failed_case(name, f"{error} (prediction)", 0.0)
-        return _score_files(stem, truth_file, tolerance, spacing_order)
+        return _score_files(stem, truth_file, spacing_order)
 
 
-def _score_files(stem: Path, truth_path: Path, tolerance: float, spacing_order: SpacingOrder) -> CaseScore:
+def _score_files(stem: Path, truth_path: Path, spacing_order: SpacingOrder) -> CaseScore:
     name = case_name(truth_path)
     said = Path(f"{stem}{SIDECAR}")  # by predict, beside the prediction
     try:
@@ -210,7 +205,7 @@ def _score_files(stem: Path, truth_path: Path, tolerance: float, spacing_order: 
         path.name for ending in WITH_LABELS if (path := Path(f"{stem}{ending}")).is_file() and path != prediction_path
     ]
     passed_over = f"{prediction_path.name} is scored, not {', '.join(others)} beside it" if others else None
-    score = score_case(name, truth, labels, spacing_mm, file_spacing=file_spacing, tolerance=tolerance)
+    score = score_case(name, truth, labels, spacing_mm, file_spacing=file_spacing)
     return replace(score, note="; ".join(filter(None, [told and f"gts {told}", passed_over, score.note])) or None)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.case import Spacing
 from edge.data.labels import some
 from edge.data.modality import modality_of
 from edge.scoring.surface import normalized_surface_dice
@@ -25,8 +26,6 @@ TOLERANCE = 2.0  # mm in 3D, pixels in 2D; the challenge's, for every case
 OFFICIAL_MIN_DSC = 0.2  # at or below it the public program gives NSD 0
 NO_SPACING = "spacing is not stated or cannot be used, 1 mm assumed"
 NAN = float("nan")
-
-Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,6 @@ def score_case(
     spacing_mm: Spacing | None = None,
     *,
     file_spacing: Spacing | None = None,
-    tolerance: float = TOLERANCE,
 ) -> CaseScore:
     """Score two maps of unsigned integer labels, (H, W) in pixels or (D, H, W) in mm.
 
@@ -84,7 +82,6 @@ def score_case(
         prediction: likewise; another shape than the truth's scores 0 and says so.
         spacing_mm: (z, y, x) of a volume; None: 1 mm each way, with a note. Not used in 2D.
         file_spacing: the numbers as they lie in the truth's file, for nsd_official; None: the contract's (x, y, z).
-        tolerance: mm in 3D, pixels in 2D.
     """
     if prediction.shape != truth.shape:
         error = f"{name}: segs must have the shape of gts, {truth.shape}, got {prediction.shape}"
@@ -102,8 +99,8 @@ def score_case(
     passes = dsc > OFFICIAL_MIN_DSC  # False for NaN
     labels = []
     for label, ours, theirs in _masks(truth, prediction, counts[0] + counts[1]):
-        nsd = normalized_surface_dice(ours, theirs, spacing_mm if is_volume else (1.0, 1.0), tolerance)
-        official = _nsd_official(ours, theirs, file_spacing, tolerance) if passes else 0.0
+        nsd = normalized_surface_dice(ours, theirs, spacing_mm if is_volume else (1.0, 1.0), TOLERANCE)
+        official = _nsd_official(ours, theirs, file_spacing) if passes else 0.0
         labels.append(LabelScore(label, float(dice_by_label[label]), official, nsd))
     nsd_official = sum(label.nsd_official for label in labels) / last if passes else 0.0
     nsd = mean_without_nan([label.nsd for label in labels])
@@ -137,12 +134,10 @@ def mean_without_nan(values: Sequence[float] | npt.NDArray[np.float64]) -> float
     return float(known.mean()) if len(known) else NAN
 
 
-def _nsd_official(
-    truth: npt.NDArray[np.bool_], prediction: npt.NDArray[np.bool_], file_spacing: Spacing, tolerance: float
-) -> float:
+def _nsd_official(truth: npt.NDArray[np.bool_], prediction: npt.NDArray[np.bool_], file_spacing: Spacing) -> float:
     if truth.ndim == 2:
         truth, prediction, file_spacing = truth[..., None], prediction[..., None], (1.0, 1.0, 1.0)
-    return normalized_surface_dice(truth, prediction, file_spacing, tolerance)
+    return normalized_surface_dice(truth, prediction, file_spacing, TOLERANCE)
 
 
 def _planes(labels: npt.NDArray) -> npt.NDArray:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from edge.data.box_files import read_box_file
 from edge.data.case import find_cases
+from edge.data.datasets import dataset_images, dataset_truth, is_dataset
 from edge.data.folders import label_of
 from edge.data.formats.registry import is_truth, kind_of
 from edge.data.labels import count_boxes
 from edge.data.names import LABEL_MAPS, TRUTH, VOLUMES, case_name, ending_of, is_folder
 from edge.data.prompting import box_file_beside
 from edge.data.sidecar import count_labels
-from edge.data.trees import is_tree, tree_images, tree_truth
 from edge.errors import CaseError
 
 WITH_LABELS = (".npz", *VOLUMES)  # files that hold a truth whatever they are called
@@ -32,16 +32,16 @@ def truth_files(truths: Path, *, recursive: bool = False) -> dict[str, Path]:
 
 def labels_of(truths: list[Path], root: Path) -> list[str]:
     """What the cases are called: the places of their truths below a folder, in a data set those of its images."""
-    if is_tree(root):
-        return [label_of(image, root) for image in tree_images(root) if tree_truth(image)]
+    if is_dataset(root):
+        return [label_of(image, root) for image in dataset_images(root) if dataset_truth(image)]
     labels = [label_of(path, root) for path in truths]
     return [one.removesuffix(TRUTH) if is_truth(path) else one for one, path in zip(labels, truths, strict=True)]
 
 
 def _find_truths(truths: Path, recursive: bool) -> list[Path]:
     """The label maps of a folder or data set: an image beside a file with its truth is none."""
-    if is_tree(truths):
-        labelled_images = [truth for image in tree_images(truths) if (truth := tree_truth(image))]
+    if is_dataset(truths):
+        labelled_images = [truth for image in dataset_images(truths) if (truth := dataset_truth(image))]
         if not labelled_images:
             raise CaseError(f"{truths}: a data set without label maps; expected labelsTr/ or derivatives/")
         return labelled_images

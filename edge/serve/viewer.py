@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case
+from edge.data.datasets import chosen_channel, dataset_modality
 from edge.data.formats.registry import kind_of, read_input, read_scan
 from edge.data.geometry import Geometry
 from edge.data.names import is_channel
 from edge.data.outputs import geometry_of
 from edge.data.scan import Reading, Scan, case_of
-from edge.data.trees import chosen_channel, tree_modality
 
 SCANS = ("nifti", "dicom", "itk")
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -90,7 +90,7 @@ def read_image(path: Path, reading: Reading) -> tuple[Image, bytes]:
     """
     scan = None
     if kind_of(path) in SCANS:
-        reading = replace(reading, modality=reading.modality or tree_modality(path))
+        reading = replace(reading, modality=reading.modality or dataset_modality(path))
         path = chosen_channel(path, reading.volume) if is_channel(path) else path
         scan = read_scan(path, reading)
     case = case_of(scan, reading) if scan else read_input(path, reading)

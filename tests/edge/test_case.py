@@ -8,7 +8,7 @@ import pytest
 
 from edge.choices import MODALITIES
 from edge.data.case import find_cases, make_case, read_case, read_labels, write_case
-from edge.data.modality import UNKNOWN, dataset_of, modality_of
+from edge.data.modality import UNKNOWN, dataset_in_name, modality_of
 from edge.errors import CaseError
 
 IMAGE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
@@ -226,8 +226,8 @@ def test_only_whole_words_name_a_modality(name: str, modality: str) -> None:
 
 def test_the_data_set_is_the_third_word_of_a_name() -> None:
     """Where there is none, the modality stands in."""
-    assert dataset_of("2DBox_CT_LungCT_310") == "LungCT"
-    assert dataset_of("2DBox_CT_0001") == "CT"
+    assert dataset_in_name("2DBox_CT_LungCT_310") == "LungCT"
+    assert dataset_in_name("2DBox_CT_0001") == "CT"
 
 
 def test_cases_are_found_in_name_order_and_hidden_files_are_not_cases(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case, make_case, read_case
+from edge.data.datasets import channel_number, channels_of, dataset_images, dataset_truth, is_dataset
 from edge.data.folders import files_within
 from edge.data.formats.registry import is_truth, kind_of, read_with_truth
 from edge.data.labels import renumber
@@ -17,7 +18,6 @@ from edge.data.modality import modality_of
 from edge.data.names import LABEL_MAPS, PICTURES, TRUTH, case_name
 from edge.data.npz import read_npz
 from edge.data.scan import Reading
-from edge.data.trees import channel_number, channels_of, is_tree, tree_images, tree_truth
 from edge.errors import CaseError, CaseWarning
 from edge.prompts.slice_ranges import SliceRanges
 from edge.prompts.tracking import track_boxes
@@ -53,8 +53,8 @@ def find_sources(folders: Iterable[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise CaseError(f"{folder}: no such folder of training data")
-        if is_tree(folder):
-            images = [image for image in tree_images(folder) if tree_truth(image)]
+        if is_dataset(folder):
+            images = [image for image in dataset_images(folder) if dataset_truth(image)]
             sources += [file for image in images for file in channels_of(image) or [image]]
             continue
         names = {path.name for path in folder.iterdir()}
@@ -211,7 +211,7 @@ def _is_labelled(path: Path, names: set[str]) -> bool:
         return False
     endings = [ending for ending in LABEL_MAPS if ending in PICTURES or path.suffix.lower() not in PICTURES]
     beside = any(f"{case_name(path)}{TRUTH}{ending}" in names for ending in endings)
-    return (beside or tree_truth(path) is not None) and kind_of(path) is not None
+    return (beside or dataset_truth(path) is not None) and kind_of(path) is not None
 
 
 def _without_repeated_channels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.modality import dataset_of, modality_of
+from edge.data.modality import dataset_in_name, modality_of
 from train.data.prepared import Prepared
 from train.data.sampler import modality_shares
 
@@ -69,7 +69,7 @@ def _cases_by_set(data: Prepared, rows: _CaseRows) -> dict[str, dict[str, Places
     places: dict[str, dict[str, list[int]]] = {}
     for place, case in enumerate(rows.cases.tolist()):
         name = data.cases[case].name
-        places.setdefault(modality_of(name), {}).setdefault(dataset_of(name), []).append(place)
+        places.setdefault(modality_of(name), {}).setdefault(dataset_in_name(name), []).append(place)
     return {
         modality: {name: np.array(members, np.int32) for name, members in sets.items()}
         for modality, sets in sorted(places.items())

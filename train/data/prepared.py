@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.modality import dataset_of
+from edge.data.modality import dataset_in_name
 from edge.data.names import address_of, is_remote
 from edge.data.remote import bytes_of, size_of
 from edge.errors import RunError
@@ -131,7 +131,7 @@ class Prepared:
 
     def without(self, datasets: Container[str]) -> "Prepared":
         """The same without the objects of some data sets."""
-        return self._keeping(lambda name: dataset_of(name) not in datasets)
+        return self._keeping(lambda name: dataset_in_name(name) not in datasets)
 
     def split(self, share: float) -> tuple["Prepared", list[str]]:
         """The same without a share of its cases, and their names, see `is_held_out`."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edge.data.label_picture import read_label_picture
 from edge.data.labels import some
-from edge.data.modality import dataset_of
+from edge.data.modality import dataset_in_name
 from edge.data.names import PICTURES
 from edge.data.picture import decode_picture, read_rgb
 from edge.errors import CaseError, RunError
@@ -60,13 +60,13 @@ def find_maps(folders: Iterable[Path]) -> list[MapSource]:
             found += [source for organ in organs for source in _organ(organ)]
         elif labels is not None and (folder / "images").is_dir():
             found += [
-                MapSource(path.stem, dataset_of(path.stem), path, label)
+                MapSource(path.stem, dataset_in_name(path.stem), path, label)
                 for path in _pictures(folder / "images")
                 if (label := _labels_of(path.stem, labels)) is not None
             ]
         else:
             flat = [path for path in find_sources([folder]) if not path.name.startswith("3DBox_")]
-            found += [MapSource(path.stem, dataset_of(path.stem), path, None) for path in flat]
+            found += [MapSource(path.stem, dataset_in_name(path.stem), path, None) for path in flat]
     if not found:
         raise CaseError(f"{', '.join(map(str, folders))}: no image with a label map")
     names = [source.name for source in found]

@@ -8,7 +8,7 @@ from torch import nn
 from torch.compiler import set_stance
 
 from edge.data.case import Case
-from edge.data.modality import dataset_of
+from edge.data.modality import dataset_in_name
 from edge.data.names import address_of, case_name
 from edge.errors import CaseError, RunError
 from edge.views.ladder import ViewLadder
@@ -123,7 +123,7 @@ def _left_out(recipe: Recipe, data: Prepared) -> set[str]:
     Raises:
         RunError: a name in `only` or `leave_out` that no case has, or none is left.
     """
-    present = {dataset_of(entry.name) for entry in data.used}
+    present = {dataset_in_name(entry.name) for entry in data.used}
     for key, names in (("only", recipe.only), ("leave_out", recipe.leave_out)):
         if unknown := sorted(set(names) - present):
             raise RunError(f"{key}: no case of {', '.join(unknown)}; there are {', '.join(sorted(present))}")

@@ -6,11 +6,11 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from edge.data.case import find_cases
+from edge.data.datasets import dataset_images, dataset_truth, first_channels, is_dataset
 from edge.data.folders import files_in, files_within, folders_within
 from edge.data.formats.dicom_series import find_series, is_dicom
 from edge.data.formats.registry import is_truth, kind_of, truth_beside
 from edge.data.names import DICOM, INPUTS, TRUTH, address_of, case_name, is_channel, is_folder, is_remote
-from edge.data.trees import first_channels, is_tree, tree_images, tree_truth
 from edge.errors import CaseError
 
 LOOKED_INTO = 100  # folders within one without a case, for what it may be that is meant
@@ -31,8 +31,8 @@ def find_inputs(
     """
     if is_remote(inputs) and not remote:
         raise CaseError(f"{address_of(inputs)}: only predict and evaluate read object stores; copy it to a disk")
-    if is_tree(inputs):
-        return _of_tree(inputs)
+    if is_dataset(inputs):
+        return _of_dataset(inputs)
     series = _find_dicom(inputs, recursive, leave_out) if is_folder(inputs) else []
     types = tuple(ending for ending in INPUTS if ending not in DICOM)
     try:
@@ -61,8 +61,8 @@ def image_of(truth: Path, root: Path) -> Path | None:
     """The case that a truth in the folder or data set `root` is of; None: there is none."""
     if kind_of(truth) == "npz":
         return truth
-    if is_tree(root):
-        return next((image for image in tree_images(root) if tree_truth(image) == truth), None)
+    if is_dataset(root):
+        return next((image for image in dataset_images(root) if dataset_truth(image) == truth), None)
     stem = truth.parent / case_name(truth).removesuffix(TRUTH)
     beside = [stem, *(Path(f"{stem}{ending}") for ending in INPUTS)]
     return next((path for path in beside if path.exists() and path != truth), None)
@@ -100,8 +100,8 @@ def _nested_dicom(inputs: Path, leave_out: Path | None) -> Path | None:
     return next((folder for folder in folders if _find_dicom(folder, False, leave_out)), None)
 
 
-def _of_tree(folder: Path) -> list[Path]:
-    if found := tree_images(folder):
+def _of_dataset(folder: Path) -> list[Path]:
+    if found := dataset_images(folder):
         return found
     raise CaseError(f"{folder}: a data set without images; expected imagesTr/*_0000.nii.gz or sub-*/anat/*.nii.gz")
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case, Spacing, check_labels, read_case, read_labels
+from edge.data.datasets import chosen_channel, dataset_modality, dataset_truth
 from edge.data.formats.dicom_series import is_dicom
 from edge.data.geometry import Geometry
 from edge.data.label_picture import read_label_picture
@@ -36,7 +37,6 @@ from edge.data.names import (
 from edge.data.npz import read_npz
 from edge.data.picture import read_picture
 from edge.data.scan import Reading, Scan, case_of, labels_of
-from edge.data.trees import chosen_channel, tree_modality, tree_truth
 from edge.errors import CaseError
 from edge.notes import Note
 
@@ -78,11 +78,11 @@ def truth_beside(path: Path) -> Path | None:
     """The file with the truth of a case, beside it or where its data set has it; None: there is none.
 
     Raises:
-        CaseError: see `edge.data.trees.tree_truth`.
+        CaseError: see `edge.data.datasets.dataset_truth`.
     """
     stem = path.parent / f"{case_name(path)}{TRUTH}"
     beside = next((found for ending in LABEL_MAPS if (found := Path(f"{stem}{ending}")).is_file()), None)
-    return beside or tree_truth(path)
+    return beside or dataset_truth(path)
 
 
 def read_input(path: Path, reading: Reading | None = None) -> Case:
@@ -97,7 +97,7 @@ def read_input(path: Path, reading: Reading | None = None) -> Case:
     if kind == "npz":
         asked = sliced or reading.window is not None or reading.volume is not None
         return _stated(read_case(path), reading, as_scan=asked)
-    reading = replace(reading, modality=reading.modality or tree_modality(path))
+    reading = replace(reading, modality=reading.modality or dataset_modality(path))
     if kind == "picture":
         picture = read_picture(chosen_channel(path, reading.volume), reading.window)
         return _stated(picture, reading, as_scan=sliced or (reading.volume is not None and not is_channel(path)))

@@ -24,12 +24,12 @@ MR_WORDS = {
 }  # fmt: skip
 
 
-def is_tree(folder: Path) -> bool:
+def is_dataset(folder: Path) -> bool:
     """Whether a folder is a data set of nnU-Net or BIDS."""
     return _is_nnunet(folder) or _is_bids(folder)
 
 
-def tree_images(folder: Path) -> list[Path]:
+def dataset_images(folder: Path) -> list[Path]:
     """The images of a data set, of several channels the first file, in name order.
 
     Raises:
@@ -82,7 +82,7 @@ def chosen_channel(path: Path, number: int | None) -> Path:
     raise CaseError(f"{case_name(path)}: has {len(files)} channels ({named}); choose one with --volume")
 
 
-def tree_truth(path: Path) -> Path | None:
+def dataset_truth(path: Path) -> Path | None:
     """The label map of an image in a data set; None: there is none.
 
     Raises:
@@ -106,7 +106,7 @@ def tree_truth(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def tree_modality(path: Path) -> str | None:
+def dataset_modality(path: Path) -> str | None:
     """What a data set says of the modality of an image or label map in it; None: nothing."""
     if path.parent.name.startswith(("images", "labels")):
         names = _dataset(path).get("channel_names") or _dataset(path).get("modality")

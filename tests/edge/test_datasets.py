@@ -9,11 +9,11 @@ import nibabel
 import numpy as np
 import pytest
 
+from edge.data.datasets import dataset_images, is_dataset, label_names
 from edge.data.formats.finding import find_inputs
 from edge.data.formats.registry import read_input, read_with_truth, truth_beside
 from edge.data.prompting import prompted
 from edge.data.scan import Reading
-from edge.data.trees import is_tree, label_names, tree_images
 from edge.errors import CaseError
 from edge.scoring.evaluate import evaluate
 from tests.conftest import Samedge
@@ -75,7 +75,7 @@ def test_images_of_a_data_set_may_be_headers_with_their_voxels_beside_them(nnune
             header = f"NDims = 3\nDimSize = {size}\nElementType = MET_SHORT\nElementDataFile = {name}.raw\n"
             (path.parent / f"{name}.mhd").write_text(header)
             path.unlink()
-    image = tree_images(nnunet)[0]
+    image = dataset_images(nnunet)[0]
     assert image.name == "block_001_0000.mhd"
     truth = truth_beside(image)
     assert truth is not None and truth.name == "block_001.mhd"
@@ -162,7 +162,7 @@ def test_a_data_set_is_predicted_and_evaluated_as_it_is(
 def test_a_bids_data_set_is_its_anatomical_images(bids: Path) -> None:
     """With the labels of the same subject and contrast, whichever pipeline made them."""
     images = find_inputs(bids)
-    assert is_tree(bids) and images == tree_images(bids)
+    assert is_dataset(bids) and images == dataset_images(bids)
     assert [path.name for path in images] == ["sub-01_ses-a_T1w.nii.gz", "sub-01_ses-a_T2w.nii.gz"]
     assert truth_beside(images[0]) is None
     case = prompted(read_with_truth(images[1]), images[1])  # the JSON beside it is none of boxes
