@@ -78,6 +78,7 @@ default-model: $(VENV)/.installed-dev  ## train an adapter of BASE on DATA, and 
 	$(BIN)/samedge train litemedsam-lora validate_at_start=true $(TRAIN) --base $(BASE) $(if $(wildcard $(ADAPTER)),--adapter $(ADAPTER)) \
 		--data $(DATA)/train --val $(DATA)/val --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
 	$(BIN)/samedge export $(BASE) $(MODEL) --adapter $(RUN)/adapter --views 56,112,224 --walks --weights f16 \
+		--name $(notdir $(ADAPTER)) \
 		--calibration $(DATA)/train --holdout $(DATA)/val --holdout-cases 100 --methods-on $(DATA)/val \
 		--licence "research use only; see README.md" --training-data "public images listed in README.md"
 	$(BIN)/python -c "from pathlib import Path; from train.networks.adapter import halve_adapter; \

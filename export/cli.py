@@ -81,7 +81,8 @@ def export(
 
     try:
         from export.int8.add import Int8Options
-        from export.model_files.model import BOUNDS, ExportOptions, export_model
+        from export.model_files.model import BOUNDS, export_model
+        from export.model_files.options import ExportOptions
     except ImportError as error:
         raise RunError(f"samedge export needs {error.name}: pip install 'samedge[export]'") from None
 

@@ -16,7 +16,8 @@ pytest.importorskip("onnx")
 from edge.data.case import read_case
 from edge.engines.runtime import BACKENDS, load_engine
 from edge.pipeline import Options, segment
-from export.model_files.model import ExportOptions, export_model
+from export.model_files.model import export_model
+from export.model_files.options import ExportOptions
 from train.baseline import program as official
 from train.networks import weights
 from train.networks.package import PackageError, fetched

@@ -18,6 +18,7 @@ if __name__ == "__main__":  # nothing of it is imported once more by the process
     import numpy as np
     from export.int8.quantize import quantize_openvino
     from export.model_files import model
+    from export.model_files.options import ExportOptions
     from train.networks import tiny_vit
     from train.networks.checkpoint import save_atomically
     from train.networks.litemedsam import LiteMedSAM
@@ -34,7 +35,7 @@ if __name__ == "__main__":  # nothing of it is imported once more by the process
         return train("litemedsam-lora", [out / "cases"], out / name, **settings)
 
     model.measure_speed = lambda *_: []
-    model.export_model(base, out / "model", model.ExportOptions(adapter=trained("first").result))
+    model.export_model(base, out / "model", ExportOptions(adapter=trained("first").result))
     images = [np.random.default_rng(0).random((1, 3, 256, 256), dtype=np.float32)]
     quantize_openvino(out / "model" / "encoder.xml", out / "int8.xml", images)
     assert trained("second").steps == 1

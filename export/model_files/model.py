@@ -3,8 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,15 @@ from edge.errors import RunError
 from edge.system.cores import available_cores
 from edge.system.home import lend_home
 from edge.system.machine import describe_machine, has_int8_instructions
-from edge.views.ladder import ViewLadder
 from export.checks.parity import Bounds, Parity, check_parity, measure_parity, with_dsc
 from export.checks.speed import Speed, available_engines, measure_speed
 from export.graphs.litemedsam import write_onnx, write_openvino
 from export.graphs.share import share_weights
-from export.int8.add import Int8Options, add_int8, held_out_cases
+from export.int8.add import add_int8, held_out_cases
 from export.model_files import sam_signature
 from export.model_files.merge import merged_network
 from export.model_files.methods import with_methods
+from export.model_files.options import ExportOptions
 from export.model_files.sam import fill_sam, is_sam_adapter
 from train.networks import weights
 from train.networks.adapter import WEIGHTS as ADAPTER_WEIGHTS
@@ -35,24 +34,6 @@ from train.threads import keep_to_available_cores
 BOUNDS = {"f32": Bounds(relative_error=1e-3), "f16": Bounds(relative_error=1e-2)}  # f16 rounds to 11 bits
 
 DSC_CASES = 2  # of each modality, for the engines' table; INT8's floor is measured on more
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """How a checkpoint is exported, and what its description says of it."""
-
-    name: str | None = None  # None: the checkpoint's file name
-    weights: str = "f32"  # as stored: f16 halves the files and rounds the weights; computing stays float32
-    licence: str = ""
-    training_data: str = ""
-    bounds: Bounds | None = None  # None: those of BOUNDS for `weights`
-    adapter: Path | None = None  # a LoRA adapter's folder, merged into the checkpoint
-    adapter_scale: float = 1.0  # of the adapter: 0 is the checkpoint, 1 what was trained
-    views: ViewLadder | None = None  # those the network was trained on, to be given them; None: whole frames
-    walks: bool = False  # whether it was trained on walks through volumes, on `views`
-    int8: Int8Options | None = None  # None: no INT8 graphs
-    methods_on: Path | None = None  # labelled volumes to choose each modality's method on; None: all are tracked
-    io: str = "samedge"  # or of `sam_signature.POINT_FRAMES_PX`: two ONNX files with SAM's own ports
 
 
 def export_model(
@@ -109,31 +90,13 @@ def _filler(
                 f"{options.adapter}: --io {options.io} is for LiteMedSAM, this adapter is of another network"
             )
         _refuse_all_but_frames(options, f"--io {options.io}: SAM's ports show")
-        return partial(
-            sam_signature.fill_signature,
-            network=_read_network(checkpoint, options),
-            io=options.io,
-            name=options.name or checkpoint.stem,
-            half=options.weights == "f16",
-            licence=options.licence,
-            training_data=options.training_data,
-            made_from=_made_from(checkpoint, options),
-            progress=progress,
-        )
+        network, made_from = _read_network(checkpoint, options), _made_from(checkpoint, options)
+        return lambda folder: sam_signature.fill_signature(folder, network, checkpoint, options, made_from, progress)
     if options.adapter is not None and of_sam:
         _refuse_all_but_frames(options, f"{options.adapter}: a SAM network has")
         if options.adapter_scale != 1:
             raise RunError(f"{options.adapter}: a SAM network's adapter is merged as it is; leave --adapter-scale out")
-        return partial(
-            fill_sam,
-            checkpoint=checkpoint,
-            adapter=options.adapter,
-            name=options.name or checkpoint.stem,
-            half=options.weights == "f16",
-            licence=options.licence,
-            training_data=options.training_data,
-            progress=progress,
-        )
+        return lambda folder: fill_sam(folder, checkpoint, options, progress)
     network = _read_network(checkpoint, options)
     return lambda folder: _fill(folder, network, checkpoint, options, progress)
 
@@ -160,14 +123,15 @@ def _fill(
     folder: Path, network: LiteMedSAM, checkpoint: Path, options: ExportOptions, progress: Callable[[str], None]
 ) -> list[Parity]:
     progress("ONNX graphs")
-    half = options.weights == "f16"
-    onnx_graphs = write_onnx(network, folder, half_weights=half, sizes=options.views.sizes if options.views else ())
+    onnx_graphs = write_onnx(
+        network, folder, half_weights=options.half, sizes=options.views.sizes if options.views else ()
+    )
     progress("OpenVINO graphs")
-    openvino_graphs = write_openvino(network, folder, half_weights=half)
+    openvino_graphs = write_openvino(network, folder, half_weights=options.half)
     for stage, path in onnx_graphs.items():
         share_weights(path, _weights(folder, stage))
     description = ModelDescription(
-        name=options.name or checkpoint.stem,
+        name=options.name_for(checkpoint),
         input_size=FRAME_PX,
         embedding_shape=(EMBEDDING_WIDTH, FRAME_PX // STRIDE, FRAME_PX // STRIDE),
         views=asdict(options.views) if options.views else None,

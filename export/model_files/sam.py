@@ -15,6 +15,7 @@ from edge.engines.runtime import BACKENDS, load_engine
 from edge.errors import ModelError, RunError, in_one_line
 from export.checks.parity import Parity, compare
 from export.graphs.sam import DecoderGraph, example_inputs, write_onnx, write_openvino
+from export.model_files.options import ExportOptions
 from train.networks.adapter import WEIGHTS, load_merged, read_adapter
 from train.networks.tiny_vit import EMBEDDING_WIDTH
 from train.sam_systems.map_task import EDGE_NORMALISATIONS
@@ -50,26 +51,15 @@ def merged_sam(base: Path, adapter: Path) -> tuple[Sam, dict[str, Any]]:
     return network.eval(), facts
 
 
-def fill_sam(
-    folder: Path,
-    checkpoint: Path,
-    adapter: Path,
-    *,
-    name: str,
-    half: bool,
-    licence: str,
-    training_data: str,
-    progress: Callable[[str], None],
-) -> list[Parity]:
+def fill_sam(folder: Path, checkpoint: Path, options: ExportOptions, progress: Callable[[str], None]) -> list[Parity]:
     """Write graphs and description into an empty folder; returns the parity with torch, per backend.
 
-    Args:
-        half: store OpenVINO's weights as float16.
-        licence, training_data: to state in the description.
+    Args: options: with an adapter.
 
     Raises:
         ModelError: the adapter does not fit, or asks for what no model folder has.
     """
+    adapter = options.adapter or Path()
     network, made_for = merged_sam(checkpoint, adapter)
     if made_for["channels"] > 2 or made_for["prompt"] not in PROMPTS:
         wanted = f"{made_for['channels']} channels and prompt {made_for['prompt']}"
@@ -78,16 +68,16 @@ def fill_sam(
     progress("ONNX graphs")
     graphs = write_onnx(network, prompt, folder)
     progress("OpenVINO graphs")
-    openvino_graphs = {stage: write_openvino(folder / files[0], half) for stage, files in graphs.items()}
+    openvino_graphs = {stage: write_openvino(folder / files[0], options.half) for stage, files in graphs.items()}
     description = ModelDescription(
-        name=name,
+        name=options.name_for(checkpoint),
         input_size=size,
         embedding_shape=(EMBEDDING_WIDTH, size // PATCH_PX, size // PATCH_PX),
         graphs={"openvino": openvino_graphs, "onnxruntime": graphs},
         sha256={path.name: file_hash(path) for path in sorted(folder.iterdir())},
         normalisation=EDGE_NORMALISATIONS.get(made_for["normalisation"], made_for["normalisation"]),
         prompt=prompt,
-        weights="f16" if half else "f32",
+        weights=options.weights,
         made_from={
             "network": made_for["network"],
             "checkpoint": checkpoint.name,
@@ -95,8 +85,8 @@ def fill_sam(
             "adapter_sha256": file_hash(adapter / WEIGHTS),
             "versions": {name: metadata.version(name) for name in ("samedge", "torch", "onnx", "openvino")},
         },
-        licence=licence,
-        training_data=training_data,
+        licence=options.licence,
+        training_data=options.training_data,
     )
     write_description(folder, description)
     progress("parity with torch")

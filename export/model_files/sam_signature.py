@@ -11,6 +11,7 @@ import torch
 from edge.data.files import file_hash
 from export.checks.parity import Parity
 from export.graphs.sam_signature import DECODER_PORTS, example, frame, write_signature
+from export.model_files.options import ExportOptions
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 
 DESCRIPTION = "sam.json"
@@ -20,38 +21,34 @@ POINT_FRAMES_PX = {"sam": FRAME_PX, "sam-1024": 1024}  # --io -> side of the fra
 def fill_signature(
     folder: Path,
     network: LiteMedSAM,
-    *,
-    io: str,
-    name: str,
-    half: bool,
-    licence: str,
-    training_data: str,
+    checkpoint: Path,
+    options: ExportOptions,
     made_from: dict[str, Any],
     progress: Callable[[str], None],
 ) -> list[Parity]:
     """Write graphs and description into an empty folder; returns ONNX Runtime's parity with torch.
 
     Args:
-        io: one of POINT_FRAMES_PX.
-        half: store weights as float16.
-        licence, training_data, made_from: to state in the description.
+        options: whose `io` is one of POINT_FRAMES_PX.
+        made_from: to state in the description.
     """
-    point_frame_px = POINT_FRAMES_PX[io]
-    facts = {"name": name, "licence": licence, "training_data": training_data, "point_frame_px": str(point_frame_px)}
+    point_frame_px = POINT_FRAMES_PX[options.io]
+    stated = {
+        "name": options.name_for(checkpoint), "licence": options.licence, "training_data": options.training_data
+    }  # fmt: skip
+    facts = {**stated, "point_frame_px": str(point_frame_px)}
     progress("ONNX graphs")
-    paths = write_signature(network, folder, point_frame_px=point_frame_px, half_weights=half, facts=facts)
+    paths = write_signature(network, folder, point_frame_px=point_frame_px, half_weights=options.half, facts=facts)
     progress("parity with torch")
     parity = _parity(network, paths, point_frame_px)
     description = {
-        "name": name,
-        "io": io,
+        **stated,
+        "io": options.io,
         "point_frame_px": point_frame_px,
         "image": "H, W, 3; red, green, blue; 0 to 255; any size, as it is",
-        "weights": "f16" if half else "f32",
+        "weights": options.weights,
         "sha256": {path.name: file_hash(path) for path in paths.values()},
         "made_from": made_from,
-        "licence": licence,
-        "training_data": training_data,
         "parity": vars(parity),
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")

@@ -9,7 +9,8 @@ import pytest
 
 from edge.views.ladder import ViewLadder
 from export.checks.parity import Parity
-from export.model_files.model import ExportOptions, export_model
+from export.model_files.model import export_model
+from export.model_files.options import ExportOptions
 from train.baseline.program import torch_threads
 from train.networks import tiny_vit
 from train.networks.litemedsam import LiteMedSAM

@@ -16,7 +16,8 @@ from export.checks.parity import Parity
 from export.cli import app
 from export.model_files import merge, model
 from export.model_files.merge import merged_network
-from export.model_files.model import ExportOptions, export_model
+from export.model_files.model import export_model
+from export.model_files.options import ExportOptions
 from tests.rounding import relative_difference
 from train.networks.adapter import CONFIG, WEIGHTS, average_adapters, load_merged, save_adapter, state_hash
 from train.networks.checkpoint import save_atomically

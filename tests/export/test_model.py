@@ -28,7 +28,8 @@ from export.checks.speed import Speed
 from export.cli import app
 from export.graphs import litemedsam as graphs
 from export.graphs.share import share_weights
-from export.model_files.model import BOUNDS, ExportOptions, _with_measurements, export_model
+from export.model_files.model import BOUNDS, _with_measurements, export_model
+from export.model_files.options import ExportOptions
 from tests.rounding import ROUNDING_F32
 from train.networks.litemedsam import LiteMedSAM
 

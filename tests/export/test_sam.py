@@ -20,7 +20,8 @@ from edge.views.ladder import ViewLadder
 from edge.views.prepare import prepare
 from export.cli import app
 from export.int8.add import Int8Options
-from export.model_files.model import ExportOptions, export_model
+from export.model_files.model import export_model
+from export.model_files.options import ExportOptions
 from export.model_files.sam import DecoderGraph, merged_sam
 from tests.rounding import ROUNDING_F32, relative_difference
 from train.networks.adapter import save_adapter, state_hash

@@ -15,7 +15,8 @@ from edge.errors import RunError
 from edge.views.prepare import prepare
 from export.cli import app
 from export.graphs.sam_signature import DECODER_PORTS, SignatureDecoder, example, frame
-from export.model_files.model import ExportOptions, export_model
+from export.model_files.model import export_model
+from export.model_files.options import ExportOptions
 from export.model_files.sam_signature import POINT_FRAMES_PX
 from tests.rounding import ROUNDING_F32, relative_difference
 from train.baseline import program
