@@ -77,12 +77,13 @@ cases: $(VENV)/.installed  ## make the case files of cases/ again
 default-model: $(VENV)/.installed-dev  ## train an adapter of BASE on DATA, and export what validates best
 	$(BIN)/samedge train litemedsam-lora validate_at_start=true $(TRAIN) --base $(BASE) $(if $(wildcard $(ADAPTER)),--adapter $(ADAPTER)) \
 		--data $(DATA)/train --val $(DATA)/val --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
-	$(BIN)/samedge export $(BASE) $(MODEL) --adapter $(RUN)/adapter --views 56,112,224 --walks --weights f16 \
-		--name $(notdir $(ADAPTER)) \
+	$(BIN)/python -c "from pathlib import Path; from train.networks.adapter import halve_adapter; \
+		halve_adapter(Path('$(RUN)/adapter'), Path('$(RUN)/$(notdir $(ADAPTER))'))"
+	$(BIN)/samedge export $(BASE) $(MODEL) --name $(notdir $(ADAPTER)) --adapter $(RUN)/$(notdir $(ADAPTER)) \
+		--views 56,112,224 --walks --weights f16 \
 		--calibration $(DATA)/train --holdout $(DATA)/val --holdout-cases 100 --methods-on $(DATA)/val \
 		--licence "research use only; see README.md" --training-data "public images listed in README.md"
-	$(BIN)/python -c "from pathlib import Path; from train.networks.adapter import halve_adapter; \
-		halve_adapter(Path('$(RUN)/adapter'), Path('$(ADAPTER)'))"
+	mkdir -p $(ADAPTER) && cp $(RUN)/$(notdir $(ADAPTER))/* $(ADAPTER)
 	$(BIN)/python -m tests.golden.make
 	mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S)
 
