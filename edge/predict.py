@@ -195,7 +195,7 @@ def _predict_case(
     start = time.perf_counter()
     formats = formats_of(path, job.formats)
     check_formats(case, path, formats)
-    if job.overlay and f"{case.name}{OVERLAY}".endswith(ENDINGS["png"]):
+    if job.overlay and "png" in formats and f"{case.name}{OVERLAY}".endswith(ENDINGS["png"]):
         raise CaseError(f"{case.name}: its overlay would be called as labels of another case are; rename it")
     has_boxes = kind_of(path) == "npz" and not job.prompting.is_given
     if not has_boxes and segmenter.engine.description.prompt == "box":

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -241,9 +242,21 @@ def check_base(out: Path, base: Path | None) -> None:
     Raises:
         RunError: it did not, or there is no such checkpoint.
     """
-    found = base and file_hash(weights.resolve(base))
-    if (out / RUN).exists() and read_json(out / RUN).get(BASE_FILE, found) != found:
-        raise RunError(f"{out}: the run began with other base; resume with the same, or start in another folder")
+    try:
+        content = read_json(out / RUN)
+        if base is not None and not (base := weights.resolve(base)).is_file():
+            raise RunError(f"{base}: no such checkpoint")
+        if BASE_FILE in content and content[BASE_FILE] != (base and _hash(base, base.stat().st_mtime_ns)):
+            raise RunError(f"{out}: the run began with other base; resume with the same, or start in another folder")
+    except FileNotFoundError:  # stopped before it was written
+        return
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{out / RUN}: not a run to go on with ({error})") from None
+
+
+@cache
+def _hash(path: Path, _changed: int) -> str:
+    return file_hash(path)
 
 
 def check_recipe(out: Path, recipe: Recipe, may_change: Collection[str]) -> None:

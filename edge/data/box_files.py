@@ -193,6 +193,8 @@ def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: st
     long, short = LINES[axes]
     if all(set(long) <= set(record) for record in records):
         chosen = [[record[column] for column in (*long, *short) if column in record] for record in records]
+        if box_format:
+            raise CaseError(f"{name}: {file.name} has records of measured lines, and --box-format says {box_format}")
         ends = _plain_rows(name, file, chosen, axes, (2 * axes, 4 * axes))
         return _Found(ends, "lines", labels, units)
     sizes = NAMES[axes]["xywh"]
@@ -208,15 +210,22 @@ def _from_json(path: Path, file: Path, content: bytes, axes: int, box_format: st
 
 
 def _renamed(record: dict[str, Any]) -> dict[str, Any]:
-    """With `file`, `label` and `units` called so, where it has other names of them; the first counts."""
-    renamed: dict[str, Any] = {}
+    """With `file`, `label` and `units` called so, where it says them by another name and not by their own.
+
+    A `name` that is no case's may be the object's: it is left as it is, and so is a `frame` of another kind.
+    """
+    renamed = dict(record)
     for key, value in record.items():
-        renamed.setdefault(SAID_BY.get(str(key).strip().lower(), key), value)
+        word = str(key).strip().lower()
+        known = SAID_BY.get(word)
+        unlike = word == "name" or (known == "units" and not isinstance(value, str))
+        if known and not unlike and value not in (None, "") and record.get(known) in (None, ""):
+            renamed[known] = value
     return renamed
 
 
 def may_hold_boxes(path: Path, file: Path) -> bool:
-    """Whether a JSON file beside a case is one of boxes; scanners, BIDS and `samedge predict` lay others there.
+    """Whether a JSON file beside a case is one of boxes: scanners and `samedge predict` lay others there.
 
     One that is damaged may be.
     """
@@ -228,7 +237,10 @@ def may_hold_boxes(path: Path, file: Path) -> bool:
         return True
     firsts = [value[0] for value in found.values() if isinstance(value, list) and value]
     columns = {column for forms in NAMES.values() for names in forms.values() for column in names} | {"x1"}
-    return any(isinstance(first, list) or (isinstance(first, dict) and columns & first.keys()) for first in firsts)
+    return all(
+        isinstance(value, list) and (not value or isinstance(value[0], list) or columns & set(value[0]))
+        for value in found.values()
+    ) and bool(firsts)
 
 
 def _plain_rows(

@@ -15,10 +15,10 @@ from edge.data.folders import label_of, labelled
 from edge.data.formats.finding import files_of, find_inputs
 from edge.data.formats.registry import kind_of, read_input, read_stored, read_with_truth
 from edge.data.labels import renumber
-from edge.data.names import BOX_FILES, INPUTS, LABEL_MAPS, TRUTH, case_name
+from edge.data.names import INPUTS, LABEL_MAPS, TRUTH, case_name
 from edge.data.objects import labels_of_case, names_of_labels
 from edge.data.outputs import ENDINGS, OVERLAY, check_formats, geometry_of, write_labels
-from edge.data.prompting import Prompting, box_file_beside, boxes_of_labels, prompted
+from edge.data.prompting import Prompting, box_file_beside, box_source, boxes_of_labels, prompted
 from edge.data.scan import Reading, Scan
 from edge.errors import CaseError, RunError, SamedgeError
 
@@ -62,7 +62,7 @@ def convert_all(
                     f"{case_name(path)}: {path.name} and {twin.name} would write the same output; "
                     "convert one of them into another folder"
                 )
-            _refuse_to_overwrite(path, image, folder, to)
+            _refuse_to_overwrite(path, image, folder, to, prompting)
             files = (
                 convert_labels(path, folder, to, image, reading)
                 if like
@@ -73,9 +73,9 @@ def convert_all(
             yield path, labelled(str(error), path, label_of(path, root))
 
 
-def _refuse_to_overwrite(path: Path, image: Path, folder: Path, to: str) -> None:
+def _refuse_to_overwrite(path: Path, image: Path, folder: Path, to: str, prompting: Prompting) -> None:
     """Raises CaseError: an output would be written over what is read: the original would be lost."""
-    read = {path, *files_of(image), *(image.parent / f"{case_name(image)}{ending}" for ending in BOX_FILES)}
+    read = {path, *files_of(image), *filter(None, [box_source(image, prompting)])}
     ends = [ENDINGS[to], f"{TRUTH}.nii.gz", ".json"] if to == "nifti" else [ENDINGS[to]]
     for file in (folder / f"{case_name(image)}{end}" for end in ends):
         if file.exists() and any(one.exists() and file.samefile(one) for one in read):

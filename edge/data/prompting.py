@@ -13,6 +13,7 @@ from edge.data.case import Case, make_case
 from edge.data.datasets import dataset_truth
 from edge.data.extent import box_of, extent_of
 from edge.data.formats.registry import kind_of
+from edge.data.geometry import Geometry
 from edge.data.labels import numbers_in
 from edge.data.names import BOX_FILES, LABEL_MAPS, TRUTH, address_of, case_name, is_remote
 from edge.data.objects import masks_of_case, names_of_labels
@@ -142,13 +143,19 @@ def _boxes_of_map(case: Case, path: Path, file: Path) -> tuple[Rows, tuple[str, 
 
 def _map_for(path: Path, given: Path) -> Path:
     if not given.is_dir():
+        if _is_image(given, path):
+            raise CaseError(f"{case_name(path)}: --boxes-from names the image itself; give its label map")
         return given
-    stem, endings = case_name(path), (".npz", *LABEL_MAPS, *(ENDINGS[one] for one in DICOM_ONLY))
+    stem, endings = case_name(path), (".npz", ENDINGS["png"], *LABEL_MAPS, *(ENDINGS[one] for one in DICOM_ONLY))
     for file in (given / f"{stem}{end}{ending}" for end in (TRUTH, "") for ending in endings):
-        is_image = kind_of(path) != "npz" and file.exists() and path.exists() and file.samefile(path)
-        if file.is_file() and not is_image:
+        if file.is_file() and not _is_image(file, path):
             return file
     raise CaseError(f"{stem}: no label map of its name in {given}, such as {stem}.nii.gz or {stem}{TRUTH}.nii.gz")
+
+
+def _is_image(file: Path, path: Path) -> bool:
+    """Whether a file of labels is the case itself, which only an `.npz` may be."""
+    return kind_of(path) != "npz" and file.exists() and path.exists() and file.samefile(path)
 
 
 def _one_box(case: Case, text: str) -> BoxList:
@@ -189,7 +196,7 @@ def _placed(case: Case, found: BoxList, units: str) -> tuple[Rows, tuple[Note, .
         return rows, None
     notes: tuple[Note, ...] | None = None
     if units == UNITS[0]:
-        within, notes = check_boxes(case.name, rows, geometry.file_shape[::-1])
+        within, notes = check_boxes(case.name, _on_slices(rows, geometry), geometry.file_shape[::-1])
         last = np.array(geometry.file_shape) - 1
         ends = geometry.volume_from_file(np.minimum(within.reshape(-1, 2, 3), last))
     else:
@@ -202,6 +209,15 @@ def _placed(case: Case, found: BoxList, units: str) -> tuple[Rows, tuple[Note, .
     placed = np.round(np.stack([ends.min(axis=1), ends.max(axis=1)], axis=1), 6)
     placed[..., 2] = np.rint(placed[..., 2])
     return placed.reshape(-1, 6), notes
+
+
+def _on_slices(rows: Rows, geometry: Geometry) -> Rows:
+    """Boxes (N, 6) in voxels of the file, where they end within half a slice of the first or the last on that slice."""
+    within, along = rows.copy(), geometry.axes[0]
+    ends, last = within[:, [along, along + 3]], geometry.file_shape[along] - 1
+    near = np.abs(ends - np.clip(ends, 0, last)) < 0.5
+    within[:, [along, along + 3]] = np.where(near, np.clip(ends, 0, last), ends)
+    return within
 
 
 def _checked(case: Case, rows: Rows, labels: tuple[str, ...], notes: tuple[Note, ...] | None = None) -> Case:

@@ -6,12 +6,12 @@ and endpoints are said as the store's own tools have them: AWS_ACCESS_KEY_ID, AW
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from edge.data.names import BOX_FILES, address_of, case_name, is_folder, is_remote
+from edge.data.names import BOX_FILES, ITK, address_of, case_name, ending_of, is_folder, is_remote
 from edge.errors import CaseError, RunError, in_one_line
 
 
@@ -81,7 +81,17 @@ def on_disk(path: Path, beside: Sequence[str] = BOX_FILES) -> Iterator[Path]:
             _refuse_slice(path, local)
         for ending in beside:
             _fetched(path.with_name(case_name(path)), ending, local.with_name(case_name(path)))
+        if ending_of(path) in ITK and (voxels := _voxels_of(local)) != local:
+            _fetched(path.with_name(voxels.name), "", voxels)
         yield local
+
+
+def _voxels_of(local: Path) -> Path:
+    from edge.data.formats.itk import voxels_of
+
+    with suppress(CaseError):  # which reading says
+        return voxels_of(local)
+    return local
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from edge.data.formats.finding import find_inputs
+from edge.data.formats.registry import KINDS
 from edge.errors import CaseError
 from edge.memory import MIB
 
@@ -37,7 +38,7 @@ class Uploads:
         except CaseError:
             name, *others = sorted(path.name for path in self._folder.iterdir()) or ["nothing"]
             more = f" and {len(others)} more" if others else ""
-            raise CaseError(f"{name}{more}: no image to open; take NIfTI, DICOM, npz or a picture") from None
+            raise CaseError(f"{name}{more}: no image to open; take {KINDS}") from None
 
     def add(self, name: str, content: bytes) -> None:
         """A file, or what is in a zip.

@@ -10,6 +10,7 @@ import pytest
 from edge.data.box_files import read_box_file
 from edge.data.formats.registry import read_input
 from edge.data.prompting import Prompting, boxes_of_labels, prompted
+from edge.data.sidecar import describe
 from edge.errors import CaseError, RunError
 
 AFFINE = np.array([[0, 0, -1.5, 9], [0, -0.5, 0, 2], [2, 0, 0, -4], [0, 0, 0, 1.0]])  # stored as S P L
@@ -196,11 +197,14 @@ def test_json_knows_the_names_that_a_table_does(scan: Path) -> None:
     corners = dict(zip(HEADER.split(","), mm("RAS"), strict=True))
     records = [
         {"case": "other", "unit": "RAS", **corners},
+        {"image": "", "file": "MR_b", "unit": "RAS", **corners},
         {"Case": "MR_a", "unit": "RAS", "class": "liver", **corners},
+        {"name": "tumour", "image": 7, "file": "MR_a.nii.gz", "units": "RAS", "class": 3, "label": "spleen", **corners},
+        {"name": "tumour", "frame": 5, "units": "RAS", "label": "kidney", **corners},
     ]
     (scan.parent / "b.json").write_text(json.dumps(records))
     case = prompted(read_input(scan), scan, Prompting(boxes=scan.parent / "b.json"))
-    assert case.boxes.tolist() == IN_VOLUME and case.label_names == ("liver",)
+    assert case.boxes.tolist() == IN_VOLUME * 3 and case.label_names == ("liver", "spleen", "kidney")
     (scan.parent / "b.json").write_text(json.dumps({"Unit": "RAS", "boxes": [corners]}))
     assert prompted(read_input(scan), scan, Prompting(boxes=scan.parent / "b.json")).boxes.tolist() == IN_VOLUME
 
@@ -227,6 +231,8 @@ def test_boxes_are_judged_in_the_numbers_that_were_given(scan: Path) -> None:
         prompted(image, scan, Prompting(box="50,5,60,10,0,3"))
     whole = prompted(image, scan, Prompting(box="0,0,5,40,0,30"))
     assert whole.boxes.tolist() == [[0, 0, 0, 29, 39, 4]] and whole.notes == image.notes
+    last = prompted(image, scan, Prompting(box="4.2,20,4.9,30,7,9"))  # of five slices
+    assert last.boxes[:, [2, 5]].tolist() == [[4, 4]]
     with pytest.raises(CaseError, match=r"--box must be x0,y0,x1,y1,z0,z1, each 0 at most its 1, got 1,20,3,0,30,9"):
         prompted(image, scan, Prompting(box="1,20,3,0,30,9"))
 
@@ -241,7 +247,12 @@ def test_a_file_that_is_not_there_is_said_at_once(scan: Path) -> None:
 def test_json_of_something_else_beside_a_scan_is_no_file_of_boxes(scan: Path) -> None:
     """A scanner's, as dcm2niix lays it, and predict's own; one of boxes of other cases is."""
     beside = scan.with_name("MR_a.json")
-    for content in ({"Modality": "MR", "SliceTiming": [0.1, 0.2]}, {"Labels": [{"Label": 1, "Box": [1, 2, 3, 4]}]}):
+    boxed = prompted(read_input(scan), scan, Prompting(box="1,20,3,30,7,9"))
+    own = describe(
+        boxed, np.ones(boxed.shape, np.uint8), "MR_a.nii.gz", [], {"model": {"name": "m"}}, 1.0, [1.0], [0.9]
+    )
+    dcmstack = {"dcmmeta_affine": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], "global": {}}
+    for content in ({"Modality": "MR", "SliceTiming": [0.1, 0.2]}, own, dcmstack):
         beside.write_text(json.dumps(content))
         with pytest.raises(CaseError, match=r"needs boxes; write MR_a\.csv beside it"):
             prompted(read_input(scan), scan)
@@ -261,6 +272,8 @@ def test_the_image_itself_is_not_taken_for_its_label_map(scan: Path) -> None:
     scan.with_name("MR_a_gt.nii.gz").unlink()
     with pytest.raises(CaseError, match="no label map of its name in"):
         prompted(read_input(scan), scan, Prompting(boxes_from=scan.parent))
+    with pytest.raises(CaseError, match="--boxes-from names the image itself"):
+        prompted(read_input(scan), scan, Prompting(boxes_from=scan))
 
 
 def test_options_of_files_are_said_to_change_nothing_of_an_npz(tmp_path: Path) -> None:

@@ -276,7 +276,11 @@ def test_a_conversion_never_writes_over_what_it_is_made_of(tmp_path: Path) -> No
     ((_, error),) = convert_all(tmp_path, tmp_path, "nifti", Reading(window="300,50"), Prompting())
     assert error and error.startswith("MR_a: MR_a.nii.gz would be written over what it is made of; convert to another")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert all(not error for _, error in convert_all(tmp_path, tmp_path / "out", "nifti", Reading(), Prompting()))
+    for _ in range(2):  # and once more
+        assert all(not error for _, error in convert_all(tmp_path, tmp_path / "out", "nifti", Reading(), Prompting()))
+    boxes = tmp_path / "out" / "MR_a.json"
+    ((_, error),) = convert_all(tmp_path, tmp_path / "out", "nifti", Reading(), Prompting(boxes=boxes))
+    assert error and error.startswith("MR_a: MR_a.json would be written over what it is made of")
 
 
 def test_an_npz_that_nothing_would_read_is_not_written(tmp_path: Path) -> None:

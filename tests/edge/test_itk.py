@@ -1,6 +1,7 @@
 """NRRD and MHA: damaged voxels, headers that say nothing of the place."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ pytest.importorskip("SimpleITK", reason="needs SimpleITK (extra itk), which is n
 import SimpleITK as itk
 
 from edge.data.formats.finding import find_inputs
-from edge.data.formats.registry import read_input, read_with_truth
+from edge.data.formats.registry import read_input, read_stored, read_with_truth
+from edge.data.remote import on_disk
+from edge.data.scan import Reading
 from edge.errors import CaseError
 
 VOLUME = np.random.default_rng(0).integers(0, 900, (6, 24, 20)).astype(np.int16)
@@ -113,3 +116,58 @@ def test_voxels_that_end_too_soon_are_said_to(tmp_path: Path) -> None:
     (tmp_path / "MR_1.raw").write_bytes(VOLUME.tobytes()[:-1000])
     with pytest.raises(CaseError, match=r"^MR_1: MR_1\.raw is cut short"):
         read_input(tmp_path / "MR_1.mhd")
+
+
+NRRD = "NRRD0004\ntype: unsigned char\ndimension: 3\nsizes: 4 5 6\nencoding: raw\n"
+META = "ObjectType = Image\nNDims = 3\nDimSize = 4 5 6\nElementType = MET_UCHAR\n"
+
+
+@pytest.mark.parametrize(
+    ("ending", "header"),
+    [
+        (".nrrd", f"{NRRD}# x\rdata file: {{other}}\n\n"),  # the library ends a line at \r, too
+        (".nrrd", f"{NRRD}# {'x' * (2**20 - len(NRRD) - 3)}\ndata file: {{other}}\n\n"),
+        (".nrrd", f"{NRRD} data file: {{other}}\n\n"),
+        (".nhdr", f"{NRRD}data file: LIST3\n{{other}}\n"),
+        (".mha", f"{META}\vElementDataFile = {{other}}\nElementDataFile = LOCAL\n"),
+        (".mha", f"{META}Comment = ElementDataFile = {{other}}\nElementDataFile = LOCAL\n"),
+        (".mha", f"{META}ElementDataFile\0= {{other}}\nElementDataFile = LOCAL\n"),
+        (".mhd", f"{META}ElementDataFile = LISTx\n{{other}}\n"),
+        (".mhd", f"{META}ElementDataFile = ~a.raw\n"),
+    ],
+)
+def test_no_header_reaches_beyond_its_folder(tmp_path: Path, ending: str, header: str) -> None:
+    """Whatever the library takes for a line, a key or a list of files."""
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    for place in (tmp_path / "secret.raw", folder / "LIST3", folder / "LISTx", folder / "~a.raw"):
+        place.write_bytes(bytes([77]) * 120)
+    (folder / f"MR_1{ending}").write_bytes(header.format(other=tmp_path / "secret.raw").encode() + bytes([11]) * 120)
+    with pytest.raises(CaseError, match=r"^MR_1: .*(no header that can be read|in several ways|in other files)"):
+        read_input(folder / f"MR_1{ending}")
+
+
+def test_headers_as_programs_write_them_are_read(tmp_path: Path) -> None:
+    """With the ends of lines of Windows, 84 kB long as of a hundred segments, `CompressedData = T`."""
+    segments = "".join(f"Segment{number}_Tags:={'x' * 700}\n" for number in range(117))
+    (tmp_path / "a.raw").write_bytes(bytes(range(120)))
+    (tmp_path / "a.zraw").write_bytes(zlib.compress(bytes(range(120))))
+    headers = {
+        "MR_crlf.nhdr": f"{NRRD}data file: a.raw\n".replace("\n", "\r\n"),
+        "MR_long.nhdr": f"{NRRD}{segments}data file: a.raw\n",
+        "MR_t.mhd": f"{META}CompressedData = T\nElementDataFile = a.zraw",
+        "MR_one.mhd": f"{META}CompressedData = 1\nElementDataFile : a.zraw\n",
+    }
+    for name, header in headers.items():
+        (tmp_path / name).write_bytes(header.encode())
+        assert read_stored(tmp_path / name, Reading()).array.transpose(2, 1, 0).tobytes() == bytes(range(120)), name
+
+
+def test_voxels_beside_a_header_in_a_store_come_with_it(tmp_path: Path) -> None:
+    """Of a truth as well, which is fetched by itself."""
+    fsspec = pytest.importorskip("fsspec", reason="needs fsspec (extra store), which is not there")
+    itk.WriteImage(itk.GetImageFromArray(VOLUME), str(tmp_path / "MR_1.mhd"))
+    files = fsspec.filesystem("memory")
+    files.put([str(tmp_path / "MR_1.mhd"), str(tmp_path / "MR_1.raw")], "/voxels/")
+    with on_disk(Path("memory://voxels/MR_1.mhd"), beside=()) as local:
+        assert np.array_equal(read_input(local).image, read_input(tmp_path / "MR_1.mhd").image)

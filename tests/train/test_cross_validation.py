@@ -18,8 +18,8 @@ from train.data.folds import Fold, write_fold
 from train.networks.adapter import load_merged
 from train.networks.checkpoint import read_checkpoint
 from train.recipe import load_recipe, to_toml
-from train.run import HOW, check_recipe
-from train.sam_systems.cross_validation import cross_validate, read_report, table
+from train.run import HOW, check_base, check_recipe
+from train.sam_systems.cross_validation import _folds, cross_validate, read_report, table
 from train.sam_systems.search import combinations, search_recipe, split_grid
 
 ROOT = Path(__file__).parents[2]
@@ -209,6 +209,34 @@ def test_folds_of_another_number_or_base_are_not_taken_for_these(tmp_path: Path,
     assert (tmp_path / "run" / "val_fold_0.csv").read_bytes() == before
     with pytest.raises(RunError, match="the run began with other base"):
         cross_validate("nuinsseg-sam-vit-b", [data], tmp_path / "run", folds=2, overrides=overrides, resume=True)
+
+
+def test_lists_that_nothing_was_trained_by_are_drawn_anew(tmp_path: Path, data: Path) -> None:
+    """All of them: of five folds, stopped before the first one began, none is left beside three."""
+    names = {path.stem for path in data.glob("*/tissue images/*.png")}
+    for number in range(5):
+        write_fold(tmp_path, number, Fold(frozenset(names), frozenset()), dict.fromkeys(names, "organ"))
+    folds = _folds("nuinsseg-sam-vit-b", [data], tmp_path, 3, True, TINY, lambda _: None)
+    assert sorted(path.name for path in tmp_path.glob("val_fold_*.csv")) == [f"val_fold_{n}.csv" for n in range(3)]
+    assert sorted(name for fold in folds for name in fold.validation) == sorted(names)
+
+
+def test_the_base_of_a_run_is_looked_up_without_a_traceback(tmp_path: Path) -> None:
+    """None that is not there, and what is no run's description; runs of before it was written down go on."""
+    check_base(tmp_path, None)
+    for content, base, says in (
+        ('{"base_file_sha256": null}', tmp_path / "gone.pth", "no such checkpoint"),
+        ('{"base_file_sha256": null}', tmp_path, "no such checkpoint"),
+        ('{"base_file_sha256": "0"}', None, "the run began with other base"),
+        ("{", None, "not a run to go on with"),
+        ("3", None, "not a run to go on with"),
+    ):
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(RunError, match=says):
+            check_base(tmp_path, base)
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "base.pth").write_bytes(b"weights")
+    check_base(tmp_path, tmp_path / "base.pth")
 
 
 def test_a_value_that_the_recipe_refuses_ends_a_search_before_it_begins(tmp_path: Path) -> None:

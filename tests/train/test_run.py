@@ -510,6 +510,9 @@ def test_a_damaged_checkpoint_is_said_in_a_line(tmp_path: Path, finished: Finish
         (run / "last.ckpt").write_bytes(content)
         with pytest.raises(ModelError, match=r"last\.ckpt: (cannot be read as|not) a checkpoint"):
             train("litemedsam-lora", [data], run, base=base, cache=finished.cache, overrides=SHORT, resume=True)
+    torch.save({"weights": torch.zeros(1)}, run / "last.ckpt")
+    with pytest.raises(RunError, match=r"last\.ckpt: not a run's checkpoint"):
+        train("litemedsam-lora", [data], run, base=base, cache=finished.cache, overrides=SHORT, resume=True)
 
 
 def test_a_long_step_is_saved_before_save_every(

@@ -15,6 +15,7 @@ from train.optimisation.average import Average
 from train.optimisation.schedule import Schedule
 
 LAST = "last.ckpt"
+PARTS = {"network", "optimizer", "schedule", "average", "progress"}
 
 
 @dataclass
@@ -72,6 +73,8 @@ class State:
         if not path.exists():
             raise RunError(f"{path}: no checkpoint to resume from; start without --resume")
         content = read_tensors(path)
+        if not isinstance(content, dict) or not set(content) >= PARTS:
+            raise RunError(f"{path}: not a run's checkpoint; start in another folder")
         if set(content["network"]) != set(_own_state(self.network)):
             raise RunError(f"{path}: was written by another recipe; resume with the recipe.toml beside it")
         self.network.load_state_dict(content["network"], strict=False)

@@ -147,6 +147,8 @@ def _folds(
     if resume and are_drawn(out, groups, count):
         return [read_fold(out, number) for number in range(count)]
     folds = make_folds(list(groups), list(groups.values()), count, chosen.seed, stratify=chosen.stratify)
+    for path in [*out.glob("train_fold_*.csv"), *out.glob("val_fold_*.csv")]:  # of another number, never trained by
+        path.unlink()
     for number, fold in enumerate(folds):
         write_fold(out, number, fold, groups)
     return folds

@@ -113,5 +113,5 @@ def _with_voxels(path: Path) -> list[Path]:
     from edge.data.formats.itk import voxels_of
 
     with suppress(CaseError, OSError):  # which reading says
-        return list(dict.fromkeys([path, voxels_of(path)]))
+        return [one for one in dict.fromkeys([path, voxels_of(path)]) if one.is_file()]
     return [path]

@@ -15,18 +15,21 @@ from edge.data.scan import UNSIZED, Reading, Scan, check_file, check_scan_size
 from edge.errors import CaseError, RunError, in_one_line
 from edge.notes import Note
 
-MAX_HEADER = 2**16
-CHUNK = 2**20
+MAX_HEADER = 2**20  # of a segmentation with a hundred segments 84 kB
+CHUNK = 2**16
 ZLIB_OR_GZIP = 47  # of zlib: which of the two, its first bytes say
-NRRD = (".nrrd", ".nhdr")
-HEADER_OF_NRRD = rb"(?s)(.*?\n)(?:\r?\n|\Z)"
-HEADER_OF_META = rb"(?s)(.*?(?:\A|\n)[ \t]*ElementDataFile[ \t]*[=:][^\n]*(?:\n|\Z))"
-VOXELS_OF_NRRD = rb"(?im)^data ?file[ \t]*:(.*)$"
-VOXELS_OF_META = rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:](.*)$"
-SKIPPED = rb"(?im)^byte ?skip:[ \t]*(\d+)"
-IN_WORDS = rb"(?im)^[ \t]*(BinaryData[ \t]*[=:][ \t]*False|encoding:[ \t]*(?!raw))"
 GZIP = b"\x1f\x8b"
-PACKED = rb"(?im)^[ \t]*(CompressedData[ \t]*[=:][ \t]*True|encoding:[ \t]*gz(ip)?)\b"
+NRRD = (".nrrd", ".nhdr")
+# The header, and the line in it that names the file with the voxels; that word may stand nowhere else, as the libraries
+# end and trim lines in ways of their own, and read what they take for an absolute path.
+HEADERS = {True: rb"(?s).*?(?:\n\r?\n|\Z)", False: rb"(?s).*?\n[ \t]*ElementDataFile[^\n]*(?:\n|\Z)"}  # is it NRRD?
+NAMING = {True: rb"(?im)^data ?file:(.*)$", False: rb"(?m)^ElementDataFile *[=:](.*)$"}
+WORDS = {True: rb"(?i)data[ _]?file", False: rb"(?i)element_?data_?file"}
+CONTROL = rb"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)"
+BESIDE = r"(?!LIST)\w[^/\\%~:*?<>|\"]*"  # the name of one file in the header's folder
+SKIPPED = rb"(?im)^byte ?skip:[ \t]*(\d+)"
+IN_WORDS = rb"(?im)^[ \t]*(BinaryData[ \t]*[=:][ \t]*F|encoding:[ \t]*(?!raw)\S)"
+PACKED = rb"(?im)^[ \t]*(CompressedData[ \t]*[=:][ \t]*(T|1)|encoding:[ \t]*gz(ip)?\b)"
 NOWHERE = "its header states no directions; its voxels are taken as lying along the axes, 1 mm apart"
 
 
@@ -40,6 +43,9 @@ def read_scan(path: Path, reading: Reading) -> Scan:
     name = case_name(path)
     check_file(path, name)
     header = _read_header(name, path)
+    if not header.voxels.is_file():
+        other = header.voxels.name
+        raise CaseError(f"{name}: {path.name} has its voxels in {other}, which is not beside it; copy that, too")
     itk = _library()
     reader = itk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -74,7 +80,7 @@ def read_scan(path: Path, reading: Reading) -> Scan:
 
 
 def voxels_of(path: Path) -> Path:
-    """The file that holds a file's voxels: itself, or one beside it.
+    """The file that holds a file's voxels: itself, or one beside it, which may not be there.
 
     Raises:
         CaseError: none such, see `read_scan`.
@@ -107,19 +113,20 @@ def _read_header(name: str, path: Path) -> _Header:
     """
     is_nrrd = path.suffix.lower() in NRRD
     with path.open("rb") as file:
-        found = re.match(HEADER_OF_NRRD if is_nrrd else HEADER_OF_META, file.read(MAX_HEADER))
-    if found is None:
+        start = file.read(MAX_HEADER + 1)
+    found = re.match(HEADERS[is_nrrd], start)
+    if found is None or found.end() > MAX_HEADER or re.search(CONTROL, found[0]):
         raise CaseError(f"{name}: {path.name} has no header that can be read; write it again")
-    text = found[1]
-    named = [one.strip() for one in re.findall(VOXELS_OF_NRRD if is_nrrd else VOXELS_OF_META, text)]
-    if not named or (not is_nrrd and named[0].upper() == b"LOCAL"):
+    text, words = found[0], re.findall(WORDS[is_nrrd], found[0])
+    named = [one.strip().decode(errors="replace") for one in re.findall(NAMING[is_nrrd], text)]
+    if len(words) != len(named) or len(named) != (bool(words) if is_nrrd else 1):
+        raise CaseError(f"{name}: {path.name} says in several ways where its voxels are; save it in one piece")
+    if not named or (not is_nrrd and named[0].upper() == "LOCAL"):
         return _Header(text, is_nrrd, path, found.end())
-    other = named[0].decode(errors="replace")
-    if other.split()[:1] == ["LIST"] or "%" in other or len(Path(other).parts) != 1 or ".." in other or len(named) > 1:
+    other = named[0].removeprefix("./")
+    if not re.fullmatch(BESIDE, other) or ".." in other:
         raise CaseError(f"{name}: {path.name} has its voxels in other files ({other}); save it in one piece")
-    if not (voxels := path.with_name(other)).is_file():
-        raise CaseError(f"{name}: {path.name} has its voxels in {other}, which is not beside it; copy that, too")
-    return _Header(text, is_nrrd, voxels, 0)
+    return _Header(text, is_nrrd, path.with_name(other), 0)
 
 
 def _refuse_damaged(name: str, header: _Header, nbytes: int) -> None:
