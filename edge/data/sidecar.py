@@ -111,6 +111,11 @@ def _label(
         return found
     geometry = geometry_of(case)
     if case.is_volume:
-        return {**found, "VolumeMl": round(voxels * geometry.voxel_ml, 4)}
+        return {**found, "VolumeMl": _rounded(voxels * geometry.voxel_ml)}
     _, y_mm, x_mm = geometry.spacing_mm
-    return {**found, "AreaMm2": round(voxels * y_mm * x_mm, 3)}
+    return {**found, "AreaMm2": _rounded(voxels * y_mm * x_mm)}
+
+
+def _rounded(number: float) -> float:
+    """To 4 decimals, and at least 4 digits: voxels may be of microns."""
+    return round(number, 4) if number >= 0.1 else float(f"{number:.4g}")

@@ -25,6 +25,7 @@ from edge.data.objects import labels_of_case
 from edge.data.outputs import check_formats, parse_formats, write_labels
 from edge.data.prompting import Prompting, boxes_of_labels, prompted
 from edge.data.scan import Reading, mean_intensities
+from edge.data.sidecar import describe
 from edge.errors import CaseError, RunError
 from edge.pipeline import Options
 from edge.predict import Job, plan, predict_cases
@@ -237,6 +238,30 @@ def test_mean_intensities_are_in_the_unit_of_the_file(tmp_path: Path) -> None:
     labels[:, :, 0] = 1
     with_nan = np.where(stored == 0, np.nan, stored)  # 0, 2 and 1, 3 are stored[0]; 5 is there already
     assert mean_intensities(replace(scan, array=with_nan), labels, 1) == [-1000 + 2 * (2 + 1 + 3 + 5) / 4]
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (24, 20, 1), (24, 20, 6, 1)])
+def test_label_maps_have_the_shape_of_their_nifti_file(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """Of two axes, or with a single volume along a fourth."""
+    stored = np.random.default_rng(0).integers(1, 900, shape).astype(np.int16)
+    nibabel.save(nibabel.nifti1.Nifti1Image(stored, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "MR_1.nii.gz")
+    case = read_input(tmp_path / "MR_1.nii.gz")
+    labels = np.zeros(case.shape, np.uint8)
+    labels[..., 2:5, 3:9] = 1
+    (tmp_path / "out").mkdir()
+    (file,) = write_labels(case, labels, tmp_path / "MR_1.nii.gz", tmp_path / "out", ("nifti",))
+    written: Any = nibabel.loadsave.load(file)
+    assert written.shape == shape and int(np.asarray(written.dataobj).sum()) == int(labels.sum())
+    assert np.array_equal(labels_of_case(case, tmp_path / "MR_1.nii.gz", file), labels)
+
+
+def test_areas_and_volumes_of_microns_are_no_zero(tmp_path: Path) -> None:
+    """48,000 voxels of a cubic micron each."""
+    image = nibabel.nifti1.Nifti1Image(np.ones((40, 60, 20), np.int16), np.diag([1e-3, 1e-3, 1e-3, 1.0]))
+    nibabel.save(image, tmp_path / "Microscopy_1.nii.gz")
+    case = replace(read_input(tmp_path / "Microscopy_1.nii.gz"), boxes=np.array([[0.0, 0, 0, 39, 59, 19]]))
+    content = describe(case, np.ones(case.shape, np.uint8), "", [], {"model": {"name": "m"}}, 1.0)
+    assert content["Labels"][0]["VolumeMl"] == 4.8e-8
 
 
 def test_an_overlay_is_not_written_over_the_labels_of_another_case(tmp_path: Path, tiny_model: Path) -> None:

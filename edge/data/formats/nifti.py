@@ -7,6 +7,7 @@ are never looked at.
 import gzip
 import io
 import logging
+import math
 import zlib
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -77,15 +78,20 @@ def write_labels(path: Path, labels: npt.NDArray, geometry: Geometry, like: Path
     """
     import nibabel
 
-    volume = labels.reshape(geometry.shape)
-    image: Any = nibabel.nifti1.Nifti1Image(np.ascontiguousarray(geometry.to_file(volume)), geometry.affine)
+    array, header = (
+        np.ascontiguousarray(geometry.to_file(labels.reshape(geometry.shape))),
+        None if like is None else _header_of(like),
+    )
+    if header is not None and math.prod(header.get_data_shape()) == array.size:
+        array = array.reshape(header.get_data_shape())  # of two axes, or with one volume along a fourth
+    image: Any = nibabel.nifti1.Nifti1Image(array, geometry.affine)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = b"samedge label map"
-    if like is None:
+    if header is None:
         image.set_sform(geometry.affine, 1)
         image.set_qform(geometry.affine, 1)
     else:
-        _keep_forms(image, like)
+        _keep_forms(image, header)
     plain = image.to_bytes()
     write_whole(path, gzip.compress(plain, 6, mtime=0) if path.name.lower().endswith(".gz") else plain)
 
@@ -104,9 +110,12 @@ def write_volume(path: Path, array: npt.NDArray, affine: npt.NDArray, *, in_grey
     write_whole(path, gzip.compress(plain, 6, mtime=0) if path.name.lower().endswith(".gz") else plain)
 
 
-def _keep_forms(image: Any, like: Path) -> None:
-    with like.open("rb") as raw, _unzipped(raw) as file:
-        header = _read_header(file, case_name(like))
+def _header_of(path: Path) -> Any:
+    with path.open("rb") as raw, _unzipped(raw) as file:
+        return _read_header(file, case_name(path))
+
+
+def _keep_forms(image: Any, header: Any) -> None:
     for key in (
         "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
         "srow_x", "srow_y", "srow_z", "xyzt_units",
