@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.files import whole_file
-from edge.data.pickled import MAX_BYTES, NotPlain, read_pickled_array
 from edge.errors import CaseError
 
 MAX_ARRAY_BYTES = 4 * 2**30  # the largest public case unpacks to 0.6 GiB (287 x 512 x 512 as int64)
@@ -87,6 +86,8 @@ def _read_array(stream: IO[bytes], where: str, max_bytes: int, *, takes_records:
 
 def _read_records(stream: IO[bytes], where: str) -> npt.NDArray:
     """The items of an object array, (N,)."""
+    from edge.data.pickled import MAX_BYTES, NotPlain, read_pickled_array  # 0.01 s that other files do not need
+
     content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise CaseError(f"{where} holds more than {MAX_BYTES // 2**10} KiB of Python objects; save a plain array")

@@ -6,9 +6,8 @@ and endpoints are said as the store's own tools have them: AWS_ACCESS_KEY_ID, AW
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from edge.data.names import BOX_FILES, ITK, address_of, case_name, ending_of, is_folder, is_remote
@@ -55,6 +54,13 @@ def size_of(path: Path) -> int:
         return int(store.size(key))
 
 
+def _lent_folder() -> AbstractContextManager[str]:
+    """A folder on the disk, for as long as a file is needed there."""
+    from tempfile import TemporaryDirectory  # 5 ms that cases on a disk do not need
+
+    return TemporaryDirectory(prefix="samedge-")
+
+
 @contextmanager
 def on_disk(path: Path, beside: Sequence[str] = BOX_FILES) -> Iterator[Path]:
     """A path to a case on a disk: itself, or for as long as this lasts what was fetched from a store.
@@ -67,7 +73,7 @@ def on_disk(path: Path, beside: Sequence[str] = BOX_FILES) -> Iterator[Path]:
     if not is_remote(path):
         yield path
         return
-    with TemporaryDirectory(prefix="samedge-") as folder:
+    with _lent_folder() as folder:
         local = Path(folder) / path.parent.name / path.name
         local.parent.mkdir()
         files = {path: local}
@@ -104,7 +110,7 @@ def first_on_disk(stem: Path, endings: Sequence[str], beside: Sequence[str] = ()
     if not is_remote(stem):
         yield stem
         return
-    with TemporaryDirectory(prefix="samedge-") as folder:
+    with _lent_folder() as folder:
         local = Path(folder) / stem.name
         if not any(_fetched(stem, ending, local) for ending in endings):
             raise CaseError(f"{stem.name}: {address_of(stem)}{endings[0]} does not exist")
@@ -125,7 +131,7 @@ def results_on_disk(folder: Path, last: Collection[str] = ()) -> Iterator[Path]:
     if not is_remote(folder):
         yield folder
         return
-    with TemporaryDirectory(prefix="samedge-") as local:
+    with _lent_folder() as local:
         yield Path(local)
         for file in sorted(Path(local).iterdir(), key=lambda file: (file.name in last, file.name)):
             with _store(folder / file.name) as (store, key):
