@@ -26,7 +26,8 @@ from train.networks.checkpoint import read_checkpoint
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.weights import resolve
 from train.recipe import load_recipe, to_toml
-from train.run import ADAPTER, BEST, RECIPE, RUN
+from train.records.start import RECIPE, RUN
+from train.run import ADAPTER, BEST
 from train.tasks.views import LEAST_SCALE
 from train.validation import read_validation, validate
 

@@ -143,8 +143,8 @@ def test_a_command_begins_before_anything_is_loaded() -> None:
 
 LOADED_BY_A_PREDICTION = {"edge", "numpy", "cv2", "openvino", "typer", "annotated_doc", "shellingham"}
 STARTS_SLOWLY = {  # of Python's own, imported by a library that was let in unseen
-    "asyncio", "email", "html", "http", "importlib.metadata", "multiprocessing", "pickletools", "sqlite3", "ssl", "tempfile",
-    "unittest", "urllib.request", "xml",
+    "asyncio", "email", "html", "http", "importlib.metadata", "multiprocessing", "pickletools", "sqlite3", "ssl",
+    "tempfile", "unittest", "urllib.request", "xml",
 }  # fmt: skip
 
 

@@ -1,22 +1,19 @@
 """A training run from recipe to result: plan it, prepare the data, train, keep the best."""
 
-import json
 import shutil
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache
-from importlib import metadata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
-from edge.data.files import file_hash, read_json, write_whole
+from edge.data.files import write_whole
 from edge.data.table import format_table, number_or_blank
 from edge.errors import RunError
 from edge.system.home import home, lend_home
-from edge.system.machine import describe_machine, has_fast_bf16
+from edge.system.machine import has_fast_bf16
 from train.data.folds import Fold
 from train.loop import StepReport, fit
 from train.networks import weights
@@ -27,25 +24,17 @@ from train.networks.convolutions import keep_clear_of_cudnn
 from train.networks.litemedsam import LiteMedSAM
 from train.networks.parts import choose_trainable, compile_blocks, lora_options, start_evenly, trained_beside_adapters
 from train.plan import Plan, make_plan, timed
-from train.recipe import Recipe, load_recipe, spell_value, to_toml
+from train.recipe import Recipe, load_recipe
 from train.records.display import Advance, Say, lines, silent
 from train.records.records import check_wandb
+from train.records.start import RUN, check_same, write_start
 from train.records.state import LAST
 from train.sam_systems.network import SamOptions
 from train.tasks.build import make_task
 from train.threads import keep_to_available_cores
 from train.validation import Validation
 
-RECIPE, RUN, BEST, ADAPTER, BASE, BEST_CASES = (
-    "recipe.toml", "run.json", "best.pth", "adapter", "base.pth", "best_cases.csv",
-)  # fmt: skip
-BASE_FILE = "base_file_sha256"  # key of RUN: of the checkpoint that was given; null: none was
-HOW = {"compile", "precision", "save_every", "wandb", "workers"}  # of a recipe: how it runs, whatever that comes to
-MAY_CHANGE = HOW | {  # when a run is resumed: what is measured, how long it goes on
-    "early_stop", "epochs", "max_steps", "validate_at_start", "validate_every", "validation_cases",
-}  # fmt: skip
-# whose versions are said in RUN, beside those of edge
-PACKAGES = ("torch", "lightning-fabric", "peft", "monai", "safetensors", "segment-anything")
+BEST, ADAPTER, BASE, BEST_CASES = "best.pth", "adapter", "base.pth", "best_cases.csv"
 
 
 @dataclass(frozen=True)
@@ -135,10 +124,10 @@ def train(
     if fabric.device.type == "cuda" and isinstance(network, LiteMedSAM):
         keep_clear_of_cudnn()
     if resume:
-        _check_same(out, settings, started)
+        check_same(out, settings, started)
         fabric.barrier()  # until every process has read what the first one may write again
     if fabric.is_global_zero and not goes_on:
-        _start_folder(out, settings, plan, started, base)
+        write_start(out, settings, plan, started, base)
     if settings.compile:
         compile_blocks(network.image_encoder)
 
@@ -203,76 +192,6 @@ def _network(recipe: Recipe, base: Path | None, kept: Path | None) -> tuple[Netw
     torch.manual_seed(recipe.seed)  # of the adapters' first numbers
     choose_trainable(network, recipe)
     return network, base_hash
-
-
-def _start_folder(out: Path, recipe: Recipe, plan: Plan, started: dict[str, str | None], base: Path | None) -> None:
-    """Args: started: what the run starts from -> its hash."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / RECIPE).write_text(to_toml(recipe), encoding="utf-8")
-        content: dict[str, Any] = {
-            "seed": recipe.seed,
-            **{f"{what}_sha256": sha256 for what, sha256 in started.items()},
-            "machine": describe_machine(),
-            "packages": {name: metadata.version(name) for name in PACKAGES},
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            "plan": asdict(plan),
-            BASE_FILE: base and file_hash(base),
-        }
-        (out / RUN).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror or error})") from None
-
-
-def _check_same(out: Path, settings: Recipe, started: dict[str, str | None]) -> None:
-    """Raises RunError: `out` holds no run, or one that started from something else, or see `check_recipe`."""
-    try:
-        content = json.loads((out / RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{out / RUN}: not a run to resume ({error})") from None
-    for what, sha256 in started.items():
-        if content.get(f"{what}_sha256") != sha256:
-            raise RunError(f"{out}: the run began with other {what}; resume with the same, or start in another folder")
-    check_recipe(out, settings, MAY_CHANGE)
-
-
-def check_base(out: Path, base: Path | None) -> None:
-    """Whether a run began from this checkpoint, a file or a name; None: from random weights.
-
-    Raises:
-        RunError: it did not, or there is no such checkpoint.
-    """
-    try:
-        content = read_json(out / RUN)
-        if base is not None and not (base := weights.resolve(base)).is_file():
-            raise RunError(f"{base}: no such checkpoint")
-        if BASE_FILE in content and content[BASE_FILE] != (base and _hash(base, base.stat().st_mtime_ns)):
-            raise RunError(f"{out}: the run began with other base; resume with the same, or start in another folder")
-    except FileNotFoundError:  # stopped before it was written
-        return
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{out / RUN}: not a run to go on with ({error})") from None
-
-
-@cache
-def _hash(path: Path, _changed: int) -> str:
-    return file_hash(path)
-
-
-def check_recipe(out: Path, recipe: Recipe, may_change: Collection[str]) -> None:
-    """Whether a run is of this recipe but for some of its keys.
-
-    Raises:
-        RunError: it is not; which key differs.
-    """
-    before, now = asdict(load_recipe(str(out / RECIPE))), asdict(recipe)
-    now["epoch_samples"] = now["epoch_samples"] or before["epoch_samples"]  # 0: as many as there are slices
-    for key in sorted(before.keys() - may_change):
-        if before[key] != now[key]:
-            raise RunError(
-                f"{out}: the run began with {key}={spell_value(before[key])}, not {spell_value(now[key])}; resume with "
-                "the same, or start in another folder"
-            )
 
 
 def write_cases(path: Path, validation: Validation) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.box_files import NAMES
+from edge.data.box_names import NAMES
 from edge.data.case import Case, find_cases, write_case
 from edge.data.files import make_folder, write_whole
 from edge.data.folders import label_of, labelled

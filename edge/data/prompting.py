@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.data.box_files import UNITS, BoxList, may_hold_boxes, read_box_file
+from edge.data.box_files import BoxList, read_box_file
+from edge.data.box_json import may_hold_boxes
+from edge.data.box_names import UNITS
 from edge.data.boxes import check_boxes
 from edge.data.case import Case, make_case
 from edge.data.datasets import dataset_truth

@@ -84,7 +84,7 @@ def test_a_pickle_is_read_up_to_a_size(tmp_path: Path, monkeypatch: pytest.Monke
     np.savez(path, imgs=VOLUME, boxes=RECORDS * 40_000)
     with pytest.raises(CaseError, match=r"boxes holds .* more than 65535 items"):
         read_case(path)
-    monkeypatch.setattr("edge.data.npz.MAX_BYTES", 2**16)
+    monkeypatch.setattr("edge.data.pickled.MAX_BYTES", 2**16)
     with pytest.raises(CaseError, match="boxes holds more than 64 KiB of Python objects"):
         read_case(path)
 

@@ -18,7 +18,7 @@ from train.data.folds import Fold, write_fold
 from train.networks.adapter import load_merged
 from train.networks.checkpoint import read_checkpoint
 from train.recipe import load_recipe, to_toml
-from train.run import HOW, check_base, check_recipe
+from train.records.start import HOW, check_base, check_recipe
 from train.sam_systems.cross_validation import _folds, cross_validate, read_report, table
 from train.sam_systems.search import combinations, search_recipe, split_grid
 

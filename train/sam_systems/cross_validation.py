@@ -13,7 +13,8 @@ from edge.errors import RunError
 from train.data.folds import Fold, make_folds, read_fold, write_fold
 from train.recipe import load_recipe
 from train.records.records import VALIDATIONS
-from train.run import BEST_CASES, HOW, RUN, check_base, check_recipe, train
+from train.records.start import HOW, RUN, check_base, check_recipe
+from train.run import BEST_CASES, train
 from train.tasks.build import members
 from train.validation import CaseRow, mean_scores
 

@@ -11,7 +11,7 @@ from edge.data.files import write_whole
 from edge.data.table import format_table
 from edge.errors import RunError
 from train.recipe import Recipe, load_recipe, parse_value, spell_value
-from train.run import HOW, RECIPE, check_base, check_recipe
+from train.records.start import HOW, RECIPE, check_base, check_recipe
 from train.sam_systems.cross_validation import are_drawn, cross_validate
 from train.tasks.build import members
 
