@@ -96,12 +96,11 @@ def may_hold_boxes(path: Path, file: Path) -> bool:
         return True
     if not isinstance(found, dict) or "boxes" in found or any(is_of(path, key) for key in found if key):
         return True
-    firsts = [value[0] for value in found.values() if isinstance(value, list) and value]
+    firsts = [value[0] if isinstance(value, list) and value else None for value in found.values()]
     columns = {column for forms in NAMES.values() for names in forms.values() for column in names} | {"x1"}
-    return all(
-        isinstance(value, list) and (not value or isinstance(value[0], list) or columns & set(value[0]))
-        for value in found.values()
-    ) and bool(firsts)
+    return bool(firsts) and all(
+        isinstance(first, list) or (isinstance(first, dict) and bool(columns & first.keys())) for first in firsts
+    )
 
 
 def _plain_rows(

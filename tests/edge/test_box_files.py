@@ -252,7 +252,13 @@ def test_json_of_something_else_beside_a_scan_is_no_file_of_boxes(scan: Path) ->
         boxed, np.ones(boxed.shape, np.uint8), "MR_a.nii.gz", [], {"model": {"name": "m"}}, 1.0, [1.0], [0.9]
     )
     dcmstack = {"dcmmeta_affine": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], "global": {}}
-    for content in ({"Modality": "MR", "SliceTiming": [0.1, 0.2]}, own, dcmstack):
+    for content in (
+        {"Modality": "MR", "SliceTiming": [0.1, 0.2]},
+        {"SliceTiming": [0.1]},
+        {"axes": ["x"]},
+        own,
+        dcmstack,
+    ):
         beside.write_text(json.dumps(content))
         with pytest.raises(CaseError, match=r"needs boxes; write MR_a\.csv beside it"):
             prompted(read_input(scan), scan)
