@@ -152,7 +152,7 @@ def _map_for(path: Path, given: Path) -> Path:
     for file in (given / f"{stem}{end}{ending}" for end in (TRUTH, "") for ending in endings):
         if file.is_file() and not _is_image(file, path):
             return file
-    raise CaseError(f"{stem}: no label map of its name in {given}, such as {stem}.nii.gz or {stem}{TRUTH}.nii.gz")
+    raise CaseError(f"{stem}: no label map of its name in {given}, such as {stem}{TRUTH}.nii.gz; the image is none")
 
 
 def _is_image(file: Path, path: Path) -> bool:
