@@ -6,13 +6,15 @@ VENV ?= .venv
 IMAGE ?= samedge
 CASES ?= cases
 # For make default-model: folders train/ and val/ of labelled cases, the run's folder, `key=value` over the recipe's; the
-# public checkpoint; the adapter of it to go on from, if it is there, and to write; where the model is written.
+# public checkpoint; the adapter of it to go on from, if it is there, and to write; where the model is written; what the
+# model found in the volumes of train/ before (docs/training.md, Views and walks), if anything.
 DATA ?= ../shared/data
 RUN ?= runs/$@
 TRAIN ?=
 BASE ?= litemedsam
 ADAPTER ?= weights/samedge-litemedsam-lora
 MODEL ?= edge/default_model
+PREDICTED ?=
 # A script whose `up` starts a Docker engine and prints its DOCKER_HOST; used where no engine runs.
 ENGINE ?= ../shared/tools/docker-engine
 
@@ -76,7 +78,7 @@ cases: $(VENV)/.installed  ## make the case files of cases/ again
 # train/recipes/litemedsam-lora.toml says what to put in TRAIN on a GPU.
 default-model: $(VENV)/.installed-dev  ## train an adapter of BASE on DATA, and export what validates best
 	$(BIN)/samedge train litemedsam-lora validate_at_start=true $(TRAIN) --base $(BASE) $(if $(wildcard $(ADAPTER)),--adapter $(ADAPTER)) \
-		--data $(DATA)/train --val $(DATA)/val --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
+		--data $(DATA)/train $(if $(PREDICTED),--predicted $(PREDICTED)) --val $(DATA)/val --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
 	$(BIN)/python -c "from pathlib import Path; from train.networks.adapter import halve_adapter; \
 		halve_adapter(Path('$(RUN)/adapter'), Path('$(RUN)/$(notdir $(ADAPTER))'))"
 	$(BIN)/samedge export $(BASE) $(MODEL) --name $(notdir $(ADAPTER)) --adapter $(RUN)/$(notdir $(ADAPTER)) \

@@ -55,6 +55,7 @@ def train(
     base: Path | None = None,
     adapter: Path | None = None,
     validation: Path | None = None,
+    predicted: Path | None = None,
     resume: bool = False,
     dry_run: bool = False,
     overrides: Sequence[str] = (),
@@ -75,6 +76,7 @@ def train(
         base: checkpoint to start from, a file or a name that `train.networks.weights` knows; None: random weights.
         adapter: folder of an adapter of `base` to go on from; None: a fresh one.
         validation: folder of labelled cases; None: the recipe's `hold_out` share of `data`.
+        predicted: folder of the label maps that a model found in volumes of `data`, see `train.data.walks`; None: none.
         resume: go on from `out`'s last checkpoint; a run killed before its first starts again.
         dry_run: only plan, with one small step timed; nothing is written but prepared data.
         overrides: `key=value` for the recipe.
@@ -111,7 +113,7 @@ def train(
     if precision != settings.precision:
         say(f"precision: {precision}, as this CPU is no faster in {settings.precision}")
     with fabric.rank_zero_first():
-        task = make_task(settings, data, validation, cache, fold, say, advance)
+        task = make_task(settings, data, validation, cache, fold, say, advance, predicted)
     settings = replace(settings, epoch_samples=settings.epoch_samples or task.facts.slices)
     network, base_hash = _network(settings, base, None if dry_run or goes_on else out / BASE)
     started = {"base": base_hash, "adapter": None, "data": task.facts.sha256}

@@ -13,21 +13,21 @@ from train.data import placement, preparing, prompts
 from train.data.prepared import Prepared
 
 Drawn: TypeAlias = dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray]]  # case -> image and labels
-Prepare: TypeAlias = Callable[[Drawn], Prepared]
+Prepare: TypeAlias = Callable[..., Prepared]  # (Drawn, predicted: Path | None = None)
 
 
 @pytest.fixture
 def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
     """Drawn cases, written as `.npz` below `tmp_path / "data"`, as prepared data."""
-    monkeypatch.setattr(preparing, "_pack_all", lambda sources: map(preparing._pack, sources))
+    monkeypatch.setattr(preparing, "_pack_all", lambda sources, own: [preparing._pack(one, own) for one in sources])
 
-    def made(drawn: Drawn) -> Prepared:
+    def made(drawn: Drawn, predicted: Path | None = None) -> Prepared:
         folder = tmp_path / "data"
         folder.mkdir(exist_ok=True)
         for name, (image, labels) in drawn.items():
             boxes = np.zeros((0, 6 if labels.ndim == 3 else 4))
             write_case(folder / f"{name}.npz", make_case(name, image, boxes, truth=labels))
-        return preparing.prepare([folder], tmp_path / "prepared")
+        return preparing.prepare([folder], tmp_path / "prepared", predicted)
 
     return made
 

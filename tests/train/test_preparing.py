@@ -1,5 +1,6 @@
 """Labelled folders become prepared data: whole or not at all, carried anywhere, and what is broken is named."""
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from edge.errors import CaseError, RunError
 from train.data import preparing
 from train.data.cases import volume_prompts
-from train.data.prepared import INDEX, LABELS, PIXELS, is_prepared, open_prepared
+from train.data.prepared import INDEX, LABELS, PIXELS, PREDICTED, is_prepared, open_prepared
 
 PACK_ALL = preparing._pack_all  # as it is before any test replaces it
 Picture = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
@@ -93,7 +94,7 @@ def test_other_data_is_other_prepared_data_and_the_same_is_not_made_again(prepar
     changed = prepare({"2DBox_US_A_1": noise(1)})
     added = prepare({"2DBox_US_A_2": noise(2)})
     assert len({each.folder for each in (first, changed, added)}) == 3
-    monkeypatch.setattr(preparing, "_pack_all", lambda _: pytest.fail("made again"))
+    monkeypatch.setattr(preparing, "_pack_all", lambda *_: pytest.fail("made again"))
     again = preparing.prepare([first.folder.parents[1] / "data"], first.folder.parent)
     assert again.folder == added.folder
 
@@ -150,6 +151,45 @@ def test_prepared_data_needs_neither_its_sources_nor_its_place(prepare, tmp_path
     (carried / INDEX).write_text("[]")
     with pytest.raises(RunError, match=r"carried: prepared data that cannot be read .*prepare it again"):
         open_prepared(carried)
+
+
+def predictions(folder: Path, **found: np.ndarray) -> Path:
+    folder.mkdir()
+    for name, labels in found.items():
+        np.savez_compressed(folder / f"{name}.npz", segs=labels)
+    return folder
+
+
+def test_what_a_model_found_is_kept_beside_the_labels(prepare, tmp_path: Path, picture: Picture, tube: Picture) -> None:
+    """To the bit, of the volumes that it was asked for, carried and pickled; other predictions are other data."""
+    drawn = {"2DBox_US_A_1": picture, "3DBox_CT_B_1": tube, "3DBox_CT_B_2": tube}
+    found = np.roll(tube[1], 3, axis=2)
+    plain = prepare(drawn)
+    assert plain.predicted(2) is None
+    data = prepare(drawn, predictions(tmp_path / "own", **{"3DBox_CT_B_2": found}))
+    assert data.folder != plain.folder and data.content_hash != plain.content_hash
+    for each in (data, pickle.loads(pickle.dumps(data)), open_prepared(data.folder), data.without(["A"])):
+        assert np.array_equal(each.predicted(2), found) and not each.predicted(1).any()
+        assert each.predicted(0).shape == (1, *picture[1].shape) and np.array_equal(each.volume(2)[1], tube[1])
+    other = prepare(drawn, predictions(tmp_path / "later", **{"3DBox_CT_B_2": found, "3DBox_CT_B_1": found}))
+    assert other.folder != data.folder and np.array_equal(other.predicted(1), found)
+    (other.folder / PREDICTED).write_bytes(b"")
+    with pytest.raises(RunError, match=r"predicted.u16 has 0 of"):
+        open_prepared(other.folder)
+
+
+def test_predictions_that_do_not_belong_to_the_volumes_are_refused(prepare, tmp_path: Path, tube: Picture) -> None:
+    """Of another shape, of no volume of the data, cut: each named, and nothing is left half prepared."""
+    for folder, found, words in (
+        ("small", {"3DBox_CT_B_1": tube[1][:5]}, r"3DBox_CT_B_1: .*\(5, 60, 60\), the volume \(13, 60, 60\)"),
+        ("other", {"3DBox_CT_B_7": tube[1]}, "no label map of any volume"),
+    ):
+        with pytest.raises((CaseError, RunError), match=words):
+            prepare({"3DBox_CT_B_1": tube}, predictions(tmp_path / folder, **found))
+    (predictions(tmp_path / "cut") / "3DBox_CT_B_1.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(CaseError, match="3DBox_CT_B_1"):
+        prepare({"3DBox_CT_B_1": tube}, tmp_path / "cut")
+    assert not list((tmp_path / "prepared").iterdir())
 
 
 def test_data_sets_can_be_left_out_and_a_held_out_case_never_changes_sides(prepare) -> None:

@@ -1,6 +1,7 @@
 """Walks show slices, neighbours and masks that belong together, and say how far it is to the end."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,6 +171,57 @@ def test_given_masks_are_damaged(prepare, tube) -> None:
     assert all(sample.prompt.tolist() == box_of(sample.pixels[2] > 0).tolist() for sample in samples)
     areas = {np.count_nonzero(sample.pixels[2]) for sample in samples}
     assert len(samples) > 30 and len(areas) > 20
+
+
+@pytest.fixture
+def own(tmp_path: Path, tube) -> Path:
+    """What a model found in the tube: its left half on slices 2 to 8, on 9 and 10 something else."""
+    found = np.zeros_like(tube[1])
+    for z in range(2, 9):
+        found[z, 20:32, 10 + 2 * z : 16 + 2 * z] = 1
+    found[9:11, 50:60, 50:60] = 1
+    folder = tmp_path / "own"
+    folder.mkdir()
+    np.savez_compressed(folder / "3DBox_CT_B_1.npz", segs=found)
+    return folder
+
+
+@pytest.mark.parametrize("unrolled", [False, True])
+def test_steps_begin_with_the_mask_that_a_model_found(prepare, tube, own, clean, monkeypatch, unrolled) -> None:
+    """The half of the tube where it is; the whole one, on slices where the model was lost; never for a middle's box."""
+    monkeypatch.setattr(walks, "OWN_MASK", 1.0)
+    monkeypatch.setattr(walks, "draw_walk", upwards)
+    side, seen = 56 / round(12 / 0.72), set()
+    for sample in steps(prepare({"3DBox_CT_B_1": tube}, own), unrolled=unrolled):
+        if not sample.masked:
+            continue  # the first of two steps is on the middle slice
+        given, near = sample.pixels[2], brightness(sample.pixels[1])
+        seen.add(near)
+        half = 6 <= near <= 8
+        shape = box_of(given > 0)[2:] - box_of(given > 0)[:2] + 1
+        assert shape[1] / shape[0] == pytest.approx(2 if half else 1, abs=0.2)
+        assert sample.prompt.tolist() == box_of(given > 0).tolist()
+        if not half:
+            assert shape == pytest.approx(12 * side, abs=1.5)
+    assert seen == ({6, 7, 8} if unrolled else {6, 7, 8, 9})
+
+
+def upwards(data, row: int, chance: np.random.Generator) -> Walk | None:
+    """A walk of `draw_walk`, drawn until it goes up."""
+    while (found := draw_walk(data, row, chance)) is None or found.step < 0:
+        pass
+    return found
+
+
+def test_only_a_share_of_steps_begins_with_predicted_masks_and_none_along_other_axes(prepare, tube, own) -> None:
+    """Predicted labels are of walks along the slices; without any, every mask is the true one."""
+    data = prepare({"3DBox_CT_B_1": tube}, own)
+    walk_up = upwards(data, 0, CHANCE(0))
+    assert [walk_up.own_mask(z) is not None for z in range(6, 11)] == [True, True, True, False, False]
+    assert np.array_equal(walk_up.own_mask(7), np.load(own / "3DBox_CT_B_1.npz")["segs"][7] == 1)
+    assert replace(walk_up, predicted=None).own_mask(7) is None
+    assert replace(walk_up, label=2).own_mask(7) is None
+    assert upwards(prepare({"3DBox_CT_B_1": tube}), 0, CHANCE(0)).predicted is None
 
 
 def test_a_walk_is_of_its_own_label() -> None:

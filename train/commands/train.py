@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 RECIPES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.toml"))
 
+ALONE = ("validation", "adapter", "predicted")  # what goes with one run, not with folds
+
 app = command_app()
 
 
@@ -34,6 +36,12 @@ def train(
     ] = None,
     val: Annotated[
         Path | None, typer.Option(help="Labelled cases to validate on; a share of the data if not given.")
+    ] = None,
+    predicted: Annotated[
+        Path | None,
+        typer.Option(
+            help="Label maps of volumes of the data, as `predict --method propagated` made them, to walk from."
+        ),
     ] = None,
     folds: Annotated[
         int, typer.Option(min=0, help="Cross-validate: a run per fold in OUT/fold-0 and so on, and a report; 0: none.")
@@ -68,6 +76,7 @@ def train(
         "base": base,
         "adapter": adapter,
         "validation": val,
+        "predicted": predicted,
         "resume": resume,
         "overrides": overrides or [],
         "accelerator": accelerator,
@@ -75,9 +84,11 @@ def train(
         "nodes": nodes,
     }
     if folds:
-        if dry_run or out is None or val is not None or adapter is not None:
-            raise typer.BadParameter("--folds needs --out and goes with neither --val, --adapter nor --dry-run")
-        del settings["validation"], settings["adapter"]
+        if dry_run or out is None or any(settings[key] is not None for key in ALONE):
+            raise typer.BadParameter(
+                "--folds needs --out and goes with neither --val, --adapter, --predicted nor --dry-run"
+            )
+        settings = {key: value for key, value in settings.items() if key not in ALONE}
         with on_stderr() as (say, advance):
             report = cross_validate(recipe, data, out, folds=folds, say=say, advance=advance, **settings)
         print_rows(table(report))

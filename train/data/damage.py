@@ -16,7 +16,7 @@ PART_RADIUS = (0.04, 0.15)  # of the view's side
 
 def damage(mask: Pixels, chance: np.random.Generator) -> Pixels:
     """A mask (s, s) of 0 to 255 as a network might have found it, 0 or 255: its border moved, a part lost or added."""
-    whole = _binary(mask)
+    whole = binary(mask)
     if chance.random() < CLEAN:
         return whole
     field = _shifted(_with_moved_border(mask, chance), chance)
@@ -27,7 +27,8 @@ def damage(mask: Pixels, chance: np.random.Generator) -> Pixels:
     return found if shared >= LEAST_IOU * either else whole
 
 
-def _binary(mask: Pixels) -> Pixels:
+def binary(mask: Pixels) -> Pixels:
+    """A mask (s, s) of 0 to 255 as 0 or 255: covered by half or more."""
     return np.where(mask >= 128, 255, 0).astype(np.uint8)
 
 

@@ -21,8 +21,9 @@ from edge.data.remote import bytes_of, size_of
 from edge.errors import RunError
 from train.data.folds import is_held_out
 
-FORMAT = 7
+FORMAT = 8
 INDEX, PIXELS, LABELS, OBJECTS, TRACKED = "index.json", "pixels.u8", "labels.u16", "objects.npy", "tracked.npy"
+PREDICTED = "predicted.u16"  # only where a model's own label maps were given
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class CaseEntry:
     shape: tuple[int, int, int]  # (D, H, W), D is 1 for an image
     channels: int  # 3 for a colour image, else 1
     pixels: int  # first byte in PIXELS
-    labels: int  # first number in LABELS
+    labels: int  # first number in LABELS and PREDICTED
     scale: float  # px here per px of the original
 
 
@@ -87,10 +88,12 @@ class Prepared:
     tracked: npt.NDArray[np.float32]  # (M, 4): x_min, y_min, x_max, y_max of each object on each slice of its range
     broken: list[str] = field(default_factory=list)  # one line per case that was left out
     content_hash: str = ""
+    has_predicted: bool = False  # the labels that a model found in the volumes are there, too
     _mapped: dict[str, npt.NDArray[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Prepared, (self.folder, self.cases, self.objects, self.tracked, self.broken, self.content_hash)
+        tables = (self.folder, self.cases, self.objects, self.tracked, self.broken)
+        return Prepared, (*tables, self.content_hash, self.has_predicted)
 
     def volume(self, case: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
         """Pixels (D, H, W, C) and labels (D, H, W) of a case.
@@ -104,6 +107,11 @@ class Prepared:
         """Pixels (H, W, C) and labels (H, W) of one slice of a case; raises as `volume` does."""
         pixels, labels = self._slices(case, z, 1)
         return pixels[0], labels[0]
+
+    def predicted(self, case: int) -> npt.NDArray[np.uint16] | None:
+        """The labels (D, H, W) that a model found, 0 where it was not asked; None without such; raises as `volume`."""
+        entry = self.cases[case]
+        return self._numbers(PREDICTED, np.uint16, entry.labels, entry.shape) if self.has_predicted else None
 
     def _slices(self, case: int, first: int, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
         entry = self.cases[case]
@@ -164,17 +172,19 @@ def open_prepared(folder: Path) -> Prepared:
         objects, tracked = (
             np.load(io.BytesIO(_content(folder / name)), allow_pickle=False) for name in (OBJECTS, TRACKED)
         )
-        _check_sizes(folder, cases)
-        return Prepared(folder, cases, objects, tracked, index["broken"], index["content_hash"])
+        has_predicted = bool(index["predicted"])
+        _check_sizes(folder, cases, has_predicted)
+        return Prepared(folder, cases, objects, tracked, index["broken"], index["content_hash"], has_predicted)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{where}: prepared data that cannot be read ({error}); prepare it again") from None
 
 
-def _check_sizes(folder: Path, cases: CaseTable) -> None:
+def _check_sizes(folder: Path, cases: CaseTable, has_predicted: bool) -> None:
     """Raises: ValueError: a file that is not as long as its cases."""
     voxels = [math.prod(entry.shape) for entry in cases]
     pixels = sum(count * entry.channels for count, entry in zip(voxels, cases, strict=True))
-    for name, expected in ((PIXELS, pixels), (LABELS, 2 * sum(voxels))):
+    sizes = {PIXELS: pixels, LABELS: 2 * sum(voxels)} | ({PREDICTED: 2 * sum(voxels)} if has_predicted else {})
+    for name, expected in sizes.items():
         if (found := size_of(folder / name)) != expected:
             raise ValueError(f"{name} has {found} of {expected} bytes")
 

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ import numpy.typing as npt
 
 from edge.data.files import partial_path
 from edge.data.formats.finding import files_of
+from edge.data.formats.registry import plane_of, read_label_map
 from edge.data.names import case_name
 from edge.errors import CaseError, RunError
+from edge.scoring.evaluate import prediction_file
 from edge.system.cores import available_cores
 from train.data.cases import (
     distinct_names,
@@ -29,7 +33,18 @@ from train.data.cases import (
     truth_of,
     volume_prompts,
 )
-from train.data.prepared import FORMAT, INDEX, LABELS, OBJECTS, PIXELS, TRACKED, Prepared, is_prepared, open_prepared
+from train.data.prepared import (
+    FORMAT,
+    INDEX,
+    LABELS,
+    OBJECTS,
+    PIXELS,
+    PREDICTED,
+    TRACKED,
+    Prepared,
+    is_prepared,
+    open_prepared,
+)
 
 MIN_AREA_PX = 6  # of an object on its largest slice; smaller ones have no shape to learn
 LONGEST_PX = 512  # images with a longer side are reduced to it; volumes never are
@@ -45,54 +60,77 @@ class _Packed:
     objects: npt.NDArray[np.int32]  # (K, 7): label, z_min, y_min, x_min, z_max, y_max, x_max
     tracked: list[npt.NDArray[np.float32]]  # of each object, (z_max - z_min + 1, 4)
     scale: float
+    predicted: npt.NDArray[np.uint16] | None = None  # (D, H, W), of a volume that a model's labels were given for
 
 
 def prepare(
-    folders: Sequence[Path], parent: Path, *, progress: Callable[[int, int], None] = lambda done, total: None
+    folders: Sequence[Path],
+    parent: Path,
+    predicted: Path | None = None,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prepared:
     """The prepared data of these folders of labelled cases, made now if it is not there yet.
 
     Args:
         parent: where prepared data lies; this becomes a folder of it.
+        predicted: folder of the label maps that a model found in the volumes, by `samedge predict --method propagated`
+            from their boxes; of some of them, or None.
         progress: called with cases done and cases in all.
 
     Raises:
-        CaseError: no usable case in the folders.
-        RunError: the folder cannot be written.
+        CaseError: no usable case in the folders; a label map in `predicted` that does not fit its volume.
+        RunError: the folder cannot be written; `predicted` holds no label map of any of the volumes.
     """
     sources = find_sources(folders)
-    content_hash = _content_hash(sources)
+    content_hash = _content_hash(sources, predicted)
     folder = parent / content_hash[:12]
     if not is_prepared(folder):
-        partial = partial_path(folder)
+        half = partial_path(folder)
         try:
-            partial.mkdir(parents=True)
-            _write(sources, partial, content_hash, progress)
-            partial.rename(folder)
+            half.mkdir(parents=True)
+            _write(sources, half, predicted, content_hash, progress)
+            half.rename(folder)
         except OSError as error:
             if not is_prepared(folder):  # by another run in the meantime
                 raise RunError(f"{folder}: prepared data cannot be written ({error.strerror or error})") from None
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(half, ignore_errors=True)
     return open_prepared(folder)
 
 
-def _content_hash(sources: Sequence[Path]) -> str:
+def _content_hash(sources: Sequence[Path], predicted: Path | None) -> str:
     facts: list[Any] = [FORMAT, LONGEST_PX]
-    for path in chain.from_iterable(map(files_of, sources)):
+    found = filter(None, (_predicted_file(source, predicted) for source in sources))
+    for path in chain(chain.from_iterable(map(files_of, sources)), found):
         status = path.stat()
         facts.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _write(sources: Sequence[Path], folder: Path, content_hash: str, progress: Callable[[int, int], None]) -> None:
+def _predicted_file(source: Path, predicted: Path | None) -> Path | None:
+    """Where a model's label map of a case lies, if anywhere."""
+    path = predicted and prediction_file(predicted / case_name(source))
+    return path if path and path.is_file() else None
+
+
+def _write(
+    sources: Sequence[Path],
+    folder: Path,
+    predicted: Path | None,
+    content_hash: str,
+    progress: Callable[[int, int], None],
+) -> None:
     cases: list[list[Any]] = []
     rows: list[npt.NDArray[np.int32]] = []
     tracked: list[npt.NDArray[np.float32]] = []
     broken: list[str] = []
-    boxes, names = 0, distinct_names(sources)
-    with (folder / PIXELS).open("wb") as pixels, (folder / LABELS).open("wb") as labels:
-        for done, (source, called, packed) in enumerate(zip(sources, names, _pack_all(sources), strict=True)):
+    boxes, with_predicted, names = 0, 0, distinct_names(sources)
+    with (folder / PIXELS).open("wb") as pixels, (folder / LABELS).open("wb") as labels, ExitStack() as stack:
+        own = predicted and stack.enter_context((folder / PREDICTED).open("wb"))
+        for done, (source, called, packed) in enumerate(
+            zip(sources, names, _pack_all(sources, predicted), strict=True)
+        ):
             progress(done + 1, len(sources))
             if isinstance(packed, str):
                 broken.append(called + packed.removeprefix(case_name(source)))
@@ -101,24 +139,33 @@ def _write(sources: Sequence[Path], folder: Path, content_hash: str, progress: C
             cases.append([packed.name, packed.labels.shape, packed.pixels.shape[-1], *places, packed.scale])
             pixels.write(packed.pixels.tobytes())
             labels.write(packed.labels.tobytes())
+            if own and packed.predicted is not None:
+                own.seek(2 * places[1])
+                own.write(packed.predicted.tobytes())
+                with_predicted += 1
             for row, track in zip(packed.objects, packed.tracked, strict=True):
                 rows.append(np.array([len(cases) - 1, *row, boxes], np.int32))
                 tracked.append(track)
                 boxes += len(track)
+        if own:
+            own.truncate(labels.tell())  # zeros, which take no place, where nothing was predicted
+    if predicted and not with_predicted:
+        raise RunError(f"{predicted}: no label map of any volume of the data; predict these with --method propagated")
     if not rows:
         raise CaseError(f"no usable case; {broken[0] if broken else 'no object'}")
     np.save(folder / OBJECTS, np.array(rows, np.int32))
     np.save(folder / TRACKED, np.concatenate(tracked).astype(np.float32))
-    index = {"format": FORMAT, "content_hash": content_hash, "broken": broken, "cases": cases}
+    facts = {"content_hash": content_hash, "predicted": predicted is not None, "broken": broken, "cases": cases}
+    index = {"format": FORMAT, **facts}
     (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-def _pack_all(sources: Sequence[Path]) -> Iterator[_Packed | str]:
+def _pack_all(sources: Sequence[Path], predicted: Path | None) -> Iterator[_Packed | str]:
     """Each source packed, in order, by as many processes as there are cores."""
     context = multiprocessing.get_context("forkserver")
     try:
         with ProcessPoolExecutor(available_cores(), context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-            yield from pool.map(_pack, sources, chunksize=4)
+            yield from pool.map(partial(_pack, predicted=predicted), sources, chunksize=4)
     except BrokenProcessPool:
         raise RunError(
             "the processes that prepare data ended early: short of memory, or started by a script that trains without "
@@ -126,8 +173,12 @@ def _pack_all(sources: Sequence[Path]) -> Iterator[_Packed | str]:
         ) from None
 
 
-def _pack(source: Path) -> _Packed | str:
-    """A case as it is kept, or what is wrong with it."""
+def _pack(source: Path, predicted: Path | None) -> _Packed | str:
+    """A case as it is kept, or what is wrong with it.
+
+    Raises:
+        CaseError: the label map in `predicted` cannot be read or does not fit.
+    """
     try:
         case = read_labelled(source)
         truth = truth_of(case)
@@ -135,7 +186,15 @@ def _pack(source: Path) -> _Packed | str:
         return str(error)
     if case.image.min() == case.image.max():
         return f"{case.name}: the image is constant"
-    return (_pack_volume if case.is_volume else _pack_image)(case.name, case.image, truth)
+    if not case.is_volume:
+        return _pack_image(case.name, case.image, truth)
+    packed, file = _pack_volume(case.name, case.image, truth), _predicted_file(source, predicted)
+    if file is None or isinstance(packed, str):
+        return packed
+    found = read_label_map(file, plane=plane_of(case.geometry)).labels
+    if found.shape != truth.shape:
+        raise CaseError(f"{case.name}: {file} has shape {found.shape}, the volume {truth.shape}; predict it again")
+    return replace(packed, predicted=found.astype(np.uint16))
 
 
 def _pack_image(name: str, image: npt.NDArray[np.uint8], truth: npt.NDArray) -> _Packed | str:

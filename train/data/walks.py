@@ -2,6 +2,9 @@
 
 A sample of one step shows a slice, its neighbour and the neighbour's mask, and asks for the slice's own. One of two
 steps asks for the neighbour's mask first, so that the network is given a mask that it has made itself.
+
+The mask that a sample begins with is the true one, damaged; or, where the volume was predicted before, what a walk from
+the box had come to there (DAgger, Ross et al. 2011: trained on the states that the model's own answers lead to).
 """
 
 from dataclasses import dataclass
@@ -12,12 +15,14 @@ import numpy.typing as npt
 from edge.data.extent import box_of
 from edge.prompts.propagation import mask_value, way_left
 from train.data.batch import Box, Pixels, ViewSample
-from train.data.damage import damage
+from train.data.damage import binary, damage
 from train.data.placement import Placement, place_masks
 from train.data.prepared import Prepared
 from train.data.prompts import loosen, prompt_of
 
 RANGE_KNOWN = 0.85  # of walks know where their range ends
+OWN_MASK = 0.6  # of the masks that samples begin with are predicted ones, where there are such
+LEAST_IOU = 0.2  # of a predicted mask with the true one; a worse one is not given
 TWO_SLICES = 0.2  # of steps pass over a slice, where there is one to pass over
 OTHER_AXIS = 0.3  # of walks go along another axis than the slices', where there is enough to walk along
 SHALLOWEST = 24  # slices of a volume, along each axis, for a walk along another one
@@ -36,6 +41,7 @@ class Walk:
     end: int  # the last slice; where the range is not known, one beyond it
     step: int  # 1 or -1
     range_known: bool
+    predicted: npt.NDArray[np.uint16] | None = None  # (D, H, W): labels that a model found on this way
 
     @property
     def steps(self) -> int:
@@ -45,6 +51,14 @@ class Walk:
     def mask(self, z: int) -> npt.NDArray[np.bool_]:
         """The object (H, W) on a slice."""
         return np.asarray(self.labels[z] == self.label)
+
+    def own_mask(self, z: int) -> npt.NDArray[np.bool_] | None:
+        """The object (H, W) on a slice as a model found it; None where it did not, or something else."""
+        if self.predicted is None:
+            return None
+        found, true = np.asarray(self.predicted[z] == self.label), self.mask(z)
+        near = np.count_nonzero(found & true) >= max(1, LEAST_IOU * np.count_nonzero(found | true))
+        return found if near else None
 
     def before(self, z: int, slices: int = 1) -> int:
         """The slice so many before z on the way, at the earliest the middle."""
@@ -65,7 +79,8 @@ def draw_walk(data: Prepared, row: int, chance: np.random.Generator) -> Walk | N
     end = (last if step > 0 else first) + (0 if known else step)
     end = min(max(end, 0), labels.shape[axis] - 1)
     volume, labels = np.moveaxis(volume[..., 0], axis, 0), np.moveaxis(labels, axis, 0)
-    walk = Walk(volume, labels, label, (first + last) // 2, end, step, known)
+    predicted = data.predicted(case) if axis == 0 else None
+    walk = Walk(volume, labels, label, (first + last) // 2, end, step, known, predicted)
     return walk if first < last and walk.steps > 0 else None
 
 
@@ -99,12 +114,16 @@ def make_walk(
     masks = np.stack([walk.mask(z) for z in slices], axis=-1)
     if not masks[..., 1:].any(axis=(0, 1)).all():
         return None  # a gap in the object
+    begins_with_box = unrolled and slices[1] == walk.middle
+    own = walk.own_mask(slices[-1]) if chance.random() < OWN_MASK and not begins_with_box else None
+    if own is not None:
+        masks = np.concatenate([masks, own[..., None]], axis=-1)
     placement, shown = place_masks(masks, box_of(masks[..., -1]), size, flip, chance)
     if not (shown[..., 1:] >= 128).any(axis=(0, 1)).all():
         return None  # thinner than a pixel of the view, or beyond it
     low, high = int(walk.volume.min()), int(walk.volume.max())
     pixels = placement.show(np.stack([walk.volume[z] for z in slices], axis=-1), low)
-    steps = _Steps(walk, slices, pixels, shown, (float(low), float(high)))
+    steps = _Steps(walk, slices, pixels, shown, (float(low), float(high)), None if own is None else _plane(shown, -1))
     return steps.both(placement, chance) if unrolled else steps.one(chance)
 
 
@@ -123,16 +142,17 @@ class _Steps:
     walk: Walk
     slices: tuple[int, ...]  # K of them
     pixels: Pixels  # (s, s, K)
-    masks: Pixels  # (s, s, K), 0 to 255
+    masks: Pixels  # (s, s, K or more), 0 to 255
     span: tuple[float, float]
+    own: Pixels | None  # (s, s), 0 to 255: what is given as the last slice's mask; None: the true one, damaged
 
     def one(self, chance: np.random.Generator) -> ViewSample:
-        """The last slice's mask is asked for, given the damaged one of the slice before."""
+        """The last slice's mask is asked for, given a damaged or own one of the slice before."""
         pixels, prompt = self._given(0, chance)
         return ViewSample(len(self.pixels), pixels, self.span, True, prompt, _plane(self.masks, 0))
 
     def both(self, placement: Placement, chance: np.random.Generator) -> ViewSample:
-        """The mask of the slice before is asked for first, given a damaged mask or, on the middle slice, a box."""
+        """The slice before is asked for first, given a damaged or own mask or, on the middle slice, a box."""
         z, near, _ = self.slices
         size, at_middle = len(self.pixels), near == self.walk.middle
         if at_middle:
@@ -147,8 +167,8 @@ class _Steps:
         )  # fmt: skip
 
     def _given(self, number: int, chance: np.random.Generator) -> tuple[Pixels, Box]:
-        """A slice with its neighbour and the neighbour's damaged mask (3, s, s), and that mask's extent."""
-        mask = damage(_plane(self.masks, number + 1), chance)
+        """A slice with its neighbour and the mask given for that (3, s, s), and the mask's extent."""
+        mask = damage(_plane(self.masks, number + 1), chance) if self.own is None else binary(self.own)
         drawn = mask // 255 * np.uint8(self.walk.mask_value(self.slices[number]))
         pixels = np.stack([_plane(self.pixels, number), _plane(self.pixels, number + 1), drawn])
         return pixels, box_of(mask > 0)

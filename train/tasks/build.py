@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge.errors import CaseError
+from edge.errors import CaseError, RunError
 from train.data.folds import Fold, is_held_out
 from train.recipe import Recipe
 from train.records.display import Advance, Say, silent
@@ -24,6 +24,7 @@ def make_task(
     fold: Fold | None,
     say: Say,
     advance: Advance = silent,
+    predicted: Path | None = None,
 ) -> Task:
     """The task of a recipe.
 
@@ -31,13 +32,17 @@ def make_task(
         validation: folder to validate on; None: the recipe's `hold_out` share of `data`.
         cache: where prepared data lies.
         fold: says what trains and what validates; overrides `validation`.
+        predicted: label maps that a model found in volumes of `data`, for a recipe with walks.
 
     Raises:
         CaseError: no usable data, or nothing in `validation` to validate on.
-        RunError: `only` or `leave_out` name what is not there, or prepared data cannot be written.
+        RunError: `only` or `leave_out` name what is not there, prepared data cannot be written, or `predicted` comes
+            with a recipe that has no walks.
     """
+    if predicted and recipe.task != "views":
+        raise RunError(f"{predicted}: predictions are for recipes that train on walks, as litemedsam-lora does")
     if recipe.task == "views":
-        task: Task = make_view_task(recipe, data, validation, cache, say, advance)
+        task: Task = make_view_task(recipe, data, validation, cache, say, advance, predicted)
     elif recipe.task == "sequences":
         task = _sequence_task(recipe, data, validation, cache, fold, say)
     else:

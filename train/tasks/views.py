@@ -66,29 +66,40 @@ class ViewTask:
 
 
 def make_view_task(
-    recipe: Recipe, data: Sequence[Path], validation: Path | None, cache: Path, say: Say, advance: Advance
+    recipe: Recipe,
+    data: Sequence[Path],
+    validation: Path | None,
+    cache: Path,
+    say: Say,
+    advance: Advance,
+    predicted: Path | None = None,
 ) -> ViewTask:
     """The task on folders of cases, or on one folder of prepared data (carried here or not).
 
     Args:
         validation: folder of labelled cases; None: the recipe's `hold_out` share of `data`.
         cache: where prepared data lies.
+        predicted: as `train.data.preparing.prepare` takes it.
 
     Raises:
         CaseError: no usable data, or nothing in `validation` to validate on.
         RunError: a data set in `only` or `leave_out` that no case is of; prepared data that cannot be written or read,
-            that comes with other data, or has no cases beside it to validate on.
+            that comes with other data or with predictions, or has no cases beside it to validate on.
     """
     carried = next((folder for folder in data if is_prepared(folder)), None)
     where, wanted = carried and address_of(carried), recipe.validation_cases
     if carried and len(data) > 1:
         raise RunError(f"{where}: prepared data goes with no other --data; prepare the folders together")
+    if carried and predicted:
+        raise RunError(f"{where}: prepared data takes no --predicted; give that when it is prepared")
     if carried and wanted and validation is None:
         raise RunError(f"{where}: prepared data has no cases to validate on; give --val or validation_cases=0")
     if carried:
         prepared = open_prepared(carried)
     else:
-        prepared = prepare(data, cache, progress=lambda done, total: advance("preparing data", done, total, ""))
+        prepared = prepare(
+            data, cache, predicted, progress=lambda done, total: advance("preparing data", done, total, "")
+        )
     say(f"prepared data: {address_of(prepared.folder)}")
     for line in prepared.broken:
         say(f"left out: {line}")
