@@ -91,8 +91,8 @@ default-model: $(VENV)/.installed-dev  ## train an adapter of BASE on DATA, and 
 
 # Runs that are done stay in runs/claims, so that it goes on after a stop.
 claims: $(VENV)/.installed-dev  ## hold LoRA, INT8, views, merging up to cases, with intervals (some four CPU hours; litemedsam fetched)
-	$(BIN)/python -m docs.claims runtime $(DATA)/val
-	$(BIN)/python -m docs.claims training $(DATA)/val $(DATA)/train runs/$@
+	$(BIN)/python -m measure.claims runtime $(DATA)/val
+	$(BIN)/python -m measure.claims training $(DATA)/val $(DATA)/train runs/$@
 
 docs: tables  ## build the pages of docs/ into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

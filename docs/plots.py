@@ -11,7 +11,7 @@ from typing import Any
 DOCS = Path(__file__).parent
 IN_ONE_PLOT = {"slices": ["slices"], "boxes": ["boxes", "boxes in a whole frame"], "megapixels": ["megapixels"]}
 MEASURED = {"cpu_s": "seconds of the CPU", "peak_mib": "peak MiB"}
-ENCODER_ONLY = re.compile(r"LoRA of rank (\d+), encoder only")  # of the ways in `docs.training_claims`
+ENCODER_ONLY = re.compile(r"LoRA of rank (\d+), encoder only")  # of the ways in `measure.training_claims`
 BESIDE = ("LoRA of rank 64, decoder and convolutions (ships)", "all weights", "decoder only")
 
 Report = dict[str, Any]

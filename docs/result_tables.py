@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from export.checks.cluster import WORKERS, speedup
+from measure.cluster import WORKERS, speedup
 
 TITLES = {"val": "samedge", "public": "public LiteMedSAM", "ellipse": "inscribed ellipse"}  # JSON file -> its column
 # JSON file -> its column among volumes
@@ -185,7 +185,7 @@ def peaks(report: Report) -> str:
 
 def started(report: Report) -> str:
     """Which case, and what it takes beside another commit."""
-    from export.checks.startup import pairs_text
+    from measure.startup import pairs_text
 
     told = pairs_text(report)
     return f"{report['case']}, medians of {report['rounds']} fresh processes; {told and told + '; '}"

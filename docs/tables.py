@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from docs.kept_views import kept_views_table
 from docs.result_tables import (
     BOUNDS_3D,
     TITLES,
@@ -37,14 +36,15 @@ from docs.result_tables import (
     validation,
     volumes,
 )
-from docs.walks import walks_table
-from export.checks.callers import callers_table
-from export.checks.loading import loading_table
-from export.checks.quota import quota_table
-from export.checks.serve import serve_table
-from export.checks.stability import stability_table, unsure_table
-from export.checks.startup import startup_table
-from export.checks.views import views_table
+from measure.callers import callers_table
+from measure.kept_views import kept_views_table
+from measure.loading import loading_table
+from measure.quota import quota_table
+from measure.serve import serve_table
+from measure.stability import stability_table, unsure_table
+from measure.startup import startup_table
+from measure.views import views_table
+from measure.walks import walks_table
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent

@@ -25,7 +25,7 @@ class Segmenter:
     Any number of threads may share one: each gets the labels it would get alone. With OpenVINO two callers run side by
     side, on half of the threads each, and more take turns; the graphs for that are loaded when callers first meet, so
     a caller that is alone pays nothing for them. With ONNX Runtime all run side by side. `python -m
-    export.checks.callers CASES` measures 1, 2 and 4 callers. The memory limit is reckoned for one case at a time.
+    measure.callers CASES` measures 1, 2 and 4 callers. The memory limit is reckoned for one case at a time.
 
     Not to be sent to another process: make one in each. A process forked after one was made can have none (RunError);
     `multiprocessing`'s `spawn` and `forkserver` are right.

@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pytest
 from typer.main import get_command
 
-from docs import oracle, tables
+from docs import tables
 from edge.cli import app
 from edge.engines.model_folder import DEFAULT_MODEL, model_hash, read_description
 from edge.scoring.score import score_case
+from measure import oracle
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -8,7 +8,7 @@ import pytest
 
 from edge.data.case import write_case
 from edge.data.phantom import make_phantom
-from export.checks.quota import Setup, measure
+from measure.quota import Setup, measure
 
 pytestmark = pytest.mark.image
 

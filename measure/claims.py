@@ -1,4 +1,4 @@
-"""The project's claims, held up to cases: `make claims`, or `python -m docs.claims --help`.
+"""The project's claims, held up to cases: `make claims`, or `python -m measure.claims --help`.
 
 Writes `docs/results/runtime-claims.json` or `training-claims.json`. Runs that are done stay in RUNS, so that training
 that was cut off goes on.
@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from docs.runtime_claims import measured, runtime_pairs
-from docs.training_claims import Settings, trained, training_pairs
 from edge.data.modality import modality_of
 from edge.engines.model_folder import DEFAULT_MODEL, model_hash, read_description
 from edge.reports.report import now, write_json
 from edge.system.machine import describe_machine
+from measure.runtime_claims import measured, runtime_pairs
+from measure.training_claims import Settings, trained, training_pairs
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
 DRAWS, INTERVAL = 10_000, (2.5, 97.5)  # of the bootstrap; percentiles: 95 %
 
 Scores = dict[str, float]  # case -> DSC
@@ -57,7 +57,7 @@ def difference(mine: Sequence[Scores], theirs: Sequence[Scores], seed: int = 0) 
 
 def main() -> None:
     """Measure, compare, write."""
-    parser = argparse.ArgumentParser(prog="python -m docs.claims", description="Claims, held up to cases.")
+    parser = argparse.ArgumentParser(prog="python -m measure.claims", description="Claims, held up to cases.")
     parser.add_argument("kind", choices=["runtime", "training"])
     parser.add_argument("validation", type=Path, help="labelled cases to score on")
     parser.add_argument("data", type=Path, nargs="?", help="labelled cases to train on")

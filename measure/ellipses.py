@@ -1,4 +1,4 @@
-"""What a box says by itself: the ellipse or ellipsoid in each, as label maps. `python -m docs.ellipses INPUTS OUTPUTS`.
+"""What a box says by itself: the ellipse or ellipsoid in each, as labels: `python -m measure.ellipses INPUTS OUTPUTS`.
 
 `samedge evaluate OUTPUTS INPUTS --json docs/results/ellipse.json` scores them as it scores a model's.
 """

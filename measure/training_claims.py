@@ -91,8 +91,8 @@ def training_pairs(ways: Mapping[str, Any]) -> list[tuple[str, str, str, list[Sc
     pairs += [(f"LoRA of rank {rank}, encoder only", "all weights") for rank in (4, 16, 64)]
     found = [(one, other, "val", ways[one]["dsc"], ways[other]["dsc"]) for one, other in pairs]
     for dataset in LEFT_OUT:
-        both = [[_only(scores, dataset) for scores in ways[way]["unseen"]] for way in (UNSEEN, BASE)]
-        found.append((UNSEEN, BASE, f"{dataset}, never seen", *both))
+        tuned, base = ([_only(scores, dataset) for scores in ways[way]["unseen"]] for way in (UNSEEN, BASE))
+        found.append((UNSEEN, BASE, f"{dataset}, never seen", tuned, base))
     return found
 
 

@@ -7,10 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from docs import plots, runtime_claims, training_claims
-from docs.claims import _mean_scores, difference, over_modalities
+from docs import plots
 from docs.result_tables import trained_table
-from docs.runtime_claims import (
+from edge.data.case import Case, make_case, write_case
+from edge.errors import RunError
+from edge.segmenter import Segmenter
+from measure import runtime_claims, training_claims
+from measure.claims import _mean_scores, difference, over_modalities
+from measure.runtime_claims import (
     F32,
     INT8,
     LAST,
@@ -23,10 +27,7 @@ from docs.runtime_claims import (
     only,
     runtime_pairs,
 )  # fmt: skip
-from docs.training_claims import BASE, SHIPS, WAYS, Settings, _few_boxes
-from edge.data.case import Case, make_case, write_case
-from edge.errors import RunError
-from edge.segmenter import Segmenter
+from measure.training_claims import BASE, SHIPS, WAYS, Settings, _few_boxes
 from train.recipe import load_recipe, to_toml
 
 

@@ -1,4 +1,4 @@
-"""What a box loses in a kept view: `python -m docs.kept_views INPUTS docs/results/kept-views.json [MODEL]`.
+"""What a box loses in a kept view: `python -m measure.kept_views INPUTS docs/results/kept-views.json [MODEL]`.
 
 `samedge serve` decodes a box in the view of one drawn before, if that is near. Of every labelled image a box is drawn:
 by itself, and after another whose sides lie off its own by up to a share of them, as when a box is corrected.

@@ -1,4 +1,4 @@
-"""What callers of one Segmenter get done together: `python -m export.checks.callers CASES`.
+"""What callers of one Segmenter get done together: `python -m measure.callers CASES`.
 
 1, 2 and 4 threads share one; then as many as there are cores have one each, of a single thread. All in turn, round
 after round, so that a machine that others use slows them alike; medians count.
@@ -73,7 +73,7 @@ def callers_table(report: Mapping[str, Any]) -> list[list[str]]:
 def main() -> None:
     """Print the table, and write it."""
     parser = argparse.ArgumentParser(
-        prog="python -m export.checks.callers", description="Cases per second of threads that share a Segmenter."
+        prog="python -m measure.callers", description="Cases per second of threads that share a Segmenter."
     )
     parser.add_argument("cases", type=Path, help="folder of cases, or one .npz file")
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="model folder")

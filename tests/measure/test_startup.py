@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edge.challenge.submission.trial import Trial
-from export.checks.startup import (
+from measure.startup import (
     FLOOR,
     cost_of,
     measure,

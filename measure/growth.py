@@ -1,4 +1,4 @@
-"""How time and memory grow with a case, and with the cases of a process: `python -m export.checks.growth`.
+"""How time and memory grow with a case, and with the cases of a process: `python -m measure.growth`.
 
 Many small cases one after the other; then phantoms that grow in one thing at a time, each read, segmented and saved in
 this process with the model loaded. Medians; seconds of the CPU beside those by the clock, as they also hold on a
@@ -118,7 +118,7 @@ def _small_cases(folder: Path, count: int) -> list[Path]:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(prog="python -m export.checks.growth", description="How time and memory grow.")
+    parser = argparse.ArgumentParser(prog="python -m measure.growth", description="How time and memory grow.")
     parser.add_argument("--json", type=Path, help="write what was measured here")
     parser.add_argument("--up-to", type=int, default=16384, help="leave out longer axes' values above this")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,4 +1,4 @@
-"""What a model finds in the true box of every slice: `python -m docs.oracle INPUTS docs/results/oracle.json [MODEL]`.
+"""What a model finds in the true box of every slice: `python -m measure.oracle INPUTS OUT.json [MODEL]`.
 
 Each slice of each labelled volume is segmented by itself, from the extent of each object on it, 0 to 5 px loose on
 every side. That tells what a wrong box on a slice costs from what a wrong mask in it does.

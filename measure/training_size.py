@@ -1,4 +1,4 @@
-"""What training on many cases takes before its first step: `python -m export.checks.training_size`.
+"""What training on many cases takes before its first step: `python -m measure.training_size`.
 
 A prepared set of many small images, made up, whose pixels are 8 x 8: what grows with their number is the index, the
 tables of what is drawn, and what a worker process is given.
@@ -80,7 +80,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def main() -> None:
     """Print, write."""
-    parser = argparse.ArgumentParser(prog="python -m export.checks.training_size", description="Training at size.")
+    parser = argparse.ArgumentParser(prog="python -m measure.training_size", description="Training at size.")
     parser.add_argument("--images", type=int, nargs="+", default=[2_000, 20_000, 200_000])
     parser.add_argument("--json", type=Path, help="write what was measured here")
     chosen = parser.parse_args()

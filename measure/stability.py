@@ -1,4 +1,4 @@
-"""What the stability score of a mask says of its overlap with the truth: `python -m export.checks.stability CASES`.
+"""What the stability score of a mask says of its overlap with the truth: `python -m measure.stability CASES`.
 
 Each box of labelled cases is segmented as `samedge predict` does; see `edge.masks.stability`.
 """
@@ -129,7 +129,7 @@ def stability_table(report: Mapping[str, Any]) -> list[list[str]]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
-        prog="python -m export.checks.stability", description="Stability scores and true IoU of boxes."
+        prog="python -m measure.stability", description="Stability scores and true IoU of boxes."
     )
     parser.add_argument("cases", type=Path, nargs="+", help="labelled cases, or folders of them")
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="model folder")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edge.data.case import make_case, write_case
-from export.checks import loading
-from export.checks.training_size import make_set, measure
+from measure import loading
+from measure.training_size import make_set, measure
 from train.data.prepared import CaseEntry, CaseTable, open_prepared
 
 ENTRIES = [

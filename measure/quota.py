@@ -1,4 +1,4 @@
-"""What containers get done under a quota of cores and beside others: `python -m export.checks.quota CASES`.
+"""What containers get done under a quota of cores and beside others: `python -m measure.quota CASES`.
 
 `samedge bench` in containers of an image, with the threads that it takes by itself and with each other number. Setups
 run in turn, round after round; medians count. Cases per second are of the model loaded.
@@ -119,9 +119,7 @@ def quota_table(report: Mapping[str, Any]) -> list[list[str]]:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.checks.quota", description="Cases per second of containers."
-    )
+    parser = argparse.ArgumentParser(prog="python -m measure.quota", description="Cases per second of containers.")
     parser.add_argument("cases", type=Path, help="folder of cases")
     parser.add_argument("--image", default="samedge", help="as make image names it")
     parser.add_argument("--rounds", type=int, default=ROUNDS)

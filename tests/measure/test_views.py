@@ -12,7 +12,7 @@ from openvino import Model, Type, save_model
 from docs import tables
 from edge.errors import ModelError
 from edge.system.machine import describe_machine
-from export.checks.views import PRODUCT, measure, multiply_adds, product, rows_of
+from measure.views import PRODUCT, measure, multiply_adds, product, rows_of
 
 
 def saved(folder: Path, build: object) -> Path:
@@ -47,7 +47,7 @@ def test_a_graph_without_products_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["f32", "int8"])
 def test_the_largest_product_is_right(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights times values, in f32 and rounded to INT8."""
-    monkeypatch.setattr("export.checks.views.PRODUCT", 64)
+    monkeypatch.setattr("measure.views.PRODUCT", 64)
     (found,) = product(precision)().values()  # type: ignore[attr-defined]
     weights = np.random.default_rng(0).integers(-127, 128, (64, 64)).astype(np.float32)
     values = np.random.default_rng(1).random((64, 64), dtype=np.float32)

@@ -7,7 +7,7 @@ import pytest
 from docs import tables
 from edge.errors import ModelError
 from edge.system.machine import describe_machine
-from export.checks.cluster import pairs, speedup
+from measure.cluster import pairs, speedup
 
 pytest.importorskip("distributed")
 
@@ -20,7 +20,7 @@ def test_pairs_are_measured_and_a_failure_is_told(
     """One and two workers do the same cases; where there is no model no number is made."""
     (pair,) = pairs(tiny_model, cases=2, rounds=1)
     assert set(pair) == {"1_s", "2_s"} and min(pair.values()) > 0
-    monkeypatch.setattr("export.checks.cluster.WORKERS", (1,))
+    monkeypatch.setattr("measure.cluster.WORKERS", (1,))
     with pytest.raises(ModelError, match="not a model folder"):
         list(pairs(tmp_path, cases=1, rounds=1))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge import RunError, Segmenter, make_case
-from export.checks.callers import cases_per_s, throughput
+from measure.callers import cases_per_s, throughput
 
 CASES = [make_case(f"2DBox_US_{at}", np.full((32, 32), 9, np.uint8), np.array([[at, 2, 9, 9]])) for at in (1, 2)]
 

@@ -9,7 +9,7 @@ from docs import plots, tables
 from edge.errors import RunError
 from edge.segmenter import Segmenter
 from edge.system.machine import describe_machine
-from export.checks.growth import AXES, POINTS, many_cases, measure
+from measure.growth import AXES, POINTS, many_cases, measure
 
 SMALL = {"slices": (4, 8), "boxes": (1, 3), "megapixels": (64, 128), "boxes in a whole frame": (1, 2)}
 

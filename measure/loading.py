@@ -1,4 +1,4 @@
-"""How many samples a second are ready to be trained on, by kind: `python -m export.checks.loading DATA`."""
+"""How many samples a second are ready to be trained on, by kind: `python -m measure.loading DATA`."""
 
 import argparse
 from pathlib import Path
@@ -49,7 +49,7 @@ def loading_table(report: dict[str, Any]) -> list[list[str]]:
 
 def main() -> None:
     """Print, write."""
-    parser = argparse.ArgumentParser(prog="python -m export.checks.loading", description="Samples a second.")
+    parser = argparse.ArgumentParser(prog="python -m measure.loading", description="Samples a second.")
     parser.add_argument("data", type=Path, help="folder of labelled cases, or of prepared data")
     parser.add_argument("--json", type=Path, help="write what was measured here")
     chosen = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What a second worker of a Dask cluster brings: `python -m export.checks.cluster`.
+"""What a second worker of a Dask cluster brings: `python -m measure.cluster`.
 
 One worker and two, of one thread each, do the same cases in turn, pair after pair, so that a machine that others use
 slows them alike; the median of the pairs' ratios counts. `python -m docs.tables` makes the table of docs/speed.md.
@@ -75,7 +75,7 @@ def _cases(folder: Path, count: int) -> list[Path]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
-        prog="python -m export.checks.cluster", description="What a second worker of a cluster brings."
+        prog="python -m measure.cluster", description="What a second worker of a cluster brings."
     )
     parser.add_argument("--json", type=Path, help="write what was measured here")
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="model folder")

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from docs import kept_views, walks
 from edge.data.case import make_case
 from edge.segmenter import Segmenter
 from edge.views.ladder import ViewLadder
+from measure import kept_views, walks
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from edge.errors import RunError
-from export.checks.stability import Box, caught, rows_of, stability_table, unsure_table
+from measure.stability import Box, caught, rows_of, stability_table, unsure_table
 
 
 def test_scores_beside_the_truth_by_hand() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from edge.scoring.score import mean_dice
 from edge.segmenter import Segmenter
 from edge.system.cores import available_cores
 from edge.system.home import engine_cache
+from train.data.cases import truth_of
 
 NOISE = (5, 10, 20)  # % of a box's extent by which each side moves at most
 SIZES = (56, 112, 224)  # px of views
@@ -50,17 +52,17 @@ def _measure(path: Path) -> tuple[str, dict[str, float]]:
     """A case's name, and its DSC by each way that is meant for such a case."""
     int8, f32 = _segmenters["int8"], _segmenters["f32"]
     case = read_case(path, with_truth=True)
-    found: dict[str, float] = {}
+    truth, found = truth_of(case), dict[str, float]()
 
     def score(way: str, segment: Callable[[Case], np.ndarray]) -> None:
-        found[way] = round(mean_dice(case.truth, segment(case)), 5)
+        found[way] = round(mean_dice(truth, segment(case)), 5)
 
     score(INT8, lambda given: int8.segment(given).labels)
     score(F32, lambda given: f32.segment(given).labels)
     if len(case.boxes) > MOST_BOXES:
         return case.name, found
     for percent in NOISE:
-        score(noisy(percent), lambda given, percent=percent: int8.segment(_moved(given, percent)).labels)
+        score(noisy(percent), partial(_moved_labels, int8, percent))
     if case.is_volume:
         return case.name, found
     for size in SIZES:
@@ -100,8 +102,10 @@ def runtime_pairs(ways: dict[str, Scores]) -> list[tuple[str, str, str, list[Sco
     return [(one, other, cases, [on[mine]], [on[theirs]]) for one, other, cases, on, mine, theirs in pairs]
 
 
-def _moved(case: Case, percent: int) -> Case:
-    return replace(case, boxes=move_sides(case.boxes, side_shifts(case.name, len(case.boxes), percent), case.shape))
+def _moved_labels(segmenter: Segmenter, percent: int, case: Case) -> np.ndarray:
+    """Labels of a case whose boxes' sides are moved."""
+    boxes = move_sides(case.boxes, side_shifts(case.name, len(case.boxes), percent), case.shape)
+    return segmenter.segment(replace(case, boxes=boxes)).labels
 
 
 @contextmanager

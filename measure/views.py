@@ -1,4 +1,4 @@
-"""What a view costs to encode, by its size, engine and precision: `python -m export.checks.views [MODEL]`.
+"""What a view costs to encode, by its size, engine and precision: `python -m measure.views [MODEL]`.
 
 One view, and one of eight given together; all in turn, so that a machine that others use slows them alike; medians
 count. Beside it the share of what the machine multiplies and adds at all, measured with the largest product that
@@ -144,7 +144,7 @@ def main() -> None:
     """Measure, print, write."""
     from export.checks.speed import available_engines
 
-    parser = argparse.ArgumentParser(prog="python -m export.checks.views", description="ms to encode a view.")
+    parser = argparse.ArgumentParser(prog="python -m measure.views", description="ms to encode a view.")
     parser.add_argument("model", type=Path, nargs="?", default=DEFAULT_MODEL, help="model folder")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--json", type=Path, help="write the times here")

@@ -1,4 +1,4 @@
-"""Walks of large objects by the size of their views: `python -m docs.walks VAL docs/results/walks.json [MODEL]`.
+"""Walks of large objects by the size of their views: `python -m measure.walks VAL docs/results/walks.json [MODEL]`.
 
 Volumes with an object that asks for the model's largest views are segmented by the method `propagated`, with each size
 of the ladder from the second on as the largest of a walk. Spacing of the files is taken for z, y, x.

@@ -1,4 +1,4 @@
-"""How long `samedge serve` lets a user wait: `python -m export.checks.serve`, with nnInteractive's own client.
+"""How long `samedge serve` lets a user wait: `python -m measure.serve`, with nnInteractive's own client.
 
 The server runs as a user starts it, in a process of its own; a time is that of the client's call. Ellipsoids of 40
 slices in a noisy volume of 512 x 512 px, small and large: how large a view the model is shown depends on it.
@@ -109,7 +109,7 @@ def serve_table(report: Mapping[str, Any]) -> list[list[str]]:
 def main() -> None:
     """Print the table, and write it."""
     parser = argparse.ArgumentParser(
-        prog="python -m export.checks.serve", description="How long samedge serve lets a user wait."
+        prog="python -m measure.serve", description="How long samedge serve lets a user wait."
     )
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="model folder")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="medians are of so many")

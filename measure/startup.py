@@ -1,4 +1,4 @@
-"""Where the start of `samedge predict` goes: `python -m export.checks.startup CASE.npz`.
+"""Where the start of `samedge predict` goes: `python -m measure.startup CASE.npz`.
 
 Fresh processes, in which the steps are done one after the other; medians. The command itself, timed as a whole beside
 them, does several at once: it reads the first case while the engine is loaded, and both graphs side by side. Beside
@@ -115,7 +115,7 @@ def measure(path: Path, rounds: int = ROUNDS) -> dict[str, Cost]:
         predict = [*PREDICT, str(path), folder]
         cost_of(predict)
         for _ in range(rounds):
-            child = [sys.executable, "-m", "export.checks.startup", "--steps", str(path)]
+            child = [sys.executable, "-m", "measure.startup", "--steps", str(path)]
             environment = {**_as_installed(), BEGUN: str(time.time())}
             run = subprocess.run(child, env=environment, check=True, stdout=subprocess.PIPE, text=True)
             costs = {name: Cost(*cost) for name, cost in json.loads(run.stdout).items()}
@@ -132,7 +132,7 @@ def measure_pairs(path: Path, other: Path, rounds: int = ROUNDS) -> list[tuple[C
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [*PREDICT, str(path.resolve()), folder]
-        checkouts = Path(__file__).resolve().parents[2], other.resolve()
+        checkouts = Path(__file__).resolve().parents[1], other.resolve()
         runs = [[cost_of(command, checkout) for checkout in checkouts] for _ in range(rounds + 1)]
     return [(own, its) for own, its in runs[1:]]  # the first fills the caches
 
@@ -189,7 +189,7 @@ def _ratio_text(pairs: Sequence[Sequence[float]], other: str) -> str:
 
 def main() -> None:
     """Print the table, write it."""
-    parser = argparse.ArgumentParser(prog="python -m export.checks.startup", description="Where a start goes.")
+    parser = argparse.ArgumentParser(prog="python -m measure.startup", description="Where a start goes.")
     parser.add_argument("case", type=Path, help="a 2D case, .npz")
     parser.add_argument("--steps", action="store_true", help="do the steps here, once, and print JSON")
     parser.add_argument("--against", type=Path, help="another checkout of samedge, to run in turn with this one")

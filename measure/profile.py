@@ -1,4 +1,4 @@
-"""Where an OpenVINO graph's time goes: `python -m export.checks.profile GRAPH.xml [--precision bf16] [--nodes 20]`."""
+"""Where an OpenVINO graph's time goes: `python -m measure.profile GRAPH.xml [--precision bf16] [--nodes 20]`."""
 
 import argparse
 import statistics
@@ -68,7 +68,7 @@ def node_times(graph: Path, precision: str = "f32") -> list[tuple[str, str, str,
 
 def main() -> None:
     """Print the time by node type and execution type, and the slowest nodes."""
-    parser = argparse.ArgumentParser(prog="python -m export.checks.profile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m measure.profile", description=__doc__)
     parser.add_argument("graph", type=Path, help="an OpenVINO .xml, encoder or decoder")
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32", help="of what is not quantized")
     parser.add_argument("--nodes", type=int, default=15, help="how many of the slowest nodes to list")

@@ -5,7 +5,7 @@ import pytest
 from docs import tables
 from edge.errors import RunError
 from edge.system.machine import describe_machine
-from export.checks.quota import Setup, quota_table, rate, rows_of, setups
+from measure.quota import Setup, quota_table, rate, rows_of, setups
 
 
 def test_every_kind_is_measured_by_itself_and_with_each_number_of_threads() -> None:
