@@ -34,7 +34,7 @@ def make_set(folder: Path, count: int) -> None:
     names = [f"2DBox_{MODALITIES[n % len(MODALITIES)]}_set{n // 11 % SETS}_{n:07d}" for n in range(count)]
     shape = [1, SIDE_PX, SIDE_PX]
     cases = [[name, shape, 1, n * per_image, n * per_image, 1.0] for n, name in enumerate(names)]
-    index = {"format": FORMAT, "cases": cases, "broken": [], "content_hash": "", "predicted": False}
+    index = {"format": FORMAT, "cases": cases, "broken": [], "content_hash": "", "predicted": 0}
     (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
     rows = np.arange(count)
     objects = np.stack([rows, *(np.full(count, value) for value in (1, 0, 1, 1, 0, 5, 5)), rows], axis=1)

@@ -19,9 +19,7 @@ from edge.views.planners import Batch, PerBox, WholeSlice
 from edge.views.prepare import ViewInputs
 from edge.views.view import View
 
-NEAR = (
-    0.1  # of a view's width; boxes lose nothing there, as docs/viewers.md has it and measure/kept_views.py measures it
-)
+NEAR = 0.1  # of a view's width; boxes lose nothing there (measure/kept_views.py, docs/viewers.md)
 REMEMBERED_BYTES = 2**26  # of masks in answers, and of the embeddings of views: twenty of 224 px
 
 

@@ -169,7 +169,7 @@ def test_what_a_model_found_is_kept_beside_the_labels(prepare, tmp_path: Path, p
     data = prepare(drawn, predictions(tmp_path / "own", **{"3DBox_CT_B_2": found}))
     assert data.folder != plain.folder and data.content_hash != plain.content_hash
     for each in (data, pickle.loads(pickle.dumps(data)), open_prepared(data.folder), data.without(["A"])):
-        assert np.array_equal(each.predicted(2), found) and not each.predicted(1).any()
+        assert np.array_equal(each.predicted(2), found) and not each.predicted(1).any() and each.with_predicted == 1
         assert each.predicted(0).shape == (1, *picture[1].shape) and np.array_equal(each.volume(2)[1], tube[1])
     other = prepare(drawn, predictions(tmp_path / "later", **{"3DBox_CT_B_2": found, "3DBox_CT_B_1": found}))
     assert other.folder != data.folder and np.array_equal(other.predicted(1), found)
@@ -183,6 +183,7 @@ def test_predictions_that_do_not_belong_to_the_volumes_are_refused(prepare, tmp_
     for folder, found, words in (
         ("small", {"3DBox_CT_B_1": tube[1][:5]}, r"3DBox_CT_B_1: .*\(5, 60, 60\), the volume \(13, 60, 60\)"),
         ("other", {"3DBox_CT_B_7": tube[1]}, "no label map of any volume"),
+        ("wrong", {"3DBox_CT_B_1": tube[1] * 2}, "3DBox_CT_B_1.npz agrees with the truth nowhere; label k"),
     ):
         with pytest.raises((CaseError, RunError), match=words):
             prepare({"3DBox_CT_B_1": tube}, predictions(tmp_path / folder, **found))

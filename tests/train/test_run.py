@@ -480,6 +480,22 @@ def test_processes_that_prepare_samples_give_the_same_batches(volumes: Path, cac
             assert all(a is b is None or torch.equal(a, b) for a, b in pairs)
 
 
+def test_predictions_are_prepared_with_their_volumes_and_go_with_nothing_else(
+    tmp_path: Path, volumes: Path, cache: Path
+) -> None:
+    """How many there are is said; prepared data and recipes without walks are refused with them."""
+    case, said = next(volumes.glob("3D*.npz")), []
+    (tmp_path / "own").mkdir()
+    np.savez(tmp_path / "own" / case.name, segs=np.load(case)["gts"])
+    given = {"predicted": tmp_path / "own"}
+    task = make_task(load_recipe("litemedsam-lora", SMALL), [volumes], None, cache, None, said.append, **given)
+    assert "predictions: of 1 of 1 volumes" in said and task._data.with_predicted == 1
+    with pytest.raises(RunError, match="prepared data takes no --predicted"):
+        make_task(load_recipe("litemedsam-lora", SMALL), [task._data.folder], None, cache, None, silent, **given)
+    with pytest.raises(RunError, match="predictions are for recipes that train on walks"):
+        make_task(load_recipe("nuinsseg-sam-vit-b"), [volumes], None, cache, None, silent, **given)
+
+
 def test_the_cases_of_validation_and_of_data_sets_that_are_left_out_do_not_train(data: Path, cache: Path) -> None:
     """Half of six held out; one data set only, or all but one."""
     overrides = [*SMALL, "validation_cases=6", "hold_out=0.5"]

@@ -88,12 +88,12 @@ class Prepared:
     tracked: npt.NDArray[np.float32]  # (M, 4): x_min, y_min, x_max, y_max of each object on each slice of its range
     broken: list[str] = field(default_factory=list)  # one line per case that was left out
     content_hash: str = ""
-    has_predicted: bool = False  # the labels that a model found in the volumes are there, too
+    with_predicted: int = 0  # volumes whose labels as a model found them are there, too
     _mapped: dict[str, npt.NDArray[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         tables = (self.folder, self.cases, self.objects, self.tracked, self.broken)
-        return Prepared, (*tables, self.content_hash, self.has_predicted)
+        return Prepared, (*tables, self.content_hash, self.with_predicted)
 
     def volume(self, case: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
         """Pixels (D, H, W, C) and labels (D, H, W) of a case.
@@ -111,7 +111,7 @@ class Prepared:
     def predicted(self, case: int) -> npt.NDArray[np.uint16] | None:
         """The labels (D, H, W) that a model found, 0 where it was not asked; None without such; raises as `volume`."""
         entry = self.cases[case]
-        return self._numbers(PREDICTED, np.uint16, entry.labels, entry.shape) if self.has_predicted else None
+        return self._numbers(PREDICTED, np.uint16, entry.labels, entry.shape) if self.with_predicted else None
 
     def _slices(self, case: int, first: int, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
         entry = self.cases[case]
@@ -172,9 +172,9 @@ def open_prepared(folder: Path) -> Prepared:
         objects, tracked = (
             np.load(io.BytesIO(_content(folder / name)), allow_pickle=False) for name in (OBJECTS, TRACKED)
         )
-        has_predicted = bool(index["predicted"])
-        _check_sizes(folder, cases, has_predicted)
-        return Prepared(folder, cases, objects, tracked, index["broken"], index["content_hash"], has_predicted)
+        with_predicted = int(index["predicted"])
+        _check_sizes(folder, cases, with_predicted > 0)
+        return Prepared(folder, cases, objects, tracked, index["broken"], index["content_hash"], with_predicted)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{where}: prepared data that cannot be read ({error}); prepare it again") from None
 

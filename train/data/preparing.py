@@ -155,7 +155,7 @@ def _write(
         raise CaseError(f"no usable case; {broken[0] if broken else 'no object'}")
     np.save(folder / OBJECTS, np.array(rows, np.int32))
     np.save(folder / TRACKED, np.concatenate(tracked).astype(np.float32))
-    facts = {"content_hash": content_hash, "predicted": predicted is not None, "broken": broken, "cases": cases}
+    facts = {"content_hash": content_hash, "predicted": with_predicted, "broken": broken, "cases": cases}
     index = {"format": FORMAT, **facts}
     (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
@@ -194,6 +194,8 @@ def _pack(source: Path, predicted: Path | None) -> _Packed | str:
     found = read_label_map(file, plane=plane_of(case.geometry)).labels
     if found.shape != truth.shape:
         raise CaseError(f"{case.name}: {file} has shape {found.shape}, the volume {truth.shape}; predict it again")
+    if not ((found == truth) & (truth > 0)).any():
+        raise CaseError(f"{case.name}: {file} agrees with the truth nowhere; label k of both must be one object")
     return replace(packed, predicted=found.astype(np.uint16))
 
 

@@ -101,6 +101,9 @@ def make_view_task(
             data, cache, predicted, progress=lambda done, total: advance("preparing data", done, total, "")
         )
     say(f"prepared data: {address_of(prepared.folder)}")
+    if prepared.with_predicted:
+        volumes = int((prepared.cases.depths > 1).sum())
+        say(f"predictions: of {prepared.with_predicted} of {volumes} volumes")
     for line in prepared.broken:
         say(f"left out: {line}")
     prepared = prepared.without(_left_out(recipe, prepared))
