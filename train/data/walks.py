@@ -22,7 +22,7 @@ from train.data.prompts import loosen, prompt_of
 
 RANGE_KNOWN = 0.85  # of walks know where their range ends
 OWN_MASK = 0.6  # of the masks that samples begin with are predicted ones, where there are such
-LEAST_IOU = 0.2  # of a predicted mask with the true one; a worse one is not given
+LEAST_SHARED = 0.5  # of the smaller one of a predicted mask and the true one; another mask is not given
 TWO_SLICES = 0.2  # of steps pass over a slice, where there is one to pass over
 OTHER_AXIS = 0.3  # of walks go along another axis than the slices', where there is enough to walk along
 SHALLOWEST = 24  # slices of a volume, along each axis, for a walk along another one
@@ -57,8 +57,8 @@ class Walk:
         if self.predicted is None:
             return None
         found, true = np.asarray(self.predicted[z] == self.label), self.mask(z)
-        near = np.count_nonzero(found & true) >= max(1, LEAST_IOU * np.count_nonzero(found | true))
-        return found if near else None
+        smaller = min(np.count_nonzero(found), np.count_nonzero(true))
+        return found if smaller and np.count_nonzero(found & true) >= LEAST_SHARED * smaller else None
 
     def before(self, z: int, slices: int = 1) -> int:
         """The slice so many before z on the way, at the earliest the middle."""
