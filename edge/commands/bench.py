@@ -97,6 +97,7 @@ def bench(
     file = None if json_file == Path("-") else json_file
     if resume and file is None:
         raise RunError("--resume goes on with a file: add --json FILE")
+    cases = options.located(cases)
     there = find_inputs(cases, recursive=recursive)
     paths = [path for path in there if fnmatch(case_name(path), match)]
     if not recursive and not quiet:

@@ -16,6 +16,7 @@ from edge.commands.options import (
     RecursiveOption,
     VolumeOption,
     WindowOption,
+    located,
     warn_of_nested,
 )
 from edge.errors import RunError
@@ -68,7 +69,7 @@ def check(
     from edge.data.formats.finding import find_inputs
     from edge.data.names import INPUTS
 
-    broken = 0
+    broken, files = 0, [located(file) for file in files]
     found = [(label_of(case, file), case) for file in files for case in find_inputs(file, recursive=recursive)]
     for file in [] if recursive else files:
         warn_of_nested(file, INPUTS)
@@ -110,7 +111,7 @@ def convert(
     reading = Reading(modality, window, volume, slices)
     prompting = Prompting(None, boxes, boxes_from, box_units, box_format)
     failures = []
-    for file, error in convert_all(inputs, out, to, reading, prompting, like=like, recursive=recursive):
+    for file, error in convert_all(located(inputs), out, to, reading, prompting, like=like, recursive=recursive):
         if error:
             failures.append(error)
         else:

@@ -14,6 +14,7 @@ from edge.commands.options import (
     RecursiveOption,
     SpacingOrderOption,
     check_html,
+    located,
     warn_of_nested,
 )
 from edge.errors import RunError
@@ -50,6 +51,7 @@ def evaluate(
     from edge.system.machine import describe_machine
 
     check_html(html_file)
+    truths = located(truths)
     if segs.is_file():
         raise RunError(f"{segs}: give the folder that the predictions lie in")
     prediction = read_run(report) if report else None  # what is wrong with it is better said before minutes of scoring

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from edge.commands.group import command_app, fail
-from edge.commands.options import ModalityOption, PlaneOption, RecursiveOption, VolumeOption, WindowOption
+from edge.commands.options import ModalityOption, PlaneOption, RecursiveOption, VolumeOption, WindowOption, located
 
 app = command_app()
 
@@ -29,7 +29,7 @@ def inspect(
     from edge.reports.report import write_json
 
     reading, found, errors = Reading(modality, window, volume, slices), [], []
-    for path in [case for file in files for case in find_inputs(file, recursive=recursive)]:
+    for path in [case for file in map(located, files) for case in find_inputs(file, recursive=recursive)]:
         try:
             facts = look(path, reading)
         except SamedgeError as error:

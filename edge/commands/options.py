@@ -101,6 +101,16 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     raise typer.BadParameter(f"--shard must be i/n with i from 1 to n, got {text}; sbatch --array=1-n counts so")
 
 
+def located(path: Path) -> Path:
+    """A path whose folder has a name: `.`, `..` and a file of the current folder in full, others as they are.
+
+    Data sets, and what lies beside a case, are known by the names of folders.
+    """
+    if path.name in ("", ".."):
+        return path.resolve()
+    return path.absolute() if len(path.parts) == 1 and path.is_file() else path
+
+
 def load_segmenter(model: Path | None, backend: str, precision: str, threads: int | None, **chosen: Any) -> "Segmenter":
     """The model, loaded; `chosen` are fields of `edge.pipeline.Options`."""
     from edge.pipeline import Options

@@ -70,6 +70,7 @@ def predict(
     from edge.reports.report import prediction_line, run_report, write_json
 
     options.check_html(html_file)
+    inputs = options.located(inputs)
     formats = parse_formats(output_format)
     job = Job(
         Reading(modality, window, volume, slices),

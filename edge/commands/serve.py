@@ -69,6 +69,7 @@ def serve(
     if window is not None:
         parse_window(window)
     if folder is not None:
+        folder = options.located(folder)
         find_inputs(folder, recursive=folder.is_dir())
     limits, key = Limits(), key or secrets.token_urlsafe(24)
     listening = _listen(host, port)

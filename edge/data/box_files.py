@@ -84,6 +84,8 @@ def _from_table(path: Path, file: Path, table: Table, axes: int, box_format: str
     for line, fields in table.rows[bool(named) or measured :]:
         if named or measured:
             said = {key: fields[place] for key, place in places.items() if key in SAID and place < len(fields)}
+            if "file" in places and not said.get("file"):
+                raise CaseError(f"{name}: {file.name} line {line} names no file; fill the column in every line")
             if not is_of(path, said.get("file")):
                 continue
             fields = [fields[places[column]] for column in columns if places[column] < len(fields)]

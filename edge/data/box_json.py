@@ -43,6 +43,9 @@ def from_json(path: Path, file: Path, content: bytes, axes: int, box_format: str
         return Found(_plain_rows(name, file, found, axes), box_format or "xyxy", [], units)
     if len(records) < len(found):
         raise CaseError(f"{name}: {file.name} mixes records and rows; one kind for all its boxes")
+    named = [record for record in records if record.get("file")]
+    if 0 < len(named) < len(records):
+        raise CaseError(f"{name}: {file.name} has records with and without a file; say it in all or in none")
     records = [record for record in records if is_of(path, record.get("file"))]
     if not records:
         raise CaseError(f"{name}: {file.name} names no box of it; its records' file must be {called(path)}")

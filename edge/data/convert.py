@@ -74,7 +74,7 @@ def convert_all(
 
 
 def _refuse_to_overwrite(path: Path, image: Path, folder: Path, to: str, prompting: Prompting) -> None:
-    """Raises CaseError: an output would be written over what is read: the original would be lost."""
+    """Raises CaseError: an output would be written over what is read, or lies beside that already."""
     read = {path, *files_of(image), *filter(None, [box_source(image, prompting)])}
     ends = [ENDINGS[to], f"{TRUTH}.nii.gz", ".json"] if to == "nifti" else [ENDINGS[to]]
     for file in (folder / f"{case_name(image)}{end}" for end in ends):
@@ -82,6 +82,8 @@ def _refuse_to_overwrite(path: Path, image: Path, folder: Path, to: str, prompti
             raise CaseError(
                 f"{case_name(path)}: {file.name} would be written over what it is made of; convert to another folder"
             )
+        if file.exists() and folder.resolve() == path.parent.resolve():
+            raise CaseError(f"{case_name(path)}: {file.name} lies beside it already; convert to another folder")
 
 
 def convert_case(path: Path, folder: Path, to: str, reading: Reading, prompting: Prompting) -> list[Path]:

@@ -2,7 +2,7 @@
 
 OpenCV turns a palette's numbers into colours and spreads greys of 1, 2 or 4 bits over 0 to 255; so does Pillow with the
 greys. Both are undone here: a palette PNG is decoded as the grey PNG that it would be without its palette, and what was
-spread is divided again.
+spread is divided again. A TIFF whose 0 is white is turned around by OpenCV where it has 8 bits, and here back.
 """
 
 import struct
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edge.data.files import write_whole
 from edge.data.picture import decode, read_checked
-from edge.data.picture_size import JPEG, PNG
+from edge.data.picture_size import JPEG, PNG, announced_size
 from edge.errors import CaseError
 
 GREY, PALETTE = 0, 3  # colour types of a PNG
@@ -37,6 +37,9 @@ def read_label_picture(path: Path) -> npt.NDArray:
         content = _as_grey(content)
     labels = decode(path, content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)  # turned as the file says, as images are
     labels = labels if labels.ndim == 2 else _one_channel(path, labels)
+    size = announced_size(content)
+    if size is not None and size.inverted and labels.dtype == np.uint8:
+        labels = 255 - labels
     return labels if spread == 1 else labels // spread
 
 

@@ -29,6 +29,8 @@ def boxes_of_lines(name: str, lines: Points, spacing_mm: tuple[float, ...], shap
     axes = lines.shape[-1]
     if axes == 3 and (np.nanmax(lines[..., 2], axis=1) - np.nanmin(lines[..., 2], axis=1) > SAME_SLICE).any():
         raise CaseError(f"{name}: a measured line runs through several slices; expected both ends in one")
+    if (np.nanmin(lines, axis=1) < -1).any() or (np.nanmax(lines, axis=1) > np.array(shape[::-1])).any():
+        raise CaseError(f"{name}: a measured line ends outside the image {shape}; are its units and frame right?")
     steps = np.array(spacing_mm[::-1])
     mm = lines * steps
     middle, long = (mm[:, 0] + mm[:, 1]) / 2, (mm[:, 1] - mm[:, 0]) / 2

@@ -84,6 +84,8 @@ def test_json_says_the_same(scan: Path, content: object) -> None:
             f"file,{HEADER}\nMR_b,1,2,3,4,5,6\n",
             "names no box of it; its column file must hold MR_a.nii.gz, MR_a or, of this folder only, sub/MR_a",
         ),
+        ("b.csv", f"file,{HEADER}\nMR_a,1,2,3,4,5,6\n,1,2,3,4,5,6\n", "b.csv line 3 names no file; fill the column"),
+        ("b.json", json.dumps([RECORD, {**RECORD, "file": "MR_a"}]), "has records with and without a file; say it in"),
         ("b.csv", f"{HEADER},units\n1,2,3,4,5,6,mm\n", "has units 'mm'; expected voxels, LPS, RAS"),
         ("b.csv", f"{HEADER},units\n1,2,3,4,5,6,LPS\n1,2,3,4,5,6,RAS\n", "mixes units"),
         ("b.csv", "label,x_min,y_min,x_max,y_max\na,1,2,3,4\n", "line 1 lacks the columns z_min, z_max"),
@@ -201,7 +203,7 @@ def test_json_knows_the_names_that_a_table_does(scan: Path) -> None:
         {"image": "", "file": "MR_b", "unit": "RAS", **corners},
         {"Case": "MR_a", "unit": "RAS", "class": "liver", **corners},
         {"name": "tumour", "image": 7, "file": "MR_a.nii.gz", "units": "RAS", "label": "spleen", "class": 3, **corners},
-        {"name": "tumour", "frame": 5, "units": "RAS", "label": "kidney", **corners},
+        {"name": "tumour", "frame": 5, "case": "MR_a", "units": "RAS", "label": "kidney", **corners},
     ]
     (scan.parent / "b.json").write_text(json.dumps(records))
     case = prompted(read_input(scan), scan, Prompting(boxes=scan.parent / "b.json"))

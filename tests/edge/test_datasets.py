@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from edge.commands.options import located
 from edge.data.datasets import dataset_images, is_dataset, label_names
 from edge.data.formats.finding import find_inputs
 from edge.data.formats.registry import read_input, read_with_truth, truth_beside
@@ -248,3 +249,24 @@ def test_labels_of_another_run_are_not_an_images(bids: Path) -> None:
     own.unlink()
     assert truth_beside(anat / "sub-01_ses-a_run-2_T2w.nii.gz") == other
     assert truth_beside(anat / "sub-01_ses-a_T2w.nii.gz") is None
+
+
+@pytest.mark.parametrize(("inside", "given"), [("imagesTr", "."), ("labelsTr", "../imagesTr"), ("imagesTr", "..")])
+def test_a_data_set_is_known_from_inside_it(
+    nnunet: Path, monkeypatch: pytest.MonkeyPatch, samedge: Samedge, inside: str, given: str
+) -> None:
+    """One case of two channels, as from outside."""
+    monkeypatch.chdir(nnunet / inside)
+    said = samedge("cases", "convert", given, nnunet.parent / "out", "--to", "npz", "--volume", "1")
+    made = [path.name for path in (nnunet.parent / "out").rglob("*.npz")]
+    assert "block_001.npz" in made[0] and not any("_0000" in name or "_0001" in name for name in made), said
+
+
+def test_a_file_of_the_current_folder_is_known_by_that(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a link by its own name."""
+    monkeypatch.chdir(nnunet / "imagesTr")
+    Path("other.nii.gz").symlink_to("block_001_0000.nii.gz")
+    assert located(Path("block_001_0000.nii.gz")) == nnunet / "imagesTr" / "block_001_0000.nii.gz"
+    assert located(Path("other.nii.gz")).name == "other.nii.gz"
+    assert located(Path("..")) == nnunet.resolve() and located(Path("no such")) == Path("no such")
+    assert located(Path("s3://bucket/imagesTr")) == Path("s3://bucket/imagesTr")

@@ -12,8 +12,10 @@ pytest.importorskip("pydicom", reason="needs pydicom (extra dicom), which is not
 
 from edge.data.formats.dicom_order import in_order
 from edge.data.formats.dicom_series import Header
+from edge.data.formats.dicom_source import read_source
 from edge.data.formats.finding import find_inputs
 from edge.data.formats.registry import read_input, read_label_map, read_scan
+from edge.data.objects import names_of_labels
 from edge.data.outputs import write_labels
 from edge.data.scan import Reading
 from edge.data.sidecar import describe
@@ -151,6 +153,42 @@ def test_frames_of_one_file_lie_where_they_say(tmp_path: Path) -> None:
     write_slice(tmp_path / "mr.dcm", VOLUME[0], None, **changes, **places)
     assert np.array_equal(intensities(tmp_path / "mr.dcm"), VOLUME)
     assert read_input(tmp_path / "mr.dcm").spacing_mm == (3.0, 0.5, 0.75)
+
+
+def test_what_a_mac_leaves_beside_files_is_no_slice(tmp_path: Path) -> None:
+    """AppleDouble files, on a stick or out of an archive."""
+    folder = write_series(tmp_path / "a", VOLUME)
+    (folder / "._001.dcm").write_bytes(b"\0\x05\x16\x07" + bytes(200))
+    assert np.array_equal(intensities(folder), VOLUME)
+
+
+@pytest.mark.parametrize("modality", ["US", "CT"])
+def test_frames_without_places_get_no_segmentation(tmp_path: Path, modality: str) -> None:
+    """Whether of a class of several frames or not: one frame would be kept. It is said before anything is segmented."""
+    film = write_slice(
+        tmp_path / "film.dcm", VOLUME[0], None, NumberOfFrames=4, PixelData=VOLUME.tobytes(), Modality=modality
+    )
+    check = read_source(film, read_input(film)).check
+    with pytest.raises(CaseError, match=r"film: its frames have no places of their own.*choose --format nifti"):
+        check(("dicom-seg",))
+    check(("nifti",))
+
+
+@pytest.mark.parametrize("characters", ["", "ISO_IR 100"])
+def test_names_in_any_script_are_kept(tmp_path: Path, characters: str) -> None:
+    """Whatever the images' own characters are; the patient's name stays what it was."""
+    said = {"SpecificCharacterSet": characters, "PatientName": "Müller^Jörg"} if characters else {}
+    series = write_series(tmp_path / "scan", np.zeros((5, 24, 20), np.int16), **said)
+    pytest.importorskip("highdicom", reason="needs highdicom (extra dicom), which is not there")
+    case = read_input(series)
+    labels = np.zeros(case.shape, np.uint8)
+    labels[..., 2:12, 3:9] = 1
+    named = replace(case, boxes=np.zeros((1, 6)), label_names=("肝 Größe",))
+    import pydicom
+
+    for file in write_labels(named, labels, series, tmp_path, ("dicom-seg", "rtstruct")):
+        assert names_of_labels(file) == {1: "肝 Größe"}
+        assert str(pydicom.dcmread(file).PatientName) == ("Müller^Jörg" if characters else "Test")
 
 
 def test_a_file_of_one_frame_says_in_its_groups_what_others_say_of_themselves(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from edge.data.convert import convert_all
 from edge.data.formats.finding import find_inputs
 from edge.data.formats.registry import read_input, read_label_map, read_with_truth
 from edge.data.inspect import inspect
+from edge.data.names import case_name
 from edge.data.outputs import write_labels
 from edge.data.picture_size import announced_size
 from edge.data.prompting import Prompting
@@ -281,6 +282,20 @@ def test_a_conversion_never_writes_over_what_it_is_made_of(tmp_path: Path) -> No
     boxes = tmp_path / "out" / "MR_a.json"
     ((_, error),) = convert_all(tmp_path, tmp_path / "out", "nifti", Reading(), Prompting(boxes=boxes))
     assert error and error.startswith("MR_a: MR_a.json would be written over what it is made of")
+
+
+def test_a_conversion_never_writes_over_what_lies_beside_it(tmp_path: Path) -> None:
+    """An original of the same name, or what another tool has said of it."""
+    write_nifti(tmp_path / "MR_a.nii.gz", VOXELS)
+    np.savez(tmp_path / "MR_a.npz", imgs=np.zeros((5, 40, 30), np.uint8), boxes=[[1, 1, 0, 9, 9, 2]])
+    (tmp_path / "MR_b.json").write_text('{"Modality": "MR"}')
+    np.savez(tmp_path / "MR_b.npz", imgs=np.zeros((5, 40, 30), np.uint8), boxes=[[1, 1, 0, 9, 9, 2]])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name, file in (("MR_a.npz", "MR_a.nii.gz"), ("MR_b.npz", "MR_b.json"), ("MR_a.nii.gz", "MR_a.npz")):
+        to = "npz" if file.endswith("npz") else "nifti"
+        ((_, error),) = convert_all(tmp_path / name, tmp_path, to, Reading(), Prompting())
+        assert error == f"{case_name(tmp_path / name)}: {file} lies beside it already; convert to another folder"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_an_npz_that_nothing_would_read_is_not_written(tmp_path: Path) -> None:

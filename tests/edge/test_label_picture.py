@@ -31,6 +31,18 @@ def png(labels: npt.NDArray[np.uint8], depth: int, colour: int, *, transparent: 
     return b"\x89PNG\r\n\x1a\n" + header + palette + clear + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_tiff_whose_zero_is_white_holds_its_numbers(tmp_path: Path, kind: type[np.generic]) -> None:
+    """As ImageJ saves masks whose table is turned around: tag 262 is 0, and the numbers stay."""
+    cv2.imwrite(str(tmp_path / "a.tif"), LABELS.astype(kind), [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    content = (tmp_path / "a.tif").read_bytes()
+    entry = struct.pack("<HHIHH", 262, 3, 1, 1, 0)
+    assert content.count(entry) == 1
+    (tmp_path / "b.tif").write_bytes(content.replace(entry, struct.pack("<HHIHH", 262, 3, 1, 0, 0)))
+    for name in ("a.tif", "b.tif"):
+        assert np.array_equal(read_label_picture(tmp_path / name), LABELS)
+
+
 @pytest.mark.parametrize("transparent", [False, True])
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
 @pytest.mark.parametrize("colour", [GREY, PALETTE])

@@ -30,6 +30,20 @@ def test_a_long_axis_alone_is_the_diameter_of_a_circle() -> None:
     assert box([[20, 50], [40, 50], *NONE], (2, 1)) == [20, 45, 40, 55]
 
 
+@pytest.mark.parametrize(
+    ("line", "shape"),
+    [
+        ([[20, 50], [140, 50], *NONE], (100, 100)),
+        ([[-9, 50], [20, 50], *NONE], (100, 100)),
+        ([[20, 5, 9], [30, 5, 9], [np.nan] * 3, [np.nan] * 3], (8, 100, 100)),
+    ],
+)
+def test_a_line_that_ends_outside_the_image_is_refused(line: list[list[float]], shape: tuple[int, ...]) -> None:
+    """As one in another frame does: it would become a box on the border."""
+    with pytest.raises(CaseError, match=r"a: a measured line ends outside the image .*units and frame"):
+        box(line, (1,) * len(shape), shape)
+
+
 def test_with_its_short_axis_it_is_an_ellipse() -> None:
     """Axes along x and y; at 45 degrees, halves of 10 and 5 along it: sqrt((100 + 25) / 2) each way."""
     assert box([[20, 50], [40, 50], [30, 45], [30, 55]]) == [20, 45, 40, 55]

@@ -206,7 +206,7 @@ def series_of(path: Path) -> list[Header]:
         raise CaseError(f"{name}: {path.name} holds no image ({own.dataset.get('Modality') or 'no modality'})")
     if own is not None and (own.frames > 1 or own.position is None):
         return [own]
-    files = [file for file in sorted(folder.iterdir()) if is_dicom(file) and file.is_file()]
+    files = [file for file in sorted(folder.iterdir()) if file.name[0] != "." and is_dicom(file) and file.is_file()]
     if len(files) > MAX_FILES:
         raise CaseError(f"{name}: {folder} holds {len(files)} files, the limit is {MAX_FILES}")
     groups: Groups[Header] = {}

@@ -43,7 +43,12 @@ class DicomSource:
                     f"{self.name}: {file.name} has no {missing[0]}, without which DICOM labels refer to nothing; "
                     f"{NIFTI_INSTEAD}"
                 )
-        if "rtstruct" in formats and (self.order is not None or not self.headers[0].get("FrameOfReferenceUID")):
+        in_frames = self.order is not None
+        if "dicom-seg" in formats and in_frames and not self.headers[0].get("PerFrameFunctionalGroupsSequence"):
+            raise CaseError(
+                f"{self.name}: its frames have no places of their own, which DICOM SEG refers to; {NIFTI_INSTEAD}"
+            )
+        if "rtstruct" in formats and (in_frames or not self.headers[0].get("FrameOfReferenceUID")):
             raise CaseError(
                 f"{self.name}: RTSTRUCT needs slices in files of their own and a FrameOfReferenceUID; {NIFTI_INSTEAD}"
             )
@@ -75,6 +80,8 @@ def read_source(path: Path, case: Case) -> DicomSource:
     with quiet_pydicom() as pydicom:
         found = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
         for header in found:
+            header.decode()
+            header.SpecificCharacterSet = "ISO_IR 192"  # labels may be in any script
             if header.get("PatientSex") not in (*SEXES, None):  # as some de-identify; what is written refuses it
                 header.PatientSex = ""
     order = frame_order(case.name, found[0]) if headers[0].frames > 1 else None

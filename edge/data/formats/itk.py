@@ -52,11 +52,11 @@ def read_scan(path: Path, reading: Reading) -> Scan:
     try:
         reader.ReadImageInformation()
         size = tuple(int(length) for length in reader.GetSize())
-        check_scan_size(name, size, 8 * max(1, reader.GetNumberOfComponents()))
         if reader.GetNumberOfComponents() != 1 or not 2 <= len(size) <= 4:
             raise CaseError(f"{name}: must be 2D or 3D with one number a voxel, got size {size}")
         _check_volume(name, size, reading.volume)
         voxel = itk.Image([1] * len(size), reader.GetPixelIDValue()).GetSizeOfPixelComponent()
+        check_scan_size(name, size, voxel)
         _refuse_damaged(name, header, math.prod(size) * voxel)
         image = reader.Execute()
     except RuntimeError as error:
