@@ -59,6 +59,7 @@ def serve(
         raise RunError(f"{str(error.name).partition('.')[0]} is not installed: pip install 'samedge[serve]'") from None
     import secrets
     from socket import gethostname
+    from urllib.parse import quote
 
     from edge.data.formats.finding import find_inputs
     from edge.data.intensity import parse_window
@@ -81,7 +82,7 @@ def serve(
     app = create_app(segmenter, key, names=[host, gethostname()], reading=reading, limits=limits, pages=pages)
     if not is_there():
         print(f"the page has no viewer yet: {HOW}", file=sys.stderr)
-    print(f"page:   {at}/#key={key}", f"server: {at}", f"key:    {key}", sep="\n", flush=True)
+    print(f"page:   {at}/#key={quote(key, safe='')}", f"server: {at}", f"key:    {key}", sep="\n", flush=True)
     config = uvicorn.Config(
         app, http=timed_protocol(limits.header_s), ws="none", log_level="warning", limit_concurrency=512,
         timeout_keep_alive=30, timeout_graceful_shutdown=2, server_header=False,

@@ -54,8 +54,11 @@ def prediction_line(prediction: Prediction) -> str:
     return f"{prediction.name}: {size}, {count(prediction.boxes, 'box', 'es')}, {prediction.total_s:.2f} s"
 
 
+WIDEST = 10_000  # characters of a table
+
+
 def print_rows(rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: header first, first column left, the others right aligned; plain text in a pipe."""
+    """A table on stdout, as wide as it is: header first, first column left, the others right aligned."""
     from rich.console import Console
     from rich.table import Table
 
@@ -65,8 +68,7 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
     for row in rows[1:]:
         table.add_row(*row)
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 240
+    console.width = max(console.width, console.measure(table, options=console.options.update(max_width=WIDEST)).maximum)
     console.print(table)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edge.data.case import Case, make_case
 from edge.data.folders import label_of
 from edge.data.formats.finding import image_of
-from edge.data.formats.registry import read_input, read_label_map, read_with_truth
+from edge.data.formats.registry import plane_of, read_input, read_label_map, read_with_truth
 from edge.data.labels import number_by_box
 from edge.data.names import BOX_FILES, LABEL_MAPS, TRUTH, is_channel
 from edge.data.objects import labels_of_case
@@ -120,11 +120,17 @@ def worst_scores(evaluation: Evaluation, segs: Path, truths: Path, *, recursive:
         if not worst.wants(scored[name]):
             break
         with on_disk(files[name], beside=()) as file, first_on_disk(segs / name, PREDICTIONS) as stem:
-            truth = read_label_map(file, "gts").labels
-            labels = read_label_map(prediction_file(stem), "segs").labels
+            truth_map = read_label_map(file, "gts")
+            prediction = read_label_map(prediction_file(stem), "segs", plane_of(truth_map.geometry))
+            truth, labels = (_flat(labels, name) for labels in (truth_map.labels, prediction.labels))
             case = _over_image(file, name, truth, truths)
         worst.keep(name, scored[name], f"DSC {scored[name]:.3f}", case, labels)
     return worst.shown
+
+
+def _flat(labels: npt.NDArray, name: str) -> npt.NDArray:
+    """Labels of an image as (H, W) where a file had them as one slice, as NIfTI has a flat image."""
+    return labels[0] if labels.ndim == 3 and len(labels) == 1 and not name.startswith("3D") else labels
 
 
 def _over_image(truth_file: Path, name: str, truth: npt.NDArray, root: Path) -> Case:

@@ -11,6 +11,7 @@ integers, and each element looks at the few columns of voxels within its reach. 
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from functools import cache
 
@@ -138,6 +139,9 @@ def _within(
     tolerance: float,
 ) -> npt.NDArray[np.bool_]:
     """Which of N elements, given as N indices per axis, have an element of `surface` within the tolerance, (N,)."""
+    widest = math.hypot(*((length - 1) * step for length, step in zip(surface.shape, spacing, strict=True)))
+    if widest <= tolerance:  # voxels are far smaller than it, and columns many
+        return np.full(len(elements[0]), surface.any())
     offsets, reaches = _columns(surface.shape, spacing, tolerance)
     steps, margins = _steps_along_first_axis(surface, offsets, reaches)
     places = np.ravel_multi_index([index + m for index, m in zip(elements, margins, strict=True)], steps.shape)
@@ -149,6 +153,8 @@ def _within(
         hit = flat[places[open_rows] + shift] <= reach
         found[open_rows[hit]] = True
         open_rows = open_rows[~hit]
+        if not len(open_rows):
+            break
     return found
 
 

@@ -37,6 +37,7 @@ class _Stopped(Exception):
 class Opened:
     """What the page of one client shows."""
 
+    name: str  # of the case, on the page
     image: Image
     session: Session
     labels: npt.NDArray[np.uint8]  # (I, J, K) as the page has it

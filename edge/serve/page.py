@@ -109,7 +109,7 @@ class Page:
                 session = Session(self._segmenter, image.case)
                 lease.session = session
                 self._opened[lease] = Opened(
-                    image, session, np.zeros(image.grid.shape, np.uint8), self._uploads.get(lease)
+                    name, image, session, np.zeros(image.grid.shape, np.uint8), self._uploads.get(lease)
                 )
         case, kind = image.case, kind_of(path)
         formats = ["nifti", "npz", *(["dicom-seg"] if kind == "dicom" else []), *([] if case.is_volume else ["png"])]
@@ -125,7 +125,7 @@ class Page:
         return Response(nifti, media_type="application/octet-stream", headers={META: json.dumps(told)})
 
     def _box(self, lease: Lease, content: dict[str, Any], request: Request) -> Response:
-        opened, label = self._of(lease), _label(content)
+        opened, label = self._of(lease, content), _label(content)
         try:
             box = np.array(content.get("box"), np.float64).reshape(6)
         except (TypeError, ValueError):
@@ -135,24 +135,24 @@ class Page:
         walk = bool(content.get("walk", True))
         return _changing(lease, opened, lambda: opened.session.add_box(label, drawn, walk=walk), label)
 
-    def _undo(self, lease: Lease, content: Any, request: Request) -> Response:
-        opened = self._of(lease)
+    def _undo(self, lease: Lease, content: dict[str, Any], request: Request) -> Response:
+        opened = self._of(lease, content)
         return _changing(lease, opened, lambda: None if opened.session.undo() else "there is nothing to undo")
 
-    def _redo(self, lease: Lease, content: Any, request: Request) -> Response:
-        opened = self._of(lease)
+    def _redo(self, lease: Lease, content: dict[str, Any], request: Request) -> Response:
+        opened = self._of(lease, content)
         return _changing(lease, opened, lambda: None if opened.session.redo() else "there is nothing to redo")
 
     def _remove(self, lease: Lease, content: dict[str, Any], request: Request) -> Response:
-        opened, label = self._of(lease), _label(content)
+        opened, label = self._of(lease, content), _label(content)
         return _changing(lease, opened, lambda: opened.session.remove(label))
 
-    def _refresh(self, lease: Lease, content: Any, request: Request) -> Response:
-        opened = self._of(lease)
+    def _refresh(self, lease: Lease, content: dict[str, Any], request: Request) -> Response:
+        opened = self._of(lease, content)
         return _changing(lease, opened, lambda: opened.touched.append((slice(None),) * 3))
 
     def _save(self, lease: Lease, content: dict[str, Any], request: Request) -> Response:
-        opened, wanted = self._of(lease), str(content.get("format"))
+        opened, wanted = self._of(lease, content), str(content.get("format"))
         names = content.get("names") if isinstance(content.get("names"), dict) else {}
         with lease.lock:
             labels, image = opened.session.label_map(), opened.image
@@ -179,10 +179,13 @@ class Page:
         disposition = f"attachment; filename*=utf-8''{quote(file.name)}"
         return Response(body, media_type="application/octet-stream", headers={"Content-Disposition": disposition})
 
-    def _of(self, lease: Lease) -> Opened:
+    def _of(self, lease: Lease, content: dict[str, Any]) -> Opened:
         if lease not in self._opened or self._opened[lease].session is not lease.session:
             raise CaseError("no image is open; open one first")
-        return self._opened[lease]
+        opened, shown = self._opened[lease], content.get("case")
+        if shown not in (None, opened.name):
+            raise CaseError(f"{shown}: {opened.name} was opened after it; choose it again")
+        return opened
 
 
 def _changing(

@@ -204,8 +204,11 @@ class Session:
                     if on_slice is not None:
                         on_slice(found.axis, answer)
                 self._found[boxes] = found
-                while len(self._found) > 1 and sum(one.nbytes for one in self._found.values()) > REMEMBERED_BYTES:
-                    del self._found[next(iter(self._found))]
+                shown = {boxes, *self._objects.values()}  # whose masks the next action asks for again
+                for old in [one for one in self._found if one not in shown]:
+                    if sum(one.nbytes for one in self._found.values()) <= REMEMBERED_BYTES:
+                        break
+                    del self._found[old]
             return self._found[boxes]
 
     def _source(self, boxes: tuple[BoxPrompt, ...]) -> PromptSource:

@@ -3,13 +3,17 @@
 import re
 from pathlib import Path
 
+import cv2
+import nibabel
 import numpy as np
 import pytest
 
 from edge.data.case import make_case
+from edge.reports.report import print_rows
 from edge.reports.worst import Worst, figure_of
 from tests.conftest import Samedge
 
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # along which pictures' labels lie in NIfTI
 OUTSIDE = re.compile(r"""(?:src|href|url)\s*[=(]\s*["']?(?!data:)[^"'>)]""")
 
 
@@ -53,6 +57,30 @@ def test_pages_of_predict_and_evaluate_name_failures_and_show_the_worst_first(
         assert text.count('src="data:image/jpeg;base64,') == 6
     assert "box filler" in predict.read_text() and "encode" in predict.read_text()
     assert re.search(r"mean over modalities</td>\s*<td>3</td>", evaluate.read_text()) is None  # X-Ray counts as well
+
+
+def test_the_worst_of_an_image_are_shown_whatever_file_their_labels_lie_in(samedge: Samedge, tmp_path: Path) -> None:
+    """A picture's truth, its prediction as NIfTI, which has it as one slice; and the other way round."""
+    image, labels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8), np.zeros((40, 60), np.uint8)
+    labels[10:20, 30:50] = 1
+    for folder in ("truths", "out"):
+        (tmp_path / folder).mkdir()
+    cv2.imwrite(str(tmp_path / "truths" / "US_a.png"), image)
+    cv2.imwrite(str(tmp_path / "truths" / "US_a_gt.png"), labels)
+    nibabel.save(nibabel.nifti1.Nifti1Image(labels.T[..., None], LPS), tmp_path / "out" / "US_a.nii.gz")
+    nibabel.save(nibabel.nifti1.Nifti1Image(labels.T[..., None], LPS), tmp_path / "truths" / "2DBox_US_b.nii.gz")
+    np.savez(tmp_path / "out" / "2DBox_US_b.npz", segs=labels)
+    run = samedge("evaluate", tmp_path / "out", tmp_path / "truths", "--html", tmp_path / "e.html")
+    text = (tmp_path / "e.html").read_text()
+    assert run.returncode == 0 and text.count("DSC 1.000") == 2 and text.count('src="data:image/jpeg;base64,') == 4
+
+
+def test_tables_are_as_wide_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a narrow terminal and in a pipe: numbers are never cut."""
+    rows = [("case", *(f"stage {n}" for n in range(30))), ("x" * 120, *(f"{n}.125" for n in range(30)))]
+    print_rows(rows)
+    head, line = capsys.readouterr().out.splitlines()
+    assert line.split() == list(rows[1]) and "stage 29" in head
 
 
 def test_a_page_of_bench_has_stages_and_scores_of_each_run(

@@ -159,6 +159,23 @@ def test_two_submissions_of_one_team_are_refused(plan: Plan) -> None:
         find_teams(plan.teams_dir)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("beta/outputs/a.npz", "teams/beta: neither an image .* directly in it, as in beta/outputs"),
+        ("delta/notes.txt", "teams/delta: neither an image"),
+        ("eps.tgz", r"eps.tgz: neither an image \(\*\.tar\.gz\)"),
+    ],
+)
+def test_what_is_no_submission_is_named_before_anything_runs(tmp_path: Path, name: str, says: str) -> None:
+    """A ranking without a word of them would be wrong."""
+    for file in ("alpha/a.npz", "times.csv", name):
+        (tmp_path / "teams" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "teams" / file).write_bytes(b"")
+    with pytest.raises(RunError, match=says):
+        find_teams(tmp_path / "teams")
+
+
 def test_times_of_a_table_that_lies(tmp_path: Path) -> None:
     """No number, negative, infinite or missing: no time, and told; a table without the columns is passed over."""
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")

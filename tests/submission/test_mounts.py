@@ -1,6 +1,8 @@
 """What a container leaves is read as a stranger's."""
 
 import os
+import stat
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from edge.challenge.submission.mounts import Mounts, read_output
 from edge.data.case import Case, read_case, write_case
 from edge.data.npz import read_npz, write_npz
+from edge.errors import CaseError
 
 NAME = "2DBox_US_a"
 
@@ -40,6 +43,25 @@ def test_a_case_is_put_alone_and_without_its_truth(mounts: Mounts, case_path: Pa
     mounts.put(case_path)
     assert sorted(path.name for path in mounts.inputs.iterdir()) == [f"{NAME}.npz", "cache.bin"]
     assert sorted(read_npz(mounts.inputs / f"{NAME}.npz", ["imgs", "boxes", "gts"])) == ["boxes", "imgs"]
+
+
+def test_a_case_is_put_whatever_its_boxes_are_and_whatever_was_made_of_the_folders(
+    mounts: Mounts, tmp_path: Path
+) -> None:
+    """Records in pickles, an empty spacing: byte for byte; folders that a container closed are open again."""
+    path = tmp_path / f"{NAME}.npz"
+    records = np.array([{"x_min": 0, "y_min": 0, "x_max": 2, "y_max": 2}], dtype=object)
+    np.savez(path, imgs=np.zeros((4, 6), np.uint8), boxes=records, spacing=np.array(None), gts=np.zeros((4, 6)))
+    for folder in (mounts.inputs, mounts.outputs):
+        folder.chmod(0o500)
+    mounts.put(path)
+    with zipfile.ZipFile(path) as case, zipfile.ZipFile(mounts.inputs / path.name) as copy:
+        assert sorted(copy.namelist()) == ["boxes.npy", "imgs.npy", "spacing.npy"]
+        assert all(copy.read(name) == case.read(name) for name in copy.namelist())
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (mounts.inputs, mounts.outputs)} == {0o777}
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(CaseError, match=f"{NAME}: cannot be read"):
+        mounts.put(path)
 
 
 def test_a_link_laid_where_the_next_case_comes_is_not_written_through(mounts: Mounts, case_path: Path) -> None:

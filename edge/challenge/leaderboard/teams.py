@@ -11,6 +11,7 @@ from edge.errors import RunError
 
 TIME_COLUMNS = ("CaseName", "RunningTime")
 MAX_TABLE_BYTES = 2**24
+ARCHIVES = (".gz", ".tgz", ".tar", ".zip", ".xz", ".zst", ".7z")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def find_teams(folder: Path) -> list[Team]:
     """Every `*.tar.gz` and every folder with `.npz` files, by name.
 
     Raises:
-        RunError: none there, one cannot be read, or two have the same name.
+        RunError: none there, one cannot be read, two have the same name, or a folder or archive is neither.
     """
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -48,9 +49,15 @@ def find_teams(folder: Path) -> list[Team]:
     for path in entries:
         if path.is_dir() and any(path.glob("*.npz")):
             teams.append(Team(path.name.lower(), path))
-        elif path.name.endswith(SUFFIX):
+        elif path.name.lower().endswith(SUFFIX):
             package = describe(path)
             teams.append(Team(package.team, path, package.sha256))
+        elif path.is_dir() or path.suffix.lower() in ARCHIVES:
+            found = next((f", as in {one.parent.relative_to(folder)}" for one in path.rglob("*.npz")), "")
+            raise RunError(
+                f"{path}: neither an image (*{SUFFIX}) nor a folder with .npz files directly in it{found}; "
+                "mend it, or move it away"
+            )
     names = [team.name for team in teams]
     if twice := {name for name in names if names.count(name) > 1}:
         raise RunError(f"{folder}: two submissions of {', '.join(sorted(twice))}; keep one")

@@ -4,10 +4,12 @@ What a container leaves is a stranger's: nothing here follows a link, opens anyt
 without a bound. What is kept is written anew, so that later readers meet data of ours only.
 """
 
+import io
 import os
 import shutil
 import stat
 import zipfile
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.case import Case, check_labels
-from edge.data.npz import read_npz, write_npz
+from edge.data.files import write_whole
+from edge.data.npz import read_npz
 from edge.errors import CaseError, RunError
 
 MAX_OUTPUT_BYTES = 2**30  # of an output file as it lies on disk
@@ -58,14 +61,16 @@ class Mounts:
             CaseError: the case cannot be read, or what the container left in `inputs` stands in its way.
             RunError: our own folder cannot be written.
         """
-        for old in self.inputs.iterdir():
-            if old.suffix.lower() == ".npz":
-                remove(old)
         name = f"{case_path.stem}.npz"
-        remove(self.outputs / name)
         aside = self._folder / name  # not written in place: whoever writes to `inputs` could have laid a link there
-        write_npz(aside, read_npz(case_path, INPUT_KEYS))
+        _copy_without_truth(case_path, aside)
         try:
+            for folder in (self.inputs, self.outputs):
+                folder.chmod(0o777)  # whatever the container before made of it
+            for old in self.inputs.iterdir():
+                if old.suffix.lower() == ".npz":
+                    remove(old)
+            remove(self.outputs / name)
             aside.chmod(0o644)
             aside.replace(self.inputs / name)
         except OSError as error:
@@ -100,6 +105,23 @@ def remove(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)  # does not follow links
         else:
             path.unlink()
+
+
+def _copy_without_truth(case_path: Path, out: Path) -> None:
+    """The arrays of a case that a container gets, byte for byte: boxes may be records, which nothing here unpickles.
+
+    Raises:
+        CaseError: the case cannot be read.
+        RunError: `out` cannot be written.
+    """
+    content = io.BytesIO()
+    try:
+        with zipfile.ZipFile(case_path) as case, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as copy:
+            for name in sorted({f"{key}.npy" for key in INPUT_KEYS} & set(case.namelist())):
+                copy.writestr(zipfile.ZipInfo(name), case.read(name), zipfile.ZIP_DEFLATED)
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise CaseError(f"{case_path.stem}: cannot be read ({error})") from None
+    write_whole(out, content.getvalue())
 
 
 def _read(path: Path, case: Case) -> Output:

@@ -8,7 +8,7 @@ const COLOURS = ["#ff5c5c", "#4dc3ff", "#ffd24d", "#7ee07e", "#d58cff", "#ff9d4d
 const HOUNSFIELD = { // centre and width, HU
   "Soft tissue": [40, 400], Lung: [-600, 1500], Bone: [400, 1800], Brain: [40, 80], Liver: [60, 160], Mediastinum: [50, 350],
 };
-const UNSURE = 0.8; // of SAM's stability score; export.checks.stability measures what it catches
+const UNSURE = 0.8; // of SAM's stability score; measure/stability.py measures what it catches
 const BUSY = "a mask is being found; wait, or press Stop";
 
 const at = (id) => document.getElementById(id);
@@ -43,7 +43,9 @@ const open = trying(async (name) => {
   if (!name) return;
   stop();
   say(`Opening ${name} …`);
+  const turn = (state.turn = (state.turn ?? 0) + 1);
   const image = await server.open(name);
+  if (turn !== state.turn) return; // another was chosen meanwhile
   at("hint").hidden = true;
   state.image = image;
   state.objects.clear();
@@ -163,7 +165,7 @@ const change = trying(async (action, json = {}, expected = null) => {
   at("progress").removeAttribute("value");
   if (expected) Object.assign(at("progress"), { max: expected, value: 0 });
   try {
-    await server.change(action, json, (line) => {
+    await server.change(action, { case: state.image.name, ...json }, (line) => {
       if (line.block) slices.put(line.block);
       if (line.slice !== undefined) {
         found += 1;
@@ -228,7 +230,7 @@ const sendBox = trying(async (plane, first, last) => {
 
 const save = trying(async () => {
   const names = Object.fromEntries([...state.objects].map(([label, { name }]) => [label, name]));
-  const { name, blob } = await server.save(at("format").value, names);
+  const { name, blob } = await server.save(state.image.name, at("format").value, names);
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);

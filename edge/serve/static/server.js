@@ -78,8 +78,8 @@ export async function change(action, json, onLine, signal) {
 }
 
 /** The label map as a file: its name and content. */
-export async function save(format, names) {
-  const answer = await post("/page/save", { json: { format, names } });
+export async function save(shown, format, names) {
+  const answer = await post("/page/save", { json: { case: shown, format, names } });
   const name = decodeURIComponent(answer.headers.get("Content-Disposition").split("''")[1]);
   return { name, blob: await answer.blob() };
 }

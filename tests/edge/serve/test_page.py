@@ -134,6 +134,20 @@ def test_the_folders_cases_are_offered_and_no_others(offering: Server) -> None:
         page.change("undo")
 
 
+def test_what_is_done_to_another_image_than_the_last_one_opened_is_refused(offering: Server) -> None:
+    """As by a page whose user chose a second case before the first had come."""
+    page = Page(offering)
+    page.open("MR_RAS.nii.gz")
+    page.open("US_picture.png")
+    for action in ("box", "undo", "redo", "remove", "refresh", "save"):
+        with pytest.raises(
+            ValueError, match=r"400 MR_RAS\.nii\.gz: US_picture\.png was opened after it; choose it again"
+        ):
+            page.post(f"/page/{action}", case="MR_RAS.nii.gz", label=1, box=[1, 1, 0, 9, 9, 0], format="npz")
+    page.change("box", case="US_picture.png", label=1, box=[1, 1, 0, 9, 9, 0])
+    assert page.labels.any()
+
+
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR"])
 def test_a_scan_is_shown_as_it_is_and_saved_as_predict_saves_it(
     offering: Server, filler: Segmenter, folder: Path, tmp_path: Path, orientation: str

@@ -235,7 +235,7 @@ def test_of_views_the_last_are_kept(shipped: Segmenter, blank: Case, monkeypatch
 
 
 def test_what_is_remembered_is_bounded(filler: Segmenter, blank: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was asked longest ago is forgotten first, and asked again gives the same."""
+    """What was asked longest ago and is not shown is forgotten first, and asked again gives the same."""
     for module in ("slices", "session"):
         monkeypatch.setattr(f"edge.serve.{module}.REMEMBERED_BYTES", 500_000)
     session = Session(filler, blank)
@@ -247,9 +247,26 @@ def test_what_is_remembered_is_bounded(filler: Segmenter, blank: Case, monkeypat
     assert before == blank.image.nbytes and 0 < slices._answer_bytes <= 500_000
     assert slices._answer_bytes == sum(answer.nbytes for answer in slices._answers.values())
     found = [answer.nbytes for found in session._found.values() for answer in found.answers.values()]
-    assert len(session._found) == 1 and session.nbytes - before == slices.nbytes + sum(found)
+    assert len(session._found) == 7 and session.nbytes - before == slices.nbytes + sum(found)
     session._found.clear()
     assert all(np.array_equal(session.mask(label), mask) for label, mask in enumerate(masks, 1))
+    for label in range(2, 8):
+        session.remove(label)
+    session.add_box(8, [8, 10, 0, 199, 199, 8])
+    assert session.mask(8).any() and len(session._found) == 2
+
+
+def test_masks_that_are_shown_are_never_found_again(
+    filler: Segmenter, blank: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are; of those that are not shown the oldest go first."""
+    monkeypatch.setattr("edge.serve.session.REMEMBERED_BYTES", 1)
+    session = Session(filler, blank)
+    for label in (1, 2, 3):
+        session.add_box(label, np.array([10 * label, 20, 1, 10 * label + 5, 59, 7]))
+        session.label_map()
+    monkeypatch.setattr(Session, "_source", lambda *_: pytest.fail("was found again"))
+    assert sorted(np.unique(session.label_map())) == [0, 1, 2, 3]
 
 
 def test_how_sure_the_model_is(filler: Segmenter, blank: Case) -> None:
