@@ -139,7 +139,8 @@ def _step(fabric: Fabric, loss_of: nn.Module, state: State, batch: Any, recipe: 
         fabric.clip_gradients(loss_of, state.optimizer, clip_val=recipe.clip_value)
     if recipe.clip_norm:
         norm = fabric.clip_gradients(loss_of, state.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
-        if norm is not None and not math.isfinite(norm.item()):
+        # a step whose scaled gradients overflow is left out by the scaler, which then lowers its scale
+        if norm is not None and not math.isfinite(norm.item()) and recipe.precision != "16-mixed":
             raise _diverged(step, loss.item())
     state.optimizer.step()
     state.optimizer.zero_grad()

@@ -40,7 +40,7 @@ Natural = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Precision = Annotated[  # as Fabric calls them, its short names too
-    Literal["bf16-mixed", "16-mixed", "32-true", "bf16-true", "16-true", "64-true"],
+    Literal["bf16-mixed", "16-mixed", "32-true"],
     BeforeValidator(lambda word: {"16": "16-mixed", "32": "32-true", "bf16": "bf16-mixed"}.get(str(word), word)),
 ]
 Head = Literal["decoder", "conv"]

@@ -126,7 +126,7 @@ def train(
     if fabric.device.type == "cuda" and isinstance(network, LiteMedSAM):
         keep_clear_of_cudnn()
     if resume:
-        check_same(out, settings, started)
+        check_same(out, settings, plan, started)
         fabric.barrier()  # until every process has read what the first one may write again
     if fabric.is_global_zero and not goes_on:
         write_start(out, settings, plan, started, base)

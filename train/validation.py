@@ -13,13 +13,12 @@ import torch
 from edge.choices import PROPAGATED, TRACKED
 from edge.data.case import Case
 from edge.data.names import case_name
-from edge.data.prompting import boxes_of_labels
 from edge.engines.model_folder import SLICES, WALK, ModelDescription
 from edge.errors import CaseError
 from edge.pipeline import Options, segment
 from edge.scoring.score import mean_dice, mean_without_nan
 from edge.views.ladder import ViewLadder
-from train.data.cases import distinct_names, has_boxes, read_labelled, truth_of
+from train.data.cases import distinct_names, read_boxed, truth_of
 from train.networks.litemedsam import FRAME_PX, LiteMedSAM
 from train.networks.tiny_vit import EMBEDDING_WIDTH, STRIDE
 
@@ -108,12 +107,8 @@ def read_validation(sources: Sequence[Path], count: int, slices: int) -> Validat
     left_out = []
     for name, source in zip(distinct_names(sources), sources, strict=True):
         try:
-            case = read_labelled(source)
-            truth = truth_of(case)
-            if not len(case.boxes) and has_boxes(source):
-                raise CaseError(f"{case.name}: boxes holds no box")
-            if not len(case.boxes):  # `read_labelled` has numbered its labels as these are
-                case = replace(case, boxes=boxes_of_labels(truth)[0])
+            case = read_boxed(source)
+            truth_of(case)
         except CaseError as error:
             left_out.append(name + str(error).removeprefix(case_name(source)))
             continue
@@ -176,4 +171,4 @@ def _cut(case: Case, slices: int) -> Case:
     truth = truth_of(case)[low : high + 1]
     number = np.zeros(max(int(truth.max()), len(case.boxes)) + 1, dtype=truth.dtype)
     number[kept + 1] = np.arange(1, len(kept) + 1)
-    return replace(case, image=case.image[low : high + 1], boxes=boxes, truth=number[truth])
+    return replace(case, image=case.image[low : high + 1].copy(), boxes=boxes, truth=number[truth])  # not all of it

@@ -20,7 +20,7 @@ from edge.prompts.propagation import PropagatedPrompts
 from edge.prompts.slice_ranges import SliceRanges
 from edge.views.ladder import ViewLadder
 from edge.views.prepare import ViewInputs, prepare, prepare_view
-from train.data.cases import find_objects, find_sources, read_labelled, read_slices, truth_of
+from train.data.cases import find_objects, find_sources, read_boxed, read_slices, truth_of
 
 HELD_OUT_SHARE = 0.25  # of the cases of each modality
 SLICES_PER_CASE = 2
@@ -96,8 +96,8 @@ def _views_and_frames(sources: list[Path], ladder: ViewLadder, walks: bool) -> I
 
 def _steps(source: Path, ladder: ViewLadder) -> Iterator[npt.NDArray[np.float32]]:
     """A step upwards and one downwards through a volume; nothing of a picture, or where an object is on one slice."""
-    case = read_labelled(source)
-    if not case.is_volume or not len(case.boxes):
+    case = read_boxed(source)
+    if not case.is_volume:
         return
     truth, inputs = truth_of(case) == 1, ViewInputs(case.image, "min-max", walks=True)
     walk = PropagatedPrompts(case.boxes_on_slice[:1], SliceRanges.from_boxes(case.boxes[:1]), margin_px=0)

@@ -10,7 +10,7 @@ from edge.engines.runtime import Engine, load_engine
 from edge.errors import CaseError
 from edge.pipeline import Options, segment
 from edge.scoring.score import mean_dice, mean_without_nan
-from train.data.cases import find_sources, read_labelled, truth_of
+from train.data.cases import find_sources, read_boxed, truth_of
 
 METHODS = (TRACKED, PROPAGATED)
 MAY_LOSE = 0.003  # DSC of any modality by smaller views of a walk, which take less than half of the time
@@ -47,8 +47,12 @@ def with_methods(model: Path, folder: Path, progress: Callable[[str], None]) -> 
 def _scores(engine: Engine, sources: Sequence[Path], method: str, progress: Callable[[str], None]) -> Scores:
     found: dict[str, list[float]] = {}
     for number, source in enumerate(sources, 1):
-        case = read_labelled(source)
-        if case.is_volume and len(case.boxes):
+        try:
+            case = read_boxed(source)
+        except CaseError as error:
+            progress(f"left out: {error}")
+            continue
+        if case.is_volume:
             progress(f"{method} volumes, {number} of {len(sources)}")
             labels = segment(case, engine, Options(method=method)).labels
             found.setdefault(case.modality, []).append(mean_dice(truth_of(case), labels))

@@ -17,6 +17,7 @@ from train.data.cases import (
     distinct_names,
     find_objects,
     find_sources,
+    read_boxed,
     read_labelled,
     read_slices,
     truth_of,
@@ -222,3 +223,16 @@ def test_data_sets_of_others_are_training_data(tmp_path: Path) -> None:
     cases = [read_labelled(source) for source in sources]
     assert [case.modality for case in cases] == ["MR", "CT"]
     assert all((truth_of(case) > 0).sum() == 80 for case in cases)
+
+
+def test_a_volume_whose_file_says_no_boxes_has_those_around_its_labels(tmp_path: Path) -> None:
+    """As the challenge's training files; one that says that it has none is refused."""
+    labels = np.zeros((5, 20, 30), np.uint8)
+    labels[1:4, 3:9, 5:12] = 4
+    image = np.random.default_rng(0).integers(0, 255, labels.shape, dtype=np.uint8)
+    np.savez(tmp_path / "3DBox_CT_A_1.npz", imgs=image, gts=labels)
+    np.savez(tmp_path / "3DBox_CT_A_2.npz", imgs=image, gts=labels, boxes=np.zeros((0, 6)))
+    case = read_boxed(tmp_path / "3DBox_CT_A_1.npz")
+    assert case.boxes.tolist() == [[5, 3, 1, 11, 8, 3]] and case.truth.max() == 1
+    with pytest.raises(CaseError, match="3DBox_CT_A_2: boxes holds no box"):
+        read_boxed(tmp_path / "3DBox_CT_A_2.npz")

@@ -178,12 +178,22 @@ def test_what_a_model_found_is_kept_beside_the_labels(prepare, tmp_path: Path, p
         open_prepared(other.folder)
 
 
+def test_a_volume_whose_object_a_model_missed_is_prepared_without_that(prepare, tmp_path: Path, tube: Picture) -> None:
+    """And the others with theirs; a prediction for several cases is for none of them."""
+    drawn, missed = {"3DBox_CT_B_1": tube, "3DBox_CT_B_2": tube}, np.zeros_like(tube[1])
+    data = prepare(drawn, predictions(tmp_path / "own", **{"3DBox_CT_B_1": missed, "3DBox_CT_B_2": tube[1]}))
+    assert data.with_predicted == 1 and not data.predicted(0).any() and data.predicted(1).any()
+    shutil.copytree(tmp_path / "data", tmp_path / "more")
+    with pytest.raises(RunError, match=r"3DBox_CT_B_1\.npz: 2 cases of the data are called so"):
+        preparing.prepare([tmp_path / "data", tmp_path / "more"], tmp_path / "prepared", tmp_path / "own")
+
+
 def test_predictions_that_do_not_belong_to_the_volumes_are_refused(prepare, tmp_path: Path, tube: Picture) -> None:
     """Of another shape, of no volume of the data, cut: each named, and nothing is left half prepared."""
     for folder, found, words in (
         ("small", {"3DBox_CT_B_1": tube[1][:5]}, r"3DBox_CT_B_1: .*\(5, 60, 60\), the volume \(13, 60, 60\)"),
         ("other", {"3DBox_CT_B_7": tube[1]}, "no label map of any volume"),
-        ("wrong", {"3DBox_CT_B_1": tube[1] * 2}, "3DBox_CT_B_1.npz agrees with the truth nowhere; label k"),
+        ("wrong", {"3DBox_CT_B_1": tube[1] * 2}, "wrong: agrees with no truth anywhere; label k"),
     ):
         with pytest.raises((CaseError, RunError), match=words):
             prepare({"3DBox_CT_B_1": tube}, predictions(tmp_path / folder, **found))
@@ -191,6 +201,9 @@ def test_predictions_that_do_not_belong_to_the_volumes_are_refused(prepare, tmp_
     with pytest.raises(CaseError, match="3DBox_CT_B_1"):
         prepare({"3DBox_CT_B_1": tube}, tmp_path / "cut")
     assert not list((tmp_path / "prepared").iterdir())
+    prepare({"3DBox_CT_B_1": tube})
+    with pytest.raises(RunError, match="no such folder: no label map of any volume"):  # whatever was prepared before
+        prepare({"3DBox_CT_B_1": tube}, tmp_path / "no such folder")
 
 
 def test_data_sets_can_be_left_out_and_a_held_out_case_never_changes_sides(prepare) -> None:

@@ -393,7 +393,7 @@ def test_a_cpu_that_is_slow_in_bfloat16_computes_in_float32_and_says_so(
         ("bf16-mixed", "cpu", False, "32-true"),
         ("bf16-mixed", "cpu", True, "bf16-mixed"),
         ("bf16-mixed", "auto", False, "bf16-mixed"),
-        ("64-true", "cpu", False, "64-true"),
+        ("16-mixed", "cpu", False, "16-mixed"),
     ],
 )
 def test_only_bfloat16_on_a_cpu_that_is_slow_in_it_is_replaced(
@@ -494,6 +494,25 @@ def test_predictions_are_prepared_with_their_volumes_and_go_with_nothing_else(
         make_task(load_recipe("litemedsam-lora", SMALL), [task._data.folder], None, cache, None, silent, **given)
     with pytest.raises(RunError, match="predictions are for recipes that train on walks"):
         make_task(load_recipe("nuinsseg-sam-vit-b"), [volumes], None, cache, None, silent, **given)
+
+
+def test_a_run_goes_on_with_the_cases_and_the_devices_it_began_with(
+    tmp_path: Path, finished: Finished, data: Path, base: Path
+) -> None:
+    """Not with those that were held out, which it would be scored on; nor with steps of another size."""
+    settings = {"base": base, "cache": finished.cache, "resume": True}
+    overrides = [*SMALL, "hold_out=0.5", "validation_cases=6"]
+    held, all_of_them = (
+        make_task(load_recipe("litemedsam-lora", [*overrides, *more]), [data], None, finished.cache, None, silent)
+        for more in ([], ["validation_cases=0"])
+    )
+    assert held.facts.sha256 != all_of_them.facts.sha256
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    said = json.loads((run / "run.json").read_text())
+    said["plan"]["samples"] *= 2
+    (run / "run.json").write_text(json.dumps(said))
+    with pytest.raises(RunError, match="the run began with 4 samples a step, not 2; resume with as many --devices"):
+        train("litemedsam-lora", [data], run, overrides=SHORT, **settings)
 
 
 def test_the_cases_of_validation_and_of_data_sets_that_are_left_out_do_not_train(data: Path, cache: Path) -> None:

@@ -1,12 +1,15 @@
 """From views to their loss: intensities, the network's own masks given to the next slice, the mean over samples."""
 
+import numpy as np
 import pytest
 import torch
+from lightning_fabric.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
-from train.data.batch import Group, ViewBatch
+from train.data.batch import Group, ViewBatch, ViewSample, collate
 from train.optimisation.losses import iou_loss, mask_loss
 from train.recipe import load_recipe
+from train.sam_systems.batch import SamSample, collate_sam
 from train.tasks.intensity import Intensity, stretch
 from train.tasks.view_loss import ViewLoss, extents, next_step, stretched
 
@@ -144,6 +147,21 @@ def test_two_steps_are_answered_on_the_next_slice_for_its_target() -> None:
     assert torch.equal(second[0, 2] > 0.5, first[0, 0] > 0.5)
     expected = mask_loss("dice+bce", {"bce": 0.3})(10 * (following / 255 - 0.5), following / 255)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-4)  # near nothing; this slice's target would cost much
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_prompts_keep_all_their_bits_in_mixed_precision(precision: str) -> None:
+    """Fabric converts what it is given on the way to the loss: of a view of 224 px a pixel would be lost, of SAM's
+    frame two."""
+    prompt = np.array([7.7, 8.3, 47.2, 46.6], np.float32)
+    sample = ViewSample(56, np.zeros((3, 56, 56), np.uint8), (0, 255), False, prompt, np.zeros((56, 56), np.uint8))
+    points, one = np.array([[[690.2, 880.9]]], np.float32), np.zeros((1, 8, 8), np.int64)
+    of_sam = SamSample(np.zeros((1, 3, 16, 16), np.float32), one, one[0] == 0, points, prompt[None])
+    convert = MixedPrecision(precision, "cpu").convert_input
+    (views,), _ = convert(((collate([sample]),), {}))
+    (maps,), _ = convert(((collate_sam([of_sam]),), {}))
+    assert torch.equal(views.groups[0].prompt[0], torch.from_numpy(prompt))
+    assert torch.equal(maps.boxes[0], torch.from_numpy(prompt)) and torch.equal(maps.points, torch.from_numpy(points))
 
 
 def test_every_sample_counts_the_same() -> None:

@@ -28,7 +28,7 @@ class ViewSample:
     mask_value: int = 255  # what the found mask is drawn with when it is given to the next slice
 
 
-@dataclass  # not frozen: Fabric's mixed precision sets its tensors
+@dataclass(frozen=True)
 class Group:
     """Samples of one size, answered once each or all in two steps."""
 
@@ -47,11 +47,11 @@ class Group:
         return Group(**changed)
 
 
-@dataclass  # not frozen, as Group
 class ViewBatch:
-    """A step's samples."""
+    """A step's samples. No dataclass: of those mixed precision rounds every tensor, and prompts need all bits."""
 
-    groups: list[Group]
+    def __init__(self, groups: list[Group]) -> None:
+        self.groups = groups
 
     def to(self, device: torch.device) -> "ViewBatch":
         return ViewBatch([group.each(lambda tensor: tensor.to(device, non_blocking=True)) for group in self.groups])

@@ -17,6 +17,7 @@ from edge.data.labels import renumber
 from edge.data.modality import modality_of
 from edge.data.names import LABEL_MAPS, PICTURES, TRUTH, case_name
 from edge.data.npz import read_npz
+from edge.data.prompting import boxes_of_labels
 from edge.data.scan import Reading
 from edge.errors import CaseError, CaseWarning
 from edge.prompts.slice_ranges import SliceRanges
@@ -145,6 +146,20 @@ def read_labelled(source: Path) -> Case:
         return case
     truth = renumber(truth_of(case))
     return replace(case, truth=truth, boxes=case.boxes if case.is_volume else find_objects(truth)[:, 1:5].astype(float))
+
+
+def read_boxed(source: Path) -> Case:
+    """A case with its truth and boxes; of a volume whose file says none, those around its labels.
+
+    Raises:
+        CaseError: see `read_labelled`; or its file says that it has no box.
+    """
+    case = read_labelled(source)
+    if len(case.boxes):
+        return case
+    if has_boxes(source):
+        raise CaseError(f"{case.name}: boxes holds no box")
+    return replace(case, boxes=boxes_of_labels(truth_of(case))[0])  # labels are numbered as these are
 
 
 def _read(source: Path) -> Case:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.data.datasets import dataset_modality
 from edge.data.files import partial_path
 from edge.data.formats.finding import files_of
 from edge.data.formats.registry import plane_of, read_label_map
@@ -80,9 +82,12 @@ def prepare(
 
     Raises:
         CaseError: no usable case in the folders; a label map in `predicted` that does not fit its volume.
-        RunError: the folder cannot be written; `predicted` holds no label map of any of the volumes.
+        RunError: the folder cannot be written; `predicted` holds no label map of any case, one of several cases, or
+            none that agrees with the truth anywhere.
     """
     sources = find_sources(folders)
+    if predicted:
+        _check_predicted(sources, predicted)
     content_hash = _content_hash(sources, predicted)
     folder = parent / content_hash[:12]
     if not is_prepared(folder):
@@ -105,7 +110,18 @@ def _content_hash(sources: Sequence[Path], predicted: Path | None) -> str:
     for path in chain(chain.from_iterable(map(files_of, sources)), found):
         status = path.stat()
         facts.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
+    facts += map(dataset_modality, sources)  # which decides how their intensities are scaled
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _check_predicted(sources: Sequence[Path], predicted: Path) -> None:
+    """Raises: RunError: see `prepare`."""
+    found = Counter(filter(None, (_predicted_file(source, predicted) for source in sources)))
+    if not found:
+        raise RunError(f"{predicted}: no label map of any volume of the data; predict these with --method propagated")
+    file, count = found.most_common(1)[0]
+    if count > 1:
+        raise RunError(f"{file}: {count} cases of the data are called so; give them names of their own")
 
 
 def _predicted_file(source: Path, predicted: Path | None) -> Path | None:
@@ -150,7 +166,7 @@ def _write(
         if own:
             own.truncate(labels.tell())  # zeros, which take no place, where nothing was predicted
     if predicted and not with_predicted:
-        raise RunError(f"{predicted}: no label map of any volume of the data; predict these with --method propagated")
+        raise RunError(f"{predicted}: agrees with no truth anywhere; label k of both must be one object")
     if not rows:
         raise CaseError(f"no usable case; {broken[0] if broken else 'no object'}")
     np.save(folder / OBJECTS, np.array(rows, np.int32))
@@ -194,9 +210,8 @@ def _pack(source: Path, predicted: Path | None) -> _Packed | str:
     found = read_label_map(file, plane=plane_of(case.geometry)).labels
     if found.shape != truth.shape:
         raise CaseError(f"{case.name}: {file} has shape {found.shape}, the volume {truth.shape}; predict it again")
-    if not ((found == truth) & (truth > 0)).any():
-        raise CaseError(f"{case.name}: {file} agrees with the truth nowhere; label k of both must be one object")
-    return replace(packed, predicted=found.astype(np.uint16))
+    agrees = ((found == truth) & (truth > 0)).any()  # or the model missed it all
+    return replace(packed, predicted=found.astype(np.uint16)) if agrees else packed
 
 
 def _pack_image(name: str, image: npt.NDArray[np.uint8], truth: npt.NDArray) -> _Packed | str:

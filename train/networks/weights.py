@@ -121,7 +121,7 @@ def resolve(checkpoint: Path) -> Path:
         RunError: a known name that was neither fetched nor imported, or is another file by now; says how.
     """
     name = str(checkpoint)
-    if name not in CHECKPOINTS or checkpoint.exists():
+    if name not in CHECKPOINTS or checkpoint.is_file():
         return checkpoint
     file = path(name)
     if not _is_there(CHECKPOINTS[name], file):

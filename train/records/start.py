@@ -54,11 +54,12 @@ def write_start(out: Path, recipe: Recipe, plan: Plan, started: dict[str, str | 
         raise RunError(f"{out}: cannot be written ({error.strerror or error})") from None
 
 
-def check_same(out: Path, settings: Recipe, started: dict[str, str | None]) -> None:
+def check_same(out: Path, settings: Recipe, plan: Plan, started: dict[str, str | None]) -> None:
     """Whether a run that is to go on is this one.
 
     Raises:
-        RunError: `out` holds no run, or one that started from something else, or see `check_recipe`.
+        RunError: `out` holds no run, or one that started from something else or on other devices, or see
+            `check_recipe`.
     """
     try:
         content = json.loads((out / RUN).read_text(encoding="utf-8"))
@@ -68,6 +69,9 @@ def check_same(out: Path, settings: Recipe, started: dict[str, str | None]) -> N
         if content.get(f"{what}_sha256") != sha256:
             raise RunError(f"{out}: the run began with other {what}; resume with the same, or start in another folder")
     check_recipe(out, settings, MAY_CHANGE)
+    before, now = (facts["samples"] // facts["steps"] for facts in (content["plan"], asdict(plan)))
+    if before != now:
+        raise RunError(f"{out}: the run began with {before} samples a step, not {now}; resume with as many --devices")
 
 
 def check_base(out: Path, base: Path | None) -> None:

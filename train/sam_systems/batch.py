@@ -30,18 +30,28 @@ class SamSample:
     boxes: npt.NDArray[np.float32]  # (T, 4) in input px, or (T, 0)
 
 
-@dataclass  # not frozen: Fabric's mixed precision sets its tensors
 class SamBatch:
-    """Samples together, A answers for T targets."""
+    """Samples together, A answers for T targets. No dataclass, for the reason that `ViewBatch` is none."""
 
-    images: Tensor  # (B, 3, S, S)
-    image_of_answer: Tensor  # (A,)
-    target_of_answer: Tensor  # (A,)
-    points: Tensor  # (A, P, 2)
-    boxes: Tensor  # (A, 4) or (A, 0)
-    classes: Tensor  # (T, M, M)
-    counted: Tensor  # (T, M, M)
-    sample_of_target: Tensor  # (T,)
+    def __init__(
+        self,
+        images: Tensor,
+        image_of_answer: Tensor,
+        target_of_answer: Tensor,
+        points: Tensor,
+        boxes: Tensor,
+        classes: Tensor,
+        counted: Tensor,
+        sample_of_target: Tensor,
+    ) -> None:
+        self.images = images  # (B, 3, S, S)
+        self.image_of_answer = image_of_answer  # (A,)
+        self.target_of_answer = target_of_answer  # (A,)
+        self.points = points  # (A, P, 2)
+        self.boxes = boxes  # (A, 4) or (A, 0)
+        self.classes = classes  # (T, M, M)
+        self.counted = counted  # (T, M, M)
+        self.sample_of_target = sample_of_target  # (T,)
 
     def to(self, device: torch.device) -> "SamBatch":
         return SamBatch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))

@@ -61,7 +61,7 @@ def find_subjects(folders: Iterable[Path]) -> list[Subject]:
         if not folder.is_dir():
             raise CaseError(f"{folder}: no such folder of training data")
         for path in sorted(folder.rglob("*.nii*")):
-            if found := NAME.fullmatch(path.name):
+            if (found := NAME.fullmatch(path.name)) and path.name[0] != ".":
                 parts, sequence = files.setdefault(found["subject"], {}), found["sequence"].lower()
                 if (other := parts.setdefault(sequence, path)) != path:
                     raise CaseError(f"{found['subject']}: {other} and {path} are both its {sequence}; rename a subject")

@@ -15,6 +15,8 @@ from train.tasks.task import Task
 from train.tasks.views import make_view_task
 from train.validation import spread
 
+NONE_LEFT = "no case is left to train on: hold_out takes all of them; give --val, or a smaller share"
+
 
 def make_task(
     recipe: Recipe,
@@ -63,6 +65,8 @@ def _sequence_task(
     fold = fold or hold_out([subject.name for subject in subjects], recipe)
     held = [subject for subject in subjects if subject.name in fold.validation]
     training = [subject for subject in subjects if subject.name in fold.training]
+    if not training:
+        raise RunError(NONE_LEFT)
     return SequenceTask(recipe, training, held, cache, say)
 
 
@@ -74,6 +78,8 @@ def _map_task(recipe: Recipe, data: Sequence[Path], validation: Path | None, fol
         fold = fold or hold_out([source.name for source in sources], recipe)
         held = [source for source in sources if source.name in fold.validation]
         sources = [source for source in sources if source.name in fold.training]
+    if not sources:
+        raise RunError(NONE_LEFT)
     return MapTask(recipe, sources, spread(held, recipe.validation_cases))
 
 

@@ -1,5 +1,6 @@
 """LiteMedSAM's task: views of images and of volumes, each with one prompt, of several sizes in a step."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -41,7 +42,9 @@ class ViewTask:
         if self._layout.walks and not self._draws.has_volumes:
             raise RunError("walks: no case that trains is a volume to walk through; set walks={}")
         slices = sum(entry.shape[0] for entry in data.used)
-        self.facts = DataFacts(self._draws.counts, slices, data.broken, self._draws.shares, data.content_hash)
+        trained = "\n".join([data.content_hash, *(entry.name for entry in data.used)])
+        sha256 = hashlib.sha256(trained.encode("utf-8", "surrogatepass")).hexdigest()
+        self.facts = DataFacts(self._draws.counts, slices, data.broken, self._draws.shares, sha256)
         self.validates = bool(cases)
 
     def samples(self, epoch: int) -> ViewSamples:
