@@ -88,7 +88,7 @@ def bench(
     from edge.reports.worst import Worst
 
     base = Configuration(model or DEFAULT_MODEL, backend, precision, threads, method, box_margin, checkpoint=checkpoint)
-    options.check_html(html_file)
+    options.check_reports(html_file, csv_file, json_file)
     job = replace(JOB, reading=Reading(modality, window), prompting=Prompting(boxes_from=boxes_from))
     given = {**said(job), **({} if spacing_order == "xyz" else {"spacing_order": spacing_order})}
     if checkpoint:

@@ -13,7 +13,7 @@ from edge.commands.options import (
     ModalityOption,
     RecursiveOption,
     SpacingOrderOption,
-    check_html,
+    check_reports,
     located,
     warn_of_nested,
 )
@@ -50,7 +50,7 @@ def evaluate(
     from edge.system.cores import available_cores
     from edge.system.machine import describe_machine
 
-    check_html(html_file)
+    check_reports(html_file, csv_file, json_file)
     truths = located(truths)
     if segs.is_file():
         raise RunError(f"{segs}: give the folder that the predictions lie in")

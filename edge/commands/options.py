@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from edge.choices import METHODS, Backend, Method, Modality, Precision
+from edge.errors import RunError
 
 if TYPE_CHECKING:
     from edge.segmenter import Segmenter
@@ -85,12 +86,19 @@ def warn_of_nested(
         print(f"warning: {where}: its subfolders are passed over, such as that of {such}; {cure}", file=sys.stderr)
 
 
-def check_html(file: Path | None) -> None:
-    """Whether the page that is asked for, if any, can be written, before minutes of work."""
-    if file is not None:
+def check_reports(html: Path | None, *others: Path | None) -> None:
+    """Whether the page and the files that are asked for, if any, can be written, before minutes of work.
+
+    Raises:
+        RunError: pages need a library that is not there; a file's folder is not there.
+    """
+    if html is not None:
         from edge.reports.page import check_pages
 
         check_pages()
+    for file in (html, *others):
+        if file is not None and not file.parent.is_dir():
+            raise RunError(f"{file}: there is no folder {file.parent} to write it into")
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:

@@ -9,9 +9,8 @@ import typer
 
 from edge.choices import BOX_MARGIN_PX
 from edge.commands import options
-from edge.commands.group import command_app, fail
+from edge.commands.group import command_app, fail, write_all
 from edge.commands.notes import Notes
-from edge.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +68,7 @@ def predict(
     from edge.reports.progress import track
     from edge.reports.report import prediction_line, run_report, write_json
 
-    options.check_html(html_file)
+    options.check_reports(html_file, report)
     inputs = options.located(inputs)
     formats = parse_formats(output_format)
     job = Job(
@@ -120,15 +119,13 @@ def predict(
     if report is not None or html_file is not None:
         ran += [ran_on(one) for one in loaded]
         told = run_report(predictions, [label_of(path, root) for path in done], ran[0] if ran else None)
-        try:
-            if report is not None:
-                write_json(report, told)
-            if html_file is not None:
-                from edge.reports.run_page import prediction_page, write_run_page
-                from edge.reports.worst import worst_predictions
 
-                worst = worst_predictions(predictions, pending, outputs, root, job)
-                write_run_page(html_file, prediction_page(predictions, told, worst))
-        except RunError as error:
-            failures.append(str(error))
+        def write_html(file: Path) -> None:
+            from edge.reports.run_page import prediction_page, write_run_page
+            from edge.reports.worst import worst_predictions
+
+            worst = worst_predictions(predictions, pending, outputs, root, job)
+            write_run_page(file, prediction_page(predictions, told, worst))
+
+        failures += write_all([(report, lambda file: write_json(file, told)), (html_file, write_html)])
     fail(failures)

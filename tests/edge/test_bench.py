@@ -166,12 +166,25 @@ def test_noise_is_a_percentage(samedge: Samedge, cases: Path, tiny_model: Path, 
     assert f"box-noise takes percentages above 0 and up to 100, such as 5,10,20; got '{noise}'" in run.stderr
 
 
+@pytest.mark.parametrize("command", ["predict", "bench", "evaluate"])
+def test_a_report_into_a_folder_that_is_not_there_is_refused_before_the_work(
+    samedge: Samedge, cases: Path, tmp_path: Path, command: str
+) -> None:
+    """Minutes later it would be lost."""
+    option = {"predict": "--report", "bench": "--csv", "evaluate": "--json"}[command]
+    given = [cases] if command == "bench" else [cases, tmp_path / "out"]
+    run = samedge(command, *given, option, tmp_path / "gone" / "a.json")
+    assert (run.returncode, run.stdout) == (1, "") and not (tmp_path / "out").exists()
+    assert f"a.json: there is no folder {tmp_path / 'gone'} to write it into" in run.stderr
+
+
 def test_what_one_file_costs_the_others_do_not_pay(
     samedge: Samedge, cases: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     """A CSV file that cannot be written, and a page that can; scores of another checkpoint, by its name, too."""
     pytest.importorskip("jinja2", reason="needs Jinja (extra html), which is not there")
-    files = ["--csv", tmp_path / "gone" / "a.csv", "--html", tmp_path / "a.html", "--json", tmp_path / "a.json"]
+    (tmp_path / "a.csv").mkdir()
+    files = ["--csv", tmp_path / "a.csv", "--html", tmp_path / "a.html", "--json", tmp_path / "a.json"]
     run = samedge("bench", cases, "--match", "2D*", "--model", tiny_model, *files)
     assert run.returncode == 1 and run.stderr.startswith("error: a: cannot write") and (tmp_path / "a.html").exists()
     again = ["--json", tmp_path / "a.json", "--resume", "--checkpoint", "litemedsam"]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.commands.group import command_app
+from edge.commands.group import command_app, fail, write_all
 from edge.commands.notes import Notes
-from edge.commands.options import warn_of_nested
+from edge.commands.options import check_reports, warn_of_nested
 
 if TYPE_CHECKING:
     from edge.challenge.submission.trial import Trial
@@ -75,6 +75,7 @@ def check(
     from edge.notes import Note
     from edge.reports.report import write_json
 
+    check_reports(html_file, json_file)
     names = checked_rounds(rounds)
     paths = find_cases(cases)
     warn_of_nested(cases, (".npz",), cure="the challenge has one folder")
@@ -94,10 +95,8 @@ def check(
             print(f"fix: {finding.line(path.stem for path in paths)}")
         print(verdict(trials))
     report = check_report(image, trials, limits, names)
-    if json_file is not None:
-        write_json(json_file, report)
-    if html_file is not None:
-        write_check_page(html_file, report, pictures)
+    pages = (html_file, lambda file: write_check_page(file, report, pictures))
+    fail(write_all([(json_file, lambda file: write_json(file, report)), pages]))
     raise typer.Exit(0 if verdict(trials).startswith(f"{READY}:") else 1)
 
 
