@@ -122,18 +122,26 @@ def partial_path(path: Path) -> Path:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Delete what interrupted runs left half-written in a folder: their process is gone, or nobody wrote for a day."""
+    """Delete what interrupted runs left half-written in a folder: their process is gone, or nobody wrote for a day.
+
+    Files and folders named by `partial_path`, and no others.
+    """
     for path in folder.glob(f".*{SUFFIX}"):
         with suppress(OSError):
             if _is_abandoned(path):
-                path.unlink()
+                if path.is_dir():
+                    from shutil import rmtree  # seldom needed
+
+                    rmtree(path)
+                else:
+                    path.unlink()
 
 
 def _is_abandoned(path: Path) -> bool:
-    if not path.is_file():
-        return False
     found = OWNER.search(path.name)
-    if found and found["place"] == _place():
+    if not found:
+        return False
+    if found["place"] == _place():
         return not _runs(int(found["pid"]), int(found["start"]))
     return time.time() - path.stat().st_mtime > ABANDONED_S
 

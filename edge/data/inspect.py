@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from edge.data.case import Case
-from edge.data.formats.registry import kind_of, labels_for, read_input, read_scan, truth_beside
+from edge.data.formats.registry import kind_of, labels_for, read_input, read_stored, truth_beside
 from edge.data.intensity import percentile_window
 from edge.data.labels import numbers_in
 from edge.data.names import case_name
@@ -48,7 +48,7 @@ def inspect(path: Path, reading: Reading) -> dict[str, Any]:
 
 
 def _stored(path: Path, reading: Reading) -> dict[str, Any]:
-    scan = read_scan(path, reading)
+    scan = read_stored(path, reading)
     if scan.array.ndim == 4:
         return {"stored": "colours"}
     ends = np.array([scan.array.min(), scan.array.max()]) * scan.slope + scan.intercept

@@ -36,12 +36,13 @@ def without_ending(name: str) -> str:
 def case_name(path: Path) -> str:
     """The name without its ending, of nnU-Net's images without their channel.
 
-    A folder has no ending but where it is called like an archive.
+    A folder has no ending but where it is called like an archive; a UID, as DICOM files are called by, has none.
     """
     if is_folder(path) and path.suffix.lower() != ".npz":
         return path.resolve().name
     ending = ending_of(path)
-    name = path.name[: len(path.name) - len(ending)] if ending in DOUBLE else path.stem
+    is_ending = ending in DOUBLE or not ending[1:].isdecimal()
+    name = path.name[: len(path.name) - len(ending)] if is_ending else path.name
     return CHANNEL.sub("", name) if path.parent.name in NNUNET_IMAGES else name
 
 

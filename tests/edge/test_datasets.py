@@ -262,6 +262,13 @@ def test_a_data_set_is_known_from_inside_it(
     assert "block_001.npz" in made[0] and not any("_0000" in name or "_0001" in name for name in made), said
 
 
+def test_the_first_of_two_channels_or_the_one_asked_for_is_looked_at(nnunet: Path, samedge: Samedge) -> None:
+    """By `inspect` as by the others."""
+    for given, grey in ((["--volume", "1"], "680"), (["--volume", "0"], "500")):
+        run = samedge("inspect", nnunet / "imagesTs", *given)
+        assert run.returncode == 0 and f"to {grey}" in run.stdout, run
+
+
 def test_a_file_of_the_current_folder_is_known_by_that(nnunet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a link by its own name."""
     monkeypatch.chdir(nnunet / "imagesTr")

@@ -15,6 +15,7 @@ from edge.data.formats.dicom_series import Header
 from edge.data.formats.dicom_source import read_source
 from edge.data.formats.finding import find_inputs
 from edge.data.formats.registry import read_input, read_label_map, read_scan
+from edge.data.names import case_name
 from edge.data.objects import names_of_labels
 from edge.data.outputs import write_labels
 from edge.data.scan import Reading
@@ -153,6 +154,15 @@ def test_frames_of_one_file_lie_where_they_say(tmp_path: Path) -> None:
     write_slice(tmp_path / "mr.dcm", VOLUME[0], None, **changes, **places)
     assert np.array_equal(intensities(tmp_path / "mr.dcm"), VOLUME)
     assert read_input(tmp_path / "mr.dcm").spacing_mm == (3.0, 0.5, 0.75)
+
+
+def test_a_file_called_by_a_uid_has_all_of_it_for_a_name(tmp_path: Path) -> None:
+    """The digits after its last dot are no ending: two such files are two cases."""
+    names = ("1.2.840.113619.2.55.11", "1.2.840.113619.2.55.12")
+    for number, name in enumerate(names):
+        write_slice(tmp_path / name, VOLUME[0], None, Modality="CR", SeriesInstanceUID=f"1.2.{number}")
+    assert [case_name(path) for path in find_inputs(tmp_path)] == list(names)
+    assert [case_name(Path(name)) for name in ("a.nii.gz", "scan_0.5.npz", "x.DCM")] == ["a", "scan_0.5", "x"]
 
 
 def test_what_a_mac_leaves_beside_files_is_no_slice(tmp_path: Path) -> None:

@@ -76,10 +76,11 @@ def test_what_another_container_writes_stays(tmp_path: Path) -> None:
 
 
 def test_of_another_machine_only_what_is_old_goes(tmp_path: Path) -> None:
-    """A node that shares the folder: its processes cannot be asked for; nor those of names of older versions."""
-    names = [f".a.npz.{'f' * 12}-1-1-0.partial", ".a.npz.1.partial", ".a.npz.partial"]
-    for name in names:
-        (tmp_path / name).touch()
+    """A node that shares the folder: its processes cannot be asked for. A folder goes with what is in it."""
+    names = [f".a.npz.{'f' * 12}-1-1-0.partial", f".prepared.{'f' * 12}-1-1-1.partial"]
+    (tmp_path / names[0]).touch()
+    (tmp_path / names[1]).mkdir()
+    (tmp_path / names[1] / "pixels").touch()
     remove_partial_files(tmp_path)
     assert len(partial_files(tmp_path)) == len(names)
     for name in names:
@@ -90,11 +91,11 @@ def test_of_another_machine_only_what_is_old_goes(tmp_path: Path) -> None:
 
 def test_other_files_stay(tmp_path: Path) -> None:
     """Whatever their age."""
-    for name in ("a.npz.1.partial", ".hidden", "a.npz"):
+    for name in ("a.npz.1.partial", ".hidden", "a.npz", ".download.partial", ".a.npz.1.partial"):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (0, 0))
     remove_partial_files(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_two_writers_of_one_name_in_one_process_do_not_meet(tmp_path: Path) -> None:

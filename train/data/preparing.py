@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.data.datasets import dataset_modality
-from edge.data.files import partial_path
+from edge.data.files import partial_path, remove_partial_files
 from edge.data.formats.finding import files_of
 from edge.data.formats.registry import plane_of, read_label_map
 from edge.data.names import case_name
@@ -91,6 +91,7 @@ def prepare(
     content_hash = _content_hash(sources, predicted)
     folder = parent / content_hash[:12]
     if not is_prepared(folder):
+        remove_partial_files(parent)
         half = partial_path(folder)
         try:
             half.mkdir(parents=True)
