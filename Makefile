@@ -30,7 +30,7 @@ SLOW = not slow
 PYTEST = $(ALONE) $(BIN)/python -m pytest --durations 10 -m "$(SLOW) and not image and not golden and not browser"
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test slow-test test-train test-edge test-export golden-test viewer browser-test fuzz systems-test lint cases default-model claims docs tables picture plots image image-test lock clean
+.PHONY: help bench test slow-test test-train test-edge test-export golden-test viewer browser-test fuzz systems-test lint cases default-model results claims docs tables picture plots image image-test lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,18 @@ default-model: $(VENV)/.installed-dev  ## train an adapter of BASE on DATA, and 
 	mkdir -p $(ADAPTER) && cp $(RUN)/$(notdir $(ADAPTER))/* $(ADAPTER)
 	$(BIN)/python -m tests.golden.make
 	mv $(RUN) $(RUN)-$$(date +%Y%m%d-%H%M%S)
+
+# The tables of README and docs are of the model that ships, so these are measured again with each new one; on a quiet machine.
+results: $(VENV)/.installed-dev  ## measure the model that ships: docs/results/val, bench, process, volumes, oracle, and the tables (half an hour)
+	rm -rf runs/$@ && mkdir -p runs/$@
+	$(BIN)/samedge bench $(CASES) --json docs/results/bench.json
+	$(BIN)/samedge bench $(CASES) --process --compare openvino,public-program --checkpoint litemedsam --json docs/results/process.json
+	$(BIN)/samedge predict $(DATA)/val runs/$@/val --report runs/$@/val.json
+	$(BIN)/samedge evaluate runs/$@/val $(DATA)/val --spacing-order zyx --report runs/$@/val.json --json docs/results/val.json
+	$(BIN)/samedge bench $(DATA)/val --match '3DBox*' --by dataset --spacing-order zyx \
+		--compare openvino:tracked,openvino:propagated --json docs/results/volumes.json
+	$(BIN)/python -m measure.oracle $(DATA)/val docs/results/oracle.json
+	$(MAKE) tables
 
 # Runs that are done stay in runs/claims, so that it goes on after a stop.
 claims: $(VENV)/.installed-dev  ## hold LoRA, INT8, views, merging up to cases, with intervals (some four CPU hours; litemedsam fetched)

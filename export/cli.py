@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from edge.commands.group import command_app
+from edge.commands.options import located
 
 if TYPE_CHECKING:
     from edge.engines.model_folder import ModelDescription
@@ -90,6 +91,7 @@ def export(
     bounds = replace(BOUNDS[weights], **{field: value for field, value in given.items() if value is not None})
     backends = BACKENDS if int8 == "both" else (int8,)
     quantized = None
+    calibration, holdout, methods_on = (one and located(one) for one in (calibration, holdout, methods_on))
     if calibration is not None:
         quantized = Int8Options(calibration, calibration_slices, max_dsc_drop, holdout, holdout_cases, backends)
     ladder = _ladder(views, box_share, least_scale) if views else None

@@ -86,8 +86,10 @@ def warn_of_nested(
         print(f"warning: {where}: its subfolders are passed over, such as that of {such}; {cure}", file=sys.stderr)
 
 
-def check_reports(html: Path | None, *others: Path | None) -> None:
+def check_reports(html: Path | None, *others: Path | None, made: Path | None = None) -> None:
     """Whether the page and the files that are asked for, if any, can be written, before minutes of work.
+
+    Args: made: a folder that the work makes.
 
     Raises:
         RunError: pages need a library that is not there; a file's folder is not there.
@@ -97,7 +99,7 @@ def check_reports(html: Path | None, *others: Path | None) -> None:
 
         check_pages()
     for file in (html, *others):
-        if file is not None and not file.parent.is_dir():
+        if file is not None and file.parent != made and not file.parent.is_dir():
             raise RunError(f"{file}: there is no folder {file.parent} to write it into")
 
 
@@ -110,13 +112,10 @@ def parse_shard(text: str | None) -> tuple[int, int]:
 
 
 def located(path: Path) -> Path:
-    """A path whose folder has a name: `.`, `..` and a file of the current folder in full, others as they are.
+    """A path in full: data sets, and what lies beside a case, are known by the names of folders."""
+    from edge.data.remote import absolute
 
-    Data sets, and what lies beside a case, are known by the names of folders.
-    """
-    if path.name in ("", ".."):
-        return path.resolve()
-    return path.absolute() if len(path.parts) == 1 and path.is_file() else path
+    return path.resolve() if path.name in ("", "..") else absolute(path)
 
 
 def load_segmenter(model: Path | None, backend: str, precision: str, threads: int | None, **chosen: Any) -> "Segmenter":

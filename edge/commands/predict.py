@@ -68,7 +68,7 @@ def predict(
     from edge.reports.progress import track
     from edge.reports.report import prediction_line, run_report, write_json
 
-    options.check_reports(html_file, report)
+    options.check_reports(html_file, report, made=outputs)
     inputs = options.located(inputs)
     formats = parse_formats(output_format)
     job = Job(

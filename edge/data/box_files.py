@@ -81,10 +81,11 @@ def _from_table(path: Path, file: Path, table: Table, axes: int, box_format: str
     measured = set(long) <= set(places)
     columns = NAMES[axes][form] if not measured else (*long, *(short if set(short) <= set(places) else ()))
     rows, labels, units = [], [], set()
+    names_files = "file" in places and any("".join(fields[places["file"] :][:1]) for _, fields in table.rows[1:])
     for line, fields in table.rows[bool(named) or measured :]:
         if named or measured:
             said = {key: fields[place] for key, place in places.items() if key in SAID and place < len(fields)}
-            if "file" in places and not said.get("file"):
+            if names_files and not said.get("file"):
                 raise CaseError(f"{name}: {file.name} line {line} names no file; fill the column in every line")
             if not is_of(path, said.get("file")):
                 continue

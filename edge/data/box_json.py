@@ -43,7 +43,7 @@ def from_json(path: Path, file: Path, content: bytes, axes: int, box_format: str
         return Found(_plain_rows(name, file, found, axes), box_format or "xyxy", [], units)
     if len(records) < len(found):
         raise CaseError(f"{name}: {file.name} mixes records and rows; one kind for all its boxes")
-    named = [record for record in records if record.get("file")]
+    named = [record for record in records if record.get("file") not in (None, "")]
     if 0 < len(named) < len(records):
         raise CaseError(f"{name}: {file.name} has records with and without a file; say it in all or in none")
     records = [record for record in records if is_of(path, record.get("file"))]

@@ -143,7 +143,8 @@ def _is_abandoned(path: Path) -> bool:
         return False
     if found["place"] == _place():
         return not _runs(int(found["pid"]), int(found["start"]))
-    return time.time() - path.stat().st_mtime > ABANDONED_S
+    written = [each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ()))]
+    return time.time() - max(written) > ABANDONED_S
 
 
 @cache

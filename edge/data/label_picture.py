@@ -2,7 +2,8 @@
 
 OpenCV turns a palette's numbers into colours and spreads greys of 1, 2 or 4 bits over 0 to 255; so does Pillow with the
 greys. Both are undone here: a palette PNG is decoded as the grey PNG that it would be without its palette, and what was
-spread is divided again. A TIFF whose 0 is white is turned around by OpenCV where it has 8 bits, and here back.
+spread is divided again. A TIFF whose 0 is white is turned around by OpenCV; here back where it has 8 bits, as ImageJ
+writes them, whose numbers stay. (Pillow, writing such a file, turns the numbers themselves.)
 """
 
 import struct
@@ -38,7 +39,7 @@ def read_label_picture(path: Path) -> npt.NDArray:
     labels = decode(path, content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)  # turned as the file says, as images are
     labels = labels if labels.ndim == 2 else _one_channel(path, labels)
     size = announced_size(content)
-    if size is not None and size.inverted and labels.dtype == np.uint8:
+    if size is not None and size.inverted:
         labels = 255 - labels
     return labels if spread == 1 else labels // spread
 

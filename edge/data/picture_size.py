@@ -6,7 +6,7 @@ from dataclasses import dataclass
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # JPEG markers among 0xC0 to 0xCF that do not begin with the size
 TIFF = {b"II*\0": "<", b"MM\0*": ">"}
-WIDTH_TAG, HEIGHT_TAG, PHOTOMETRIC_TAG = 256, 257, 262
+WIDTH_TAG, HEIGHT_TAG, BITS_TAG, PHOTOMETRIC_TAG = 256, 257, 258, 262
 WHITE_IS_ZERO = 0
 MAX_PAGES = 4096
 
@@ -18,7 +18,7 @@ class PictureSize:
     height: int
     width: int
     pages: int = 1
-    inverted: bool = False  # a TIFF whose 0 is white
+    inverted: bool = False  # a TIFF of 8 bits whose 0 is white
 
 
 def announced_size(content: bytes) -> PictureSize | None:
@@ -75,14 +75,15 @@ def _webp(content: bytes) -> PictureSize | None:
 def _tiff(content: bytes, order: str) -> PictureSize | None:
     """The largest of its pages; reduced copies of a picture count as pages, too."""
     height = width = pages = 0
-    inverted = False
+    bits = photometric = None  # of the first page
     (place,) = struct.unpack(order + "I", content[4:8])
     while place and pages < MAX_PAGES:
         (count,) = struct.unpack(order + "H", content[place : place + 2])
         for entry in range(place + 2, place + 2 + 12 * count, 12):
             tag, kind = struct.unpack(order + "HH", content[entry : entry + 4])
-            if tag == PHOTOMETRIC_TAG and pages == 0:
-                inverted = struct.unpack(order + "H", content[entry + 8 : entry + 10]) == (WHITE_IS_ZERO,)
+            if tag in (BITS_TAG, PHOTOMETRIC_TAG) and pages == 0:
+                (value,) = struct.unpack(order + "H", content[entry + 8 : entry + 10])
+                bits, photometric = (value, photometric) if tag == BITS_TAG else (bits, value)
             if tag in (WIDTH_TAG, HEIGHT_TAG):
                 form, size = ("H", 2) if kind == 3 else ("I", 4)
                 (length,) = struct.unpack(order + form, content[entry + 8 : entry + 8 + size])
@@ -90,4 +91,4 @@ def _tiff(content: bytes, order: str) -> PictureSize | None:
         end = place + 2 + 12 * count
         (place,) = struct.unpack(order + "I", content[end : end + 4])
         pages += 1
-    return PictureSize(height, width, pages, inverted) if pages else None
+    return PictureSize(height, width, pages, (bits, photometric) == (8, WHITE_IS_ZERO)) if pages else None

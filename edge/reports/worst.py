@@ -1,5 +1,6 @@
 """Overlays of the cases that went worst, kept as they come: any number of cases can pass, a few pictures stay."""
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -122,25 +123,23 @@ def worst_scores(evaluation: Evaluation, segs: Path, truths: Path, *, recursive:
         with on_disk(files[name], beside=()) as file, first_on_disk(segs / name, PREDICTIONS) as stem:
             truth_map = read_label_map(file, "gts")
             prediction = read_label_map(prediction_file(stem), "segs", plane_of(truth_map.geometry))
-            truth, labels = (_flat(labels, name) for labels in (truth_map.labels, prediction.labels))
-            case = _over_image(file, name, truth, truths)
+            case = _over_image(file, name, truth_map.labels, truths)
+            labels = prediction.labels.reshape(case.shape)  # an image may be one slice of a NIfTI file
         worst.keep(name, scored[name], f"DSC {scored[name]:.3f}", case, labels)
     return worst.shown
 
 
-def _flat(labels: npt.NDArray, name: str) -> npt.NDArray:
-    """Labels of an image as (H, W) where a file had them as one slice, as NIfTI has a flat image."""
-    return labels[0] if labels.ndim == 3 and len(labels) == 1 and not name.startswith("3D") else labels
-
-
 def _over_image(truth_file: Path, name: str, truth: npt.NDArray, root: Path) -> Case:
     """The image that a truth is of, wherever it lies, with that truth."""
-    blank = np.zeros(truth.shape if truth.ndim == 3 else (*truth.shape, 3), np.uint8)
     image = image_of(truth_file, root)
     try:
         case = read_input(image, Reading(volume=0 if is_channel(image) else None)) if image else None
     except SamedgeError:
         case = None
-    if case is None or case.shape != truth.shape:
-        case = make_case(name, blank, np.zeros((0, 2 * truth.ndim)), shaped=truth.ndim)
+    if case is None or case.shape[-2:] != truth.shape[-2:] or math.prod(case.shape) != truth.size:
+        flat = truth.ndim == 3 and len(truth) == 1
+        shape = truth.shape[1:] if flat else truth.shape
+        blank = np.zeros(shape if len(shape) == 3 else (*shape, 3), np.uint8)
+        case = make_case(name, blank, np.zeros((0, 2 * len(shape))), shaped=len(shape))
+    truth = truth.reshape(case.shape)
     return replace(case, truth=truth, boxes=boxes_of_labels(truth)[0])

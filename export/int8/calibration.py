@@ -96,7 +96,10 @@ def _views_and_frames(sources: list[Path], ladder: ViewLadder, walks: bool) -> I
 
 def _steps(source: Path, ladder: ViewLadder) -> Iterator[npt.NDArray[np.float32]]:
     """A step upwards and one downwards through a volume; nothing of a picture, or where an object is on one slice."""
-    case = read_boxed(source)
+    try:
+        case = read_boxed(source)
+    except CaseError:  # it holds no box
+        return
     if not case.is_volume:
         return
     truth, inputs = truth_of(case) == 1, ViewInputs(case.image, "min-max", walks=True)

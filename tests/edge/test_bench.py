@@ -178,6 +178,12 @@ def test_a_report_into_a_folder_that_is_not_there_is_refused_before_the_work(
     assert f"a.json: there is no folder {tmp_path / 'gone'} to write it into" in run.stderr
 
 
+def test_a_report_may_lie_among_the_outputs(samedge: Samedge, cases: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """In a folder that the command makes."""
+    run = samedge("predict", cases, tmp_path / "out", "--model", tiny_model, "--report", tmp_path / "out" / "r.json")
+    assert run.returncode == 0 and (tmp_path / "out" / "r.json").is_file(), run.stderr
+
+
 def test_what_one_file_costs_the_others_do_not_pay(
     samedge: Samedge, cases: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -122,6 +122,19 @@ def test_what_cannot_be_boxes_is_one_line(scan: Path, name: str, content: str, s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("b.csv", f"file,{HEADER}\n,1,20,7,3,30,9\n,1,20,7,3,30,9\n"),
+        ("b.json", json.dumps([RECORD, {**RECORD, "file": ""}])),
+    ],
+)
+def test_a_file_that_names_no_case_in_any_line_is_of_this_one(scan: Path, name: str, content: str) -> None:
+    """Its column was left empty."""
+    (scan.parent / name).write_text(content)
+    assert len(prompted(read_input(scan), scan, Prompting(boxes=scan.parent / name)).boxes) == 2
+
+
 @pytest.mark.parametrize("said", ["in the file", "on the command line"])
 def test_a_width_in_mm_is_one(tmp_path: Path, said: str) -> None:
     """Voxels of 0.25 mm, from the centre at 2.75 mm to that at 7.25: 4.5 mm, not 3.5; it may be less than 1."""

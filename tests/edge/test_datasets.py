@@ -251,7 +251,15 @@ def test_labels_of_another_run_are_not_an_images(bids: Path) -> None:
     assert truth_beside(anat / "sub-01_ses-a_T2w.nii.gz") is None
 
 
-@pytest.mark.parametrize(("inside", "given"), [("imagesTr", "."), ("labelsTr", "../imagesTr"), ("imagesTr", "..")])
+@pytest.mark.parametrize(
+    ("inside", "given"),
+    [
+        ("imagesTr", "."),
+        ("labelsTr", "../imagesTr"),
+        ("imagesTr", ".."),
+        ("imagesTs", "../imagesTr/block_001_0000.nii.gz"),
+    ],
+)
 def test_a_data_set_is_known_from_inside_it(
     nnunet: Path, monkeypatch: pytest.MonkeyPatch, samedge: Samedge, inside: str, given: str
 ) -> None:
@@ -275,5 +283,5 @@ def test_a_file_of_the_current_folder_is_known_by_that(nnunet: Path, monkeypatch
     Path("other.nii.gz").symlink_to("block_001_0000.nii.gz")
     assert located(Path("block_001_0000.nii.gz")) == nnunet / "imagesTr" / "block_001_0000.nii.gz"
     assert located(Path("other.nii.gz")).name == "other.nii.gz"
-    assert located(Path("..")) == nnunet.resolve() and located(Path("no such")) == Path("no such")
+    assert located(Path("..")) == nnunet.resolve() and located(Path("no such")) == Path.cwd() / "no such"
     assert located(Path("s3://bucket/imagesTr")) == Path("s3://bucket/imagesTr")

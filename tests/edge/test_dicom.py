@@ -156,6 +156,23 @@ def test_frames_of_one_file_lie_where_they_say(tmp_path: Path) -> None:
     assert read_input(tmp_path / "mr.dcm").spacing_mm == (3.0, 0.5, 0.75)
 
 
+def test_a_header_with_a_value_that_nobody_can_read_is_referred_to(tmp_path: Path) -> None:
+    """In a tag that nobody needs."""
+    pytest.importorskip("highdicom", reason="needs highdicom (extra dicom), which is not there")
+    import pydicom
+
+    series = write_series(tmp_path / "a", VOLUME)
+    for file in series.iterdir():
+        data = pydicom.dcmread(file)
+        data.add_new(0x00189306, "OB", b"abc")
+        data.save_as(file)
+        content = file.read_bytes()
+        file.write_bytes(content.replace(b"\x18\x00\x06\x93OB\0\0\x04\0\0\0", b"\x18\x00\x06\x93FD\x04\0", 1))
+    case, labels = read_input(series), np.ones((4, 6, 5), np.uint8)
+    named = replace(case, boxes=np.zeros((1, 6)), label_names=("a",))
+    assert len(write_labels(named, labels, series, tmp_path, ("dicom-seg", "rtstruct"))) == 2
+
+
 def test_a_file_called_by_a_uid_has_all_of_it_for_a_name(tmp_path: Path) -> None:
     """The digits after its last dot are no ending: two such files are two cases."""
     names = ("1.2.840.113619.2.55.11", "1.2.840.113619.2.55.12")

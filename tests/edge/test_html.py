@@ -10,7 +10,7 @@ import pytest
 
 from edge.data.case import make_case
 from edge.reports.report import print_rows
-from edge.reports.worst import Worst, figure_of
+from edge.reports.worst import Worst, _over_image, figure_of
 from tests.conftest import Samedge
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # along which pictures' labels lie in NIfTI
@@ -73,6 +73,16 @@ def test_the_worst_of_an_image_are_shown_whatever_file_their_labels_lie_in(samed
     run = samedge("evaluate", tmp_path / "out", tmp_path / "truths", "--html", tmp_path / "e.html")
     text = (tmp_path / "e.html").read_text()
     assert run.returncode == 0 and text.count("DSC 1.000") == 2 and text.count('src="data:image/jpeg;base64,') == 4
+
+
+def test_labels_of_a_flat_nifti_image_are_drawn_over_it(tmp_path: Path) -> None:
+    """Not over black: truth and image are one slice each."""
+    grey, labels = np.full((40, 40, 1), 200, np.uint8), np.zeros((40, 40, 1), np.uint8)
+    grey[0, 0], labels[10:20, 10:20] = 0, 1
+    for name, array in (("MR_a.nii.gz", grey), ("MR_a_gt.nii.gz", labels)):
+        nibabel.save(nibabel.nifti1.Nifti1Image(array, LPS), tmp_path / name)
+    case = _over_image(tmp_path / "MR_a_gt.nii.gz", "MR_a", labels.T, tmp_path)
+    assert case.image.max() > 0 and case.truth.shape == case.shape and case.truth.sum() == 100
 
 
 def test_tables_are_as_wide_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

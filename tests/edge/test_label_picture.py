@@ -43,6 +43,15 @@ def test_a_tiff_whose_zero_is_white_holds_its_numbers(tmp_path: Path, kind: type
         assert np.array_equal(read_label_picture(tmp_path / name), LABELS)
 
 
+def test_a_tiff_of_one_bit_whose_zero_is_white_is_what_is_shown(tmp_path: Path) -> None:
+    """By any library, so the object is not zero."""
+    image_module = pytest.importorskip("PIL.Image")
+    mask = np.zeros((40, 32), np.uint8)
+    mask[5:15, 6:18] = 255
+    image_module.fromarray(mask).convert("1").save(tmp_path / "a.tif", tiffinfo={262: 0})
+    assert np.array_equal(read_label_picture(tmp_path / "a.tif"), mask)
+
+
 @pytest.mark.parametrize("transparent", [False, True])
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
 @pytest.mark.parametrize("colour", [GREY, PALETTE])

@@ -86,6 +86,9 @@ def test_of_another_machine_only_what_is_old_goes(tmp_path: Path) -> None:
     for name in names:
         os.utime(tmp_path / name, (time.time() - ABANDONED_S - 60,) * 2)
     remove_partial_files(tmp_path)
+    assert [path.name for path in partial_files(tmp_path)] == names[1:]  # what is in it is being written
+    os.utime(tmp_path / names[1] / "pixels", (time.time() - ABANDONED_S - 60,) * 2)
+    remove_partial_files(tmp_path)
     assert partial_files(tmp_path) == []
 
 

@@ -176,6 +176,14 @@ def test_what_is_no_submission_is_named_before_anything_runs(tmp_path: Path, nam
         find_teams(tmp_path / "teams")
 
 
+def test_what_may_lie_among_submissions_is_none(tmp_path: Path) -> None:
+    """The folder of results, what systems leave, tables."""
+    for file in ("alpha/a.npz", "board/board.json", "lost+found/x", "__MACOSX/x", "notes.csv.gz", "readme.md"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(b"")
+    assert [team.name for team in find_teams(tmp_path, tmp_path / "board")] == ["alpha"]
+
+
 def test_times_of_a_table_that_lies(tmp_path: Path) -> None:
     """No number, negative, infinite or missing: no time, and told; a table without the columns is passed over."""
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")

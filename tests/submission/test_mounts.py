@@ -59,6 +59,12 @@ def test_a_case_is_put_whatever_its_boxes_are_and_whatever_was_made_of_the_folde
         assert sorted(copy.namelist()) == ["boxes.npy", "imgs.npy", "spacing.npy"]
         assert all(copy.read(name) == case.read(name) for name in copy.namelist())
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in (mounts.inputs, mounts.outputs)} == {0o777}
+    with zipfile.ZipFile(path, "w") as case:  # as some archives have it
+        case.writestr("folder/imgs.npy", b"1")
+        case.writestr("folder/gts.npy", b"2")
+    mounts.put(path)
+    with zipfile.ZipFile(mounts.inputs / path.name) as copy:
+        assert copy.namelist() == ["imgs.npy"] and copy.read("imgs.npy") == b"1"
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(CaseError, match=f"{NAME}: cannot be read"):
         mounts.put(path)

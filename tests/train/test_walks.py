@@ -213,14 +213,39 @@ def upwards(data, row: int, chance: np.random.Generator) -> Walk | None:
     return found
 
 
-def test_only_a_share_of_steps_begins_with_predicted_masks_and_none_along_other_axes(prepare, tube, own) -> None:
-    """Predicted labels are of walks along the slices; without any, every mask is the true one."""
+def test_a_share_of_steps_begins_with_predicted_masks(prepare, tube, own, clean, monkeypatch) -> None:
+    """Three of five, of those that can."""
+    monkeypatch.setattr(walks, "draw_walk", upwards)
+    found = steps(prepare({"3DBox_CT_B_1": tube}, own), unrolled=False, count=200)
+    widths = [np.subtract(*box_of(s.pixels[2] > 0)[[2, 0]]) for s in found if 6 <= brightness(s.pixels[1]) <= 8]
+    assert np.mean(np.array(widths) < 0.75 * max(widths)) == pytest.approx(0.6, abs=0.1)
+
+
+def test_walks_along_other_axes_have_no_predicted_masks(prepare, tmp_path: Path) -> None:
+    """The prediction is of a walk along the slices."""
+    grid = np.mgrid[:30, :40, :50] - np.array([15, 20, 25])[:, None, None, None]
+    labels = (np.square(grid).sum(axis=0) < 81).astype(np.uint8)
+    np.savez(tmp_path / "3DBox_CT_B_1.npz", segs=labels)
+    data = prepare({"3DBox_CT_B_1": (np.where(labels, 200, 10).astype(np.uint8), labels)}, tmp_path)
+    drawn = [draw_walk(data, 0, CHANCE(seed)) for seed in range(60)]
+    assert {(walk.labels.shape[0] == 30, walk.predicted is not None) for walk in drawn} == {
+        (True, True),
+        (False, False),
+    }
+
+
+def test_a_predicted_mask_is_given_where_it_is_near_the_true_one(prepare, tube, own) -> None:
+    """Otherwise, and without any, the true one is; so is it where a hundredth of the object was found."""
     data = prepare({"3DBox_CT_B_1": tube}, own)
     walk_up = upwards(data, 0, CHANCE(0))
     assert [walk_up.own_mask(z) is not None for z in range(6, 11)] == [True, True, True, False, False]
     assert np.array_equal(walk_up.own_mask(7), np.load(own / "3DBox_CT_B_1.npz")["segs"][7] == 1)
     assert replace(walk_up, predicted=None).own_mask(7) is None
     assert replace(walk_up, label=2).own_mask(7) is None
+    speck = np.zeros_like(walk_up.predicted)
+    speck[7, 25, 30] = 1
+    assert replace(walk_up, predicted=speck).own_mask(7) is None
+    assert replace(walk_up, predicted=np.ones_like(speck)).own_mask(7).all()
     assert upwards(prepare({"3DBox_CT_B_1": tube}), 0, CHANCE(0)).predicted is None
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.commands.group import command_app
+from edge.commands.options import located
 
 if TYPE_CHECKING:
     from train.plan import Plan
@@ -72,6 +73,7 @@ def train(
         raise typer.BadParameter(f"--devices must be auto or a number from 1 on, got {devices!r}")
     if not data or (out is None and not dry_run):
         raise typer.BadParameter("--data DIR and --out DIR are needed")
+    data, val, predicted = [located(one) for one in data], val and located(val), predicted and located(predicted)
     settings: dict[str, Any] = {
         "base": base,
         "adapter": adapter,

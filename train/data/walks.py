@@ -22,7 +22,7 @@ from train.data.prompts import loosen, prompt_of
 
 RANGE_KNOWN = 0.85  # of walks know where their range ends
 OWN_MASK = 0.6  # of the masks that samples begin with are predicted ones, where there are such
-LEAST_SHARED = 0.5  # of the smaller one of a predicted mask and the true one; another mask is not given
+LEAST_SHARED, LEAST_AREA = 0.5, 0.1  # of the smaller one of both, and of the true one: what a mask that is given has
 TWO_SLICES = 0.2  # of steps pass over a slice, where there is one to pass over
 OTHER_AXIS = 0.3  # of walks go along another axis than the slices', where there is enough to walk along
 SHALLOWEST = 24  # slices of a volume, along each axis, for a walk along another one
@@ -57,8 +57,9 @@ class Walk:
         if self.predicted is None:
             return None
         found, true = np.asarray(self.predicted[z] == self.label), self.mask(z)
-        smaller = min(np.count_nonzero(found), np.count_nonzero(true))
-        return found if smaller and np.count_nonzero(found & true) >= LEAST_SHARED * smaller else None
+        shared, area, true_area = map(np.count_nonzero, (found & true, found, true))
+        is_near = shared >= max(1, LEAST_SHARED * min(area, true_area)) and area >= LEAST_AREA * true_area
+        return found if is_near else None
 
     def before(self, z: int, slices: int = 1) -> int:
         """The slice so many before z on the way, at the earliest the middle."""

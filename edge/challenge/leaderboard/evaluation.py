@@ -50,7 +50,7 @@ def evaluate_teams(plan: Plan, connect: Callable[[], Any], progress: Progress) -
         RunError: the engine, the disk, or nothing to evaluate.
     """
     paths, truths = _cases_with_truth(plan)
-    teams = find_teams(plan.teams_dir)
+    teams = find_teams(plan.teams_dir, plan.out)
     with locked(plan.out):
         client = connect() if any(team.is_image for team in teams) else None
         trials = {team.name: _run(client, team, paths, plan, progress) for team in teams}

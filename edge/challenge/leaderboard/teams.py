@@ -11,7 +11,8 @@ from edge.errors import RunError
 
 TIME_COLUMNS = ("CaseName", "RunningTime")
 MAX_TABLE_BYTES = 2**24
-ARCHIVES = (".gz", ".tgz", ".tar", ".zip", ".xz", ".zst", ".7z")
+ARCHIVES = (".tgz", ".tar", ".zip", ".tar.xz", ".tar.zst", ".tar.bz2", ".7z")  # that might be meant for one
+NO_TEAMS = ("lost+found", "__MACOSX")
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,28 @@ class Times:
     problems: tuple[str, ...]  # one line for each thing in it that cannot be used: file, line, why
 
 
-def find_teams(folder: Path) -> list[Team]:
+def find_teams(folder: Path, leave_out: Path | None = None) -> list[Team]:
     """Every `*.tar.gz` and every folder with `.npz` files, by name.
+
+    Args: leave_out: a folder that may lie among them, such as that of results.
 
     Raises:
         RunError: none there, one cannot be read, two have the same name, or a folder or archive is neither.
     """
     try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        entries = sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name not in NO_TEAMS)
     except OSError as error:
         raise RunError(f"{folder}: cannot be read ({error.strerror})") from None
-    teams = []
+    teams, out = [], leave_out and leave_out.resolve()
     for path in entries:
+        if path.resolve() == out:
+            continue
         if path.is_dir() and any(path.glob("*.npz")):
             teams.append(Team(path.name.lower(), path))
         elif path.name.lower().endswith(SUFFIX):
             package = describe(path)
             teams.append(Team(package.team, path, package.sha256))
-        elif path.is_dir() or path.suffix.lower() in ARCHIVES:
+        elif path.is_dir() or path.name.lower().endswith(ARCHIVES):
             found = next((f", as in {one.parent.relative_to(folder)}" for one in path.rglob("*.npz")), "")
             raise RunError(
                 f"{path}: neither an image (*{SUFFIX}) nor a folder with .npz files directly in it{found}; "

@@ -64,9 +64,10 @@ class Mounts:
         name = f"{case_path.stem}.npz"
         aside = self._folder / name  # not written in place: whoever writes to `inputs` could have laid a link there
         _copy_without_truth(case_path, aside)
-        try:
-            for folder in (self.inputs, self.outputs):
+        for folder in (self.inputs, self.outputs):
+            with suppress(OSError):  # it may have become another user's, and open
                 folder.chmod(0o777)  # whatever the container before made of it
+        try:
             for old in self.inputs.iterdir():
                 if old.suffix.lower() == ".npz":
                     remove(old)
@@ -117,8 +118,9 @@ def _copy_without_truth(case_path: Path, out: Path) -> None:
     content = io.BytesIO()
     try:
         with zipfile.ZipFile(case_path) as case, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as copy:
-            for name in sorted({f"{key}.npy" for key in INPUT_KEYS} & set(case.namelist())):
-                copy.writestr(zipfile.ZipInfo(name), case.read(name), zipfile.ZIP_DEFLATED)
+            for name in case.namelist():
+                if (key := Path(name).stem) in INPUT_KEYS and name.endswith(".npy"):
+                    copy.writestr(zipfile.ZipInfo(f"{key}.npy"), case.read(name), zipfile.ZIP_DEFLATED)
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise CaseError(f"{case_path.stem}: cannot be read ({error})") from None
     write_whole(out, content.getvalue())

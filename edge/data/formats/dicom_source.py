@@ -80,8 +80,7 @@ def read_source(path: Path, case: Case) -> DicomSource:
     with quiet_pydicom() as pydicom:
         found = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
         for header in found:
-            header.decode()
-            header.SpecificCharacterSet = "ISO_IR 192"  # labels may be in any script
+            header.SpecificCharacterSet = "ISO_IR 192"  # of what is written: labels may be in any script
             if header.get("PatientSex") not in (*SEXES, None):  # as some de-identify; what is written refuses it
                 header.PatientSex = ""
     order = frame_order(case.name, found[0]) if headers[0].frames > 1 else None
