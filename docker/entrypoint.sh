@@ -2,7 +2,8 @@
 # A command (bash, sh, samedge ...) runs as it is; anything else is what to predict: `/inputs /outputs`, options first.
 set -eu
 case "$1" in
-    -* | *.npz) exec samedge predict "$@" ;;
+    /bin/* | /usr/* | /opt/*) exec "$@" ;;
+    -* | */*) exec samedge predict "$@" ;; # a file of a mounted folder is no program, whatever its mode
 esac
 if [ ! -d "$1" ] && command -v "$1" >/dev/null; then
     exec "$@"

@@ -52,17 +52,17 @@ class MemoryGuard:
         Raises:
             CaseError: the case alone needs more than the limit: the kernel would end this process without a word.
         """
-        if self.limit_mib is None:
-            return options
         ladder = ladder_for(chosen_method(case, description, options.method), description)
         sizes = ladder.sizes if ladder else (description.input_size,)
         encoder_mib, block_mib = ENCODER_MIB * _of_frame(sizes[-1]), BLOCK_MIB * _of_frame(sizes[0])
         certain_mib = _case_mib(case, ladder)
-        if certain_mib > self.limit_mib:
+        if certain_mib > (limit_mib := self.limit_mib or machine_memory_mib() or math.inf):
             raise CaseError(
-                f"{case.name}: needs {certain_mib:.0f} MiB and more, the limit is {self.limit_mib:.0f} MiB; crop it, "
+                f"{case.name}: needs {certain_mib:.0f} MiB and more, the limit is {limit_mib:.0f} MiB; crop it, "
                 "or give the container more memory"
             )
+        if self.limit_mib is None:
+            return options
         taken = self.loaded_mib + GRAPHS_MIB * len(sizes) + encoder_mib + certain_mib
         taken += _waiting_mib(case, ladder, description.input_size)
         free = USABLE * self.limit_mib - taken

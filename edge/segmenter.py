@@ -38,7 +38,7 @@ class Segmenter:
         backend: str = "openvino",
         precision: str = "auto",
         threads: int | None = None,
-        cache: Path | None = None,
+        cache: Path | str | None = None,
         options: Options | None = None,
     ) -> None:
         """Load a model; see `edge.engines.runtime.load_engine` for the arguments and what it raises."""

@@ -152,7 +152,7 @@ def _fetched(stem: Path, ending: str, local: Path) -> bool:
     with _store(Path(f"{stem}{ending}")) as (store, key):
         try:
             store.get_file(key, f"{local}{ending}")
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # a key that may not list is told no more of what is not there
             return False
     return True
 

@@ -11,7 +11,7 @@ made anew. A folder that cannot be written serves what it holds; without one, gr
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,14 @@ class EngineCache:
         self.folder = folder
 
     def compile_graph(
-        self, core: Any, graph: Path, settings: Mapping[str, Any], identity: str, *, shapes: Shapes | None = None
+        self,
+        core: Any,
+        graph: Path,
+        settings: Mapping[str, Any],
+        identity: str,
+        *,
+        shapes: Shapes | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> Any:
         """The compiled model of a graph on the CPU, from the cache where it holds it.
 
@@ -46,16 +53,23 @@ class EngineCache:
             settings: OpenVINO's properties.
             identity: names the graph's and its weights' content, and the engine's version.
             shapes: name of an input -> what its free dimensions become, -1 to leave one free.
+            check: called when the files have been read, before anything is kept: raises if they are others by now.
         """
         if self.folder is None:
-            return core.compile_model(_read_graph(core, graph, shapes), "CPU", dict(settings))
+            compiled = core.compile_model(_read_graph(core, graph, shapes), "CPU", dict(settings))
+            check()
+            return compiled
         weightless = {**settings, "CACHE_MODE": "OPTIMIZE_SIZE"}
         path = self.folder / f"{_key(identity, shapes, weightless)}{SUFFIX}"
         entry = _read_entry(path)
         if entry is not None:
             with suppress(RuntimeError):  # what OpenVINO raises for an entry that it does not take
-                return core.import_model(entry, "CPU", {**weightless, "WEIGHTS_PATH": str(graph.with_suffix(".bin"))})
+                known = {**weightless, "WEIGHTS_PATH": str(graph.with_suffix(".bin"))}
+                compiled = core.import_model(entry, "CPU", known)
+                check()
+                return compiled
         compiled = core.compile_model(_read_graph(core, graph, shapes), "CPU", weightless)
+        check()
         self._keep(path, compiled)
         return compiled
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.engines.graph import Array, Graph, StaysInItsProcess, Within, decode_boxes, refuse_forked_process
-from edge.engines.model_folder import STAGES, ModelDescription
+from edge.engines.model_folder import STAGES, ModelDescription, check_unchanged, stamps_of
 from edge.errors import ModelError, RunError
 from edge.system.cores import available_cores
 
@@ -27,6 +27,8 @@ class GraphEngine(StaysInItsProcess, ABC):
             folder = next(iter(files.values())).parent
             raise ModelError(f"{folder}: has no graph {' and '.join(missing)} for this engine; export the model again")
         self.description, self._files = description, files
+        self._folder = next(iter(files.values())).parent
+        self._stamps = stamps_of(self._folder, description)
         self._graphs: dict[int, dict[str, Graph]] = {}
         self._loading = threading.Lock()
 
@@ -54,6 +56,14 @@ class GraphEngine(StaysInItsProcess, ABC):
         """The prepared graph of a stage for frames or views of `side` px."""
         self.prepare({side: 1})
         return self._graphs[side][stage]
+
+    def _check_unchanged(self) -> None:
+        """Graphs are read when they are first needed: whether those on the disk are still those that were checked.
+
+        Raises:
+            ModelError: a file of the model was changed meanwhile.
+        """
+        self._stamps = check_unchanged(self._folder, self.description, self._stamps)
 
     @abstractmethod
     def _load(self, stage: str, side: int, boxes: int) -> Graph:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ DEFAULT_MODEL = Path(__file__).parents[1] / "default_model"
 DESCRIPTION = "model.json"
 STAGES = ("encoder", "decoder")
 SLICES, WALK = ["slice"] * 3, ["slice", "neighbour", "mask"]  # what the three channels of a volume can be
+Stamps = dict[Path, tuple[int, int, int]]
 PROMPTS = ("box", "none")  # none: the model finds by itself what it was trained for, and boxes are passed over
 
 
@@ -127,6 +129,29 @@ def graph_files(folder: Path, description: ModelDescription, backend: str, *, in
             raise ModelError(f"{folder / file}: lies outside of its model folder")
         _check_hash(folder / file, description.sha256.get(file))
     return {stage: folder / files[0] for stage, files in graphs.items()}
+
+
+def stamps_of(folder: Path, description: ModelDescription) -> Stamps:
+    """What tells that a file of the model was replaced or written again: its place on the disk, size and time."""
+    stamps = {}
+    for path in (folder / name for name in description.sha256):
+        with suppress(OSError):
+            status = path.stat()
+            stamps[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return stamps
+
+
+def check_unchanged(folder: Path, description: ModelDescription, before: Stamps) -> Stamps:
+    """The stamps of now, after checking the hash of every file whose stamp is another than `before`.
+
+    Raises:
+        ModelError: a file was changed, or is gone.
+    """
+    now = stamps_of(folder, description)
+    for path in before:
+        if now.get(path) != before[path]:
+            _check_hash(path, description.sha256[path.name])
+    return now
 
 
 def stage_for(description: ModelDescription, stage: str, side: int) -> str:

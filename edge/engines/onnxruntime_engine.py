@@ -42,6 +42,7 @@ class OnnxRuntimeEngine(GraphEngine):
         path = self._files[stage_for(self.description, stage, side)]
         with as_model_error(path):
             session = onnxruntime.InferenceSession(str(path), self._options, providers=["CPUExecutionProvider"])
+            self._check_unchanged()
             ports = {port.name: port.shape for port in session.get_inputs()}
             check_ports(path, stage, ports, session.get_outputs()[0].shape, self.description, side)
             return Graph(list(ports), lambda inputs: session.run(None, inputs)[0])

@@ -97,7 +97,8 @@ class OpenVinoEngine(GraphEngine):
         """The compiled model, which answers as many requests at once as it has streams."""
         path, shapes = self._files[stage], input_shapes(self.description, side)
         identity = f"{model_hash(self.description)} {self.backend} {path.name}"
-        return self._compile(path, {**self._settings, "NUM_STREAMS": streams}, identity, shapes=shapes)
+        settings = {**self._settings, "NUM_STREAMS": streams}
+        return self._compile(path, settings, identity, shapes=shapes, check=self._check_unchanged)
 
 
 def _accepted(core: Any, settings: dict[str, Any]) -> dict[str, Any]:

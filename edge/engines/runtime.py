@@ -54,7 +54,7 @@ def load_engine(
     backend: str = "openvino",
     precision: str = "f32",
     threads: int | None = None,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
 ) -> Engine:
     """The model of a folder, ready to run.
 
@@ -76,11 +76,12 @@ def load_engine(
     if precision not in PRECISIONS:
         raise RunError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     try:
-        threads, folder = operator.index(threads or available_cores()), Path(folder)
+        threads, folder = operator.index(threads or available_cores()), Path(folder).absolute()  # graphs are read later
     except TypeError:
         raise RunError(f"threads must be a whole number, got {threads!r}") from None
     if threads < 1:
         raise RunError(f"threads must be at least 1, got {threads}")
+    kept = None if cache is None else Path(cache).absolute()
     description = read_description(folder)
     facts = description.int8.get(backend)
     may_be_faster = isinstance(facts, dict) and facts.get("faster", False) is not False
@@ -92,7 +93,7 @@ def load_engine(
     if backend == "openvino":
         from edge.engines.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(description, files, precision, threads, cache)
+        return OpenVinoEngine(description, files, precision, threads, kept)
     from edge.engines.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(description, files, precision, threads)

@@ -30,8 +30,8 @@ class ViewLadder:
         fitting = all(isinstance(size, int) and size > 0 and size % stride == 0 for size in sizes)
         if not fitting or list(sizes) != sorted(set(sizes)):
             return f"sizes {sizes} must ascend and be multiples of {stride}"
-        if not sizes or sizes[-1] > frame_px:
-            return f"sizes {sizes} must be at least one, and at most {frame_px}"
+        if not sizes or sizes[-1] >= frame_px:
+            return f"sizes {sizes} must be at least one, and below {frame_px}, the side of a whole frame"
         if self.walk_size is not None and self.walk_size not in sizes:
             return f"walk_size {self.walk_size} must be one of {sizes}"
         if not LEAST_SHARE <= self.box_share <= 1:

@@ -68,7 +68,7 @@ class WholeSlice:
                 yield Batch(chosen, [self.letterbox] * len(chosen), shared=True)
 
     def first_batches(self, boxes: Boxes, *, walks: bool) -> dict[int, int]:
-        return {self.letterbox.size: min(self.block, len(boxes))}
+        return {self.letterbox.size: min(self.block, len(boxes))} if len(boxes) else {}
 
 
 @dataclass(frozen=True)

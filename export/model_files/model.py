@@ -1,14 +1,13 @@
 """A checkpoint to a model folder: graphs, description, parity; whole or not at all."""
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edge.data.files import file_hash
+from edge.data.files import file_hash, partial_path, remove_partial_files
 from edge.engines.model_folder import DESCRIPTION, SLICES, WALK, ModelDescription, write_description
 from edge.errors import RunError
 from edge.system.cores import available_cores
@@ -66,16 +65,18 @@ def export_model(
     keep_to_available_cores()
     lend_home()
     checkpoint = weights.resolve(checkpoint)
-    fill = _filler(checkpoint, options, progress)
+    fill, folder = _filler(checkpoint, options, progress), partial_path(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
-            folder = Path(temporary)
-            parity = fill(folder)
-            check_parity(parity, options.bounds or BOUNDS[options.weights])
-            _put(folder, out)
+        remove_partial_files(out.parent)
+        folder.mkdir()
+        parity = fill(folder)
+        check_parity(parity, options.bounds or BOUNDS[options.weights])
+        _put(folder, out)
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return parity
 
 

@@ -164,3 +164,11 @@ def test_the_segmenter_keeps_to_its_guard_and_masks_stay_the_same(
     segmenter.guard = MemoryGuard(100, 200)
     assert np.array_equal(segmenter.segment(case).labels, free) and free.max() == 3
     assert [(options.block, options.embedding_budget_mib) for options in given] == [(8, 512), (1, 0)]
+
+
+def test_what_the_machine_cannot_hold_is_refused_without_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel would end the process."""
+    monkeypatch.setattr("edge.memory.machine_memory_mib", lambda: 8)
+    case = make_case("2DBox_CT_large", np.zeros((4000, 4000), np.uint8), [[0, 0, 3999, 0]])
+    with pytest.raises(CaseError, match=r"needs \d+ MiB and more, the limit is 8 MiB"):
+        MemoryGuard(None, 0).fit(Options(), case, SLICES)

@@ -250,3 +250,27 @@ def test_a_slice_of_a_series_in_a_store_is_not_taken_for_the_whole(tmp_path: Pat
         pass
     with on_disk(Path("memory://scans/ct/film.dcm")) as film:
         assert film.is_file()
+
+
+def test_a_key_that_may_not_list_reads_a_case_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store tells it of an object that is not there what it tells of one that it may not read."""
+    import fsspec
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class ReadsOnly(MemoryFileSystem):
+        protocol = "readsonly"
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return "/" + path.removeprefix("readsonly://").strip("/")
+
+        def get_file(self, path: str, *rest: Any, **given: Any) -> None:
+            try:
+                super().get_file(path, *rest, **given)
+            except FileNotFoundError:
+                raise PermissionError("Access Denied") from None
+
+    fsspec.register_implementation("readsonly", ReadsOnly, clobber=True)
+    ReadsOnly().pipe("/bucket/2DBox_US_a.npz", b"content")
+    with on_disk(Path("readsonly://bucket/2DBox_US_a.npz")) as path:
+        assert path.read_bytes() == b"content"

@@ -1,11 +1,13 @@
 """Three lines of Python from an array to labels."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge import CaseError, Options, Segmenter, make_case
+from edge import CaseError, ModelError, Options, Segmenter, make_case
+from edge.engines.model_folder import DEFAULT_MODEL
 
 
 def test_an_image_in_three_lines(tiny_model: Path) -> None:
@@ -43,3 +45,38 @@ def test_arrays_that_do_not_fit_are_refused(tiny_model: Path) -> None:
     """With the case error a file would get."""
     with pytest.raises(CaseError, match="0 to 255"):
         Segmenter(tiny_model).segment_arrays(np.full((20, 20), 3000, np.int16), np.array([[1, 1, 5, 5]]))
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_model_that_is_replaced_while_it_is_used_is_refused(tmp_path: Path, backend: str) -> None:
+    """Graphs are read when a box first needs them: other weights give other masks, and are never kept for the next."""
+    model, image = tmp_path / "model", np.random.default_rng(0).integers(0, 255, (600, 600, 3), np.uint8)
+    shutil.copytree(DEFAULT_MODEL, model)
+    segmenter = Segmenter(model, backend=backend, cache=str(tmp_path / "cache"), precision="f32")
+    segmenter.segment_arrays(image, [[10, 10, 40, 40]])
+    weights = (model / "encoder.bin").read_bytes()
+    (model / "encoder.bin").write_bytes(weights)  # written again, but the same
+    segmenter.segment_arrays(image, [[10, 10, 90, 90]])
+    kept = sorted(path.name for path in (tmp_path / "cache").glob("*"))
+    (model / "encoder.bin").write_bytes(weights[:4000] + bytes(4000) + weights[8000:])
+    with pytest.raises(ModelError, match=r"encoder\.bin: was changed"):
+        segmenter.segment_arrays(image, [[10, 10, 500, 500]])
+    assert [name for name in sorted(path.name for path in (tmp_path / "cache").glob("*")) if name not in kept] == []
+
+
+def test_a_relative_model_stays_the_same_wherever_the_process_goes(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Graphs are read later."""
+    monkeypatch.chdir(tiny_model.parent)
+    segmenter = Segmenter(tiny_model.name, cache="kept")
+    monkeypatch.chdir(tmp_path)
+    labels = segmenter.segment_arrays(np.arange(64, dtype=np.uint8).reshape(8, 8), [[2, 2, 5, 5]])
+    assert labels.any() and not list(tmp_path.iterdir())
+
+
+def test_a_first_case_without_boxes_is_empty_whatever_the_method(tiny_model: Path) -> None:
+    """And the next one is segmented."""
+    segmenter, image = Segmenter(tiny_model, options=Options(method="baseline")), np.arange(64, dtype=np.uint8)
+    assert not segmenter.segment_arrays(image.reshape(8, 8), np.zeros((0, 4))).any()
+    assert segmenter.segment_arrays(image.reshape(8, 8), [[2, 2, 5, 5]]).any()
