@@ -42,6 +42,7 @@ def evaluate(
     recursive: RecursiveOption = False,
 ) -> None:
     """Score predictions: DSC, nsd_official (as the public script) and nsd (contour in 2D, axes right in 3D)."""
+    from edge.data.names import is_remote
     from edge.notes import Note
     from edge.reports.report import now, print_rows, read_run, write_json
     from edge.scoring.evaluate import evaluate as run
@@ -54,6 +55,8 @@ def evaluate(
     truths = located(truths)
     if segs.is_file():
         raise RunError(f"{segs}: give the folder that the predictions lie in")
+    if not is_remote(segs) and not segs.is_dir():
+        raise RunError(f"{segs}: no such folder of predictions")
     prediction = read_run(report) if report else None  # what is wrong with it is better said before minutes of scoring
     if not recursive:
         warn_of_nested(truths, TRUTHS)

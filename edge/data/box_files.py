@@ -21,7 +21,7 @@ from edge.data.box_json import from_json
 from edge.data.box_names import LINES, MAX_BYTES, NAMES, OTHER_NAMES, SAID, SAID_BY, UNITS, Found, called, is_of, listed
 from edge.data.boxes import from_sizes
 from edge.data.files import read_bounded
-from edge.data.names import case_name
+from edge.data.names import LABEL_MAPS, case_name, ending_of, is_folder
 from edge.data.table import Table, parse_table
 from edge.errors import CaseError
 
@@ -51,11 +51,14 @@ def read_box_file(
         CaseError: there is no such file, none of its boxes is of the case, or a line is not what is expected.
     """
     name = case_name(path)
+    if ending_of(file) in LABEL_MAPS:
+        raise CaseError(f"{name}: {file.name} is no CSV or JSON of boxes; a label map goes to --boxes-from")
     try:
         content = read_bounded(file, MAX_BYTES)
     except FileNotFoundError:
         columns = ",".join(NAMES[axes]["xyxy"])
-        raise CaseError(f"{name}: this model needs boxes; write {file.name} beside it, lines {columns}") from None
+        where = f"the folder {path.name}" if is_folder(path) else "it"
+        raise CaseError(f"{name}: this model needs boxes; write {file.name} beside {where}, lines {columns}") from None
     except OSError as error:
         raise CaseError(f"{name}: {file.name} cannot be read ({error.strerror or error})") from None
     if file.suffix.lower() == ".json":

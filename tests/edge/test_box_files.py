@@ -93,6 +93,7 @@ def test_json_says_the_same(scan: Path, content: object) -> None:
         ("b.csv", f"{HEADER}\n3,20,7,1,30,9\n", "minimum above its maximum"),
         ("b.csv", f"{HEADER}\n1,20,7,3,30,900\n", "lies far outside"),
         ("b.json", "[1, 2", "is no JSON"),
+        ("b.nii.gz", "rubbish", "b.nii.gz is no CSV or JSON of boxes; a label map goes to --boxes-from"),
         ("b.json", "[" * 100000, "is no JSON"),
         ("b.json", '{"MR_b": [[1,2,3,4,5,6]]}', "names no box of it; it has MR_b"),
         ("b.json", '{"sub2/MR_a": [[1,2,3,4,5,6]]}', "names no box of it; it has sub2/MR_a"),

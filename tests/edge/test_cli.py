@@ -105,6 +105,12 @@ def test_one_file_may_be_given_instead_of_a_folder(samedge: Samedge, tmp_path: P
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["2DBox_CT_1.npz"]
 
 
+def test_predictions_that_are_not_there_are_not_scored_zero(samedge: Samedge, tmp_path: Path) -> None:
+    """A mistyped folder."""
+    run = samedge("evaluate", tmp_path / "nowhere", Path(__file__).parents[2] / "cases")
+    assert (run.returncode, run.stdout) == (1, "") and "nowhere: no such folder of predictions" in run.stderr
+
+
 def test_a_report_that_cannot_be_written_hides_no_failed_case(
     samedge: Samedge, tmp_path: Path, tiny_model: Path
 ) -> None:
@@ -112,7 +118,8 @@ def test_a_report_that_cannot_be_written_hides_no_failed_case(
     (tmp_path / "in").mkdir()
     np.savez(tmp_path / "in" / "2DBox_CT_1.npz", imgs=IMAGE, boxes=[[5, 5, 14, 14]])
     (tmp_path / "in" / "2DBox_CT_2.npz").touch()
-    run = samedge("predict", "in", "out", "--model", tiny_model, "--report", "no/report.json", "-q", cwd=tmp_path)
+    (tmp_path / "report.json").mkdir()
+    run = samedge("predict", "in", "out", "--model", tiny_model, "--report", "report.json", "-q", cwd=tmp_path)
     assert run.returncode == 1
     assert sorted(line.split(":")[1] for line in run.stderr.splitlines()) == [" 2DBox_CT_2", " report"]
 

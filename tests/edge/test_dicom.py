@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -154,6 +155,19 @@ def test_frames_of_one_file_lie_where_they_say(tmp_path: Path) -> None:
     write_slice(tmp_path / "mr.dcm", VOLUME[0], None, **changes, **places)
     assert np.array_equal(intensities(tmp_path / "mr.dcm"), VOLUME)
     assert read_input(tmp_path / "mr.dcm").spacing_mm == (3.0, 0.5, 0.75)
+
+
+def test_without_pydicom_dicom_is_one_case_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And costs the others nothing."""
+    write_series(tmp_path / "mix", VOLUME)
+    cv2.imwrite(str(tmp_path / "mix" / "a.png"), np.arange(100, dtype=np.uint8).reshape(10, 10))
+    monkeypatch.setattr("edge.data.formats.dicom_series.find_spec", lambda _: None)
+    folder, *paths = find_inputs(tmp_path / "mix")
+    assert (
+        folder == tmp_path / "mix" and paths == [tmp_path / "mix" / "a.png"] and read_input(paths[0]).shape == (10, 10)
+    )
+    with pytest.raises(CaseError, match=r"^mix: reading DICOM needs pydicom: pip install 'samedge\[dicom\]'"):
+        read_input(folder)
 
 
 def test_a_header_with_a_value_that_nobody_can_read_is_referred_to(tmp_path: Path) -> None:

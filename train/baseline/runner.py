@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from edge.data.npz import read_npz
+from edge.errors import SamedgeError
 from train.baseline.program import segment_image, segment_volume
 from train.networks import weights
 from train.networks.checkpoint import load_checkpoint
@@ -58,7 +59,10 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="in the public layout; random weights if not given")
     arguments = parser.parse_args()
     keep_to_available_cores()
-    segment_file(arguments.case, arguments.outputs, arguments.checkpoint)
+    try:
+        segment_file(arguments.case, arguments.outputs, arguments.checkpoint)
+    except SamedgeError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from edge.data.names import DICOM, case_name, ending_of, is_remote
 from edge.data.remote import bytes_of, size_of
 from edge.errors import CaseError, RunError, in_one_line
 
+NEEDED = "reading DICOM needs pydicom: pip install 'samedge[dicom]'"
 NUMBERED = re.compile(r"(\.\d+)?")  # of a UID as a name, or no ending at all: its first bytes decide
 NOT_IMAGES = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "REG", "DOC")
 MAX_FILES = 20_000  # of a folder
@@ -89,7 +91,7 @@ def quiet_pydicom() -> Iterator[Any]:
     try:
         import pydicom
     except ImportError:
-        raise RunError("reading DICOM needs pydicom: pip install 'samedge[dicom]'") from None
+        raise RunError(NEEDED) from None
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
@@ -159,9 +161,14 @@ def values_of_frame(data: Any, frame: int) -> dict[str, Any]:
 
 
 def find_series(paths: Iterable[Path]) -> list[Path]:
-    """The cases among DICOM files, as paths that `series_of` takes; files that are no images are passed over."""
+    """The cases among DICOM files, as paths that `series_of` takes; files that are no images are passed over.
+
+    Without pydicom every folder of them is one case, which says so when it is read.
+    """
     cases: list[Path] = []
     files = sorted(paths)
+    if find_spec("pydicom") is None:
+        return sorted({path.parent for path in files})
     for folder in sorted({path.parent for path in files}):
         here = [path for path in files if path.parent == folder]
         groups: Groups[Path] = {}
@@ -198,9 +205,11 @@ def series_of(path: Path) -> list[Header]:
     """The headers of the series of a folder, or of a file: of all files beside it that belong to it.
 
     Raises:
-        CaseError: no image there, or a folder of several series.
+        CaseError: no image there, or a folder of several series; pydicom is not installed.
     """
     folder, name = (path, case_name(path)) if path.is_dir() else (path.parent, case_name(path))
+    if find_spec("pydicom") is None:
+        raise CaseError(f"{name}: {NEEDED}")
     own = None if path.is_dir() else read_header(path)
     if own is not None and not _is_image(own):
         raise CaseError(f"{name}: {path.name} holds no image ({own.dataset.get('Modality') or 'no modality'})")
