@@ -2,7 +2,7 @@
 # A command (bash, sh, samedge ...) runs as it is; anything else is what to predict: `/inputs /outputs`, options first.
 set -eu
 case "$1" in
-    /bin/* | /usr/* | /opt/*) exec "$@" ;;
+    /bin/* | /sbin/* | /usr/bin/* | /usr/sbin/* | /usr/local/bin/* | /opt/*/bin/*) exec "$@" ;;
     -* | */*) exec samedge predict "$@" ;; # a file of a mounted folder is no program, whatever its mode
 esac
 if [ ! -d "$1" ] && command -v "$1" >/dev/null; then

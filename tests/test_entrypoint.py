@@ -18,6 +18,8 @@ ENTRYPOINT = Path(__file__).parents[1] / "docker" / "entrypoint.sh"
         (["--method", "tracked", "in", "out"], "samedge predict --method tracked in out"),
         (["samedge", "bench", "in"], "samedge bench in"),
         (["/bin/echo", "a"], "a"),
+        (["/usr/share", "/outputs"], "samedge predict /usr/share /outputs"),
+        (["/opt/data", "/outputs"], "samedge predict /opt/data /outputs"),
         (["echo", "a"], "a"),
         (["inputs", "outputs"], "samedge predict inputs outputs"),
     ],

@@ -99,7 +99,8 @@ def check_reports(html: Path | None, *others: Path | None, made: Path | None = N
 
         check_pages()
     for file in (html, *others):
-        if file is not None and file.parent != made and not file.parent.is_dir():
+        is_made = file is not None and made is not None and file.parent.absolute() == made.absolute()
+        if file is not None and not is_made and not file.parent.is_dir():
             raise RunError(f"{file}: there is no folder {file.parent} to write it into")
 
 

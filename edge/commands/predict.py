@@ -60,7 +60,7 @@ def predict(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, not needed, would turn idle on a core for 0.2 s
 
     from edge.data.folders import label_of
-    from edge.data.names import INPUTS
+    from edge.data.names import INPUTS, is_remote
     from edge.data.outputs import OVERLAY, SIDECAR, parse_formats
     from edge.data.prompting import Prompting
     from edge.data.scan import Reading
@@ -68,7 +68,7 @@ def predict(
     from edge.reports.progress import track
     from edge.reports.report import prediction_line, run_report, write_json
 
-    options.check_reports(html_file, report, made=outputs)
+    options.check_reports(html_file, report, made=None if is_remote(outputs) else outputs)
     inputs = options.located(inputs)
     formats = parse_formats(output_format)
     job = Job(

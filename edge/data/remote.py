@@ -5,6 +5,7 @@ lies in a temporary folder meanwhile. A store shows an object whole or not at al
 and endpoints are said as the store's own tools have them: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ~/.aws and so on.
 """
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from edge.data.names import BOX_FILES, ITK, address_of, case_name, ending_of, is_folder, is_remote
 from edge.errors import CaseError, RunError, in_one_line
+
+DENIED = re.compile("access ?denied|forbidden|403", re.IGNORECASE)  # not: expired, wrong signature, wrong time
 
 
 def absolute(path: Path) -> Path:
@@ -86,7 +89,7 @@ def on_disk(path: Path, beside: Sequence[str] = BOX_FILES) -> Iterator[Path]:
         if local.is_file():
             _refuse_slice(path, local)
         for ending in beside:
-            _fetched(path.with_name(case_name(path)), ending, local.with_name(case_name(path)))
+            _fetched(path.with_name(case_name(path)), ending, local.with_name(case_name(path)), optional=True)
         if ending_of(path) in ITK and (voxels := _voxels_of(local)) != local:
             _fetched(path.with_name(voxels.name), "", voxels)
         yield local
@@ -115,7 +118,7 @@ def first_on_disk(stem: Path, endings: Sequence[str], beside: Sequence[str] = ()
         if not any(_fetched(stem, ending, local) for ending in endings):
             raise CaseError(f"{stem.name}: {address_of(stem)}{endings[0]} does not exist")
         for ending in beside:
-            _fetched(stem, ending, local)
+            _fetched(stem, ending, local, optional=True)
         yield local
 
 
@@ -148,12 +151,17 @@ def _refuse_slice(path: Path, local: Path) -> None:
         raise CaseError(f"{case_name(path)}: {address_of(path)} is a slice of a series; give the series' folder")
 
 
-def _fetched(stem: Path, ending: str, local: Path) -> bool:
+def _fetched(stem: Path, ending: str, local: Path, *, optional: bool = False) -> bool:
+    """Whether it is there. Of what is `optional`, a key that may not list is told only that access is denied."""
     with _store(Path(f"{stem}{ending}")) as (store, key):
         try:
             store.get_file(key, f"{local}{ending}")
-        except (FileNotFoundError, PermissionError):  # a key that may not list is told no more of what is not there
+        except FileNotFoundError:
             return False
+        except PermissionError as error:
+            if optional and DENIED.search(str(error)):
+                return False
+            raise
     return True
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.engines.graph import Array, Graph, StaysInItsProcess, Within, decode_boxes, refuse_forked_process
-from edge.engines.model_folder import STAGES, ModelDescription, check_unchanged, stamps_of
+from edge.engines.model_folder import STAGES, ModelDescription, Stamps, check_unchanged
 from edge.errors import ModelError, RunError
 from edge.system.cores import available_cores
 
@@ -20,15 +20,20 @@ PORTS = {"encoder": ("images",), "decoder": ("embedding", "boxes")}
 class GraphEngine(StaysInItsProcess, ABC):
     """The graphs of an engine, by the size of what they take."""
 
-    def __init__(self, description: ModelDescription, files: dict[str, Path], needed: Collection[str] = STAGES) -> None:
-        """Args: needed: stages that `files` must have; see `edge.engines.model_folder.stage_for`."""
+    def __init__(
+        self, description: ModelDescription, files: dict[str, Path], stamps: Stamps, needed: Collection[str] = STAGES
+    ) -> None:
+        """What is loaded later.
+
+        Args:
+            stamps: of the files of graphs, from before they were checked.
+            needed: stages that `files` must have; see `edge.engines.model_folder.stage_for`.
+        """
         missing = [stage for stage in needed if stage not in files]
         if missing:
             folder = next(iter(files.values())).parent
             raise ModelError(f"{folder}: has no graph {' and '.join(missing)} for this engine; export the model again")
-        self.description, self._files = description, files
-        self._folder = next(iter(files.values())).parent
-        self._stamps = stamps_of(self._folder, description)
+        self.description, self._files, self._stamps = description, files, stamps
         self._graphs: dict[int, dict[str, Graph]] = {}
         self._loading = threading.Lock()
 
@@ -63,7 +68,7 @@ class GraphEngine(StaysInItsProcess, ABC):
         Raises:
             ModelError: a file of the model was changed meanwhile.
         """
-        self._stamps = check_unchanged(self._folder, self.description, self._stamps)
+        self._stamps = check_unchanged(self.description, self._stamps)
 
     @abstractmethod
     def _load(self, stage: str, side: int, boxes: int) -> Graph:

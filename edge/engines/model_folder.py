@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -117,6 +118,21 @@ def graph_files(folder: Path, description: ModelDescription, backend: str, *, in
     Raises:
         ModelError: the folder has no (INT8) graphs for the backend, or a file is missing or has been changed.
     """
+    graphs = _graphs(folder, description, backend, int8)
+    for file in _names(graphs):
+        if file != Path(file).name:
+            raise ModelError(f"{folder / file}: lies outside of its model folder")
+        _check_hash(folder / file, description.sha256.get(file))
+    return {stage: folder / files[0] for stage, files in graphs.items()}
+
+
+def stamps_of_graphs(folder: Path, description: ModelDescription, backend: str, *, int8: bool = False) -> Stamps:
+    """The stamps of the files that `graph_files` checks; to be taken before that."""
+    return stamps_of(folder / file for file in _names(_graphs(folder, description, backend, int8)))
+
+
+def _graphs(folder: Path, description: ModelDescription, backend: str, int8: bool) -> dict[str, list[str]]:
+    """Stage -> its graph's files."""
     graphs = description.graphs.get(backend)
     if graphs is None or {stage.rsplit("_", 1)[-1] for stage in graphs} != set(STAGES):
         raise ModelError(f"{folder}: no {backend} graphs in this model, it has {', '.join(sorted(description.graphs))}")
@@ -124,33 +140,34 @@ def graph_files(folder: Path, description: ModelDescription, backend: str, *, in
         if not description.int8_graphs.get(backend):
             raise ModelError(f"{folder}: no INT8 graphs for {backend} in this model; export it with --calibration")
         graphs = {**graphs, **description.int8_graphs[backend]}
-    for file in dict.fromkeys(file for files in graphs.values() for named in files for file in _with_weights(named)):
-        if file != Path(file).name:
-            raise ModelError(f"{folder / file}: lies outside of its model folder")
-        _check_hash(folder / file, description.sha256.get(file))
-    return {stage: folder / files[0] for stage, files in graphs.items()}
+    return graphs
 
 
-def stamps_of(folder: Path, description: ModelDescription) -> Stamps:
-    """What tells that a file of the model was replaced or written again: its place on the disk, size and time."""
+def _names(graphs: Mapping[str, list[str]]) -> list[str]:
+    """Every file of graphs once, weights that lie beside them too."""
+    return list(dict.fromkeys(file for files in graphs.values() for named in files for file in _with_weights(named)))
+
+
+def stamps_of(paths: Iterable[Path]) -> Stamps:
+    """What tells that a file was replaced or written again: its place on the disk, size and time."""
     stamps = {}
-    for path in (folder / name for name in description.sha256):
-        with suppress(OSError):
+    for path in paths:
+        with suppress(OSError, ValueError):  # no name that a file can have
             status = path.stat()
             stamps[path] = (status.st_ino, status.st_size, status.st_mtime_ns)
     return stamps
 
 
-def check_unchanged(folder: Path, description: ModelDescription, before: Stamps) -> Stamps:
+def check_unchanged(description: ModelDescription, before: Stamps) -> Stamps:
     """The stamps of now, after checking the hash of every file whose stamp is another than `before`.
 
     Raises:
         ModelError: a file was changed, or is gone.
     """
-    now = stamps_of(folder, description)
+    now = stamps_of(before)
     for path in before:
         if now.get(path) != before[path]:
-            _check_hash(path, description.sha256[path.name])
+            _check_hash(path, description.sha256.get(path.name))
     return now
 
 

@@ -4,14 +4,16 @@ from pathlib import Path
 
 from edge.engines.graph import Array, Graph
 from edge.engines.graph_engine import GraphEngine, as_model_error, check_ports, not_installed
-from edge.engines.model_folder import STAGES, ModelDescription, stage_for
+from edge.engines.model_folder import STAGES, ModelDescription, Stamps, stage_for
 from edge.errors import RunError
 
 
 class OnnxRuntimeEngine(GraphEngine):
     """ONNX Runtime on the CPU, in float32 or with INT8 graphs; calls of several threads run side by side."""
 
-    def __init__(self, description: ModelDescription, files: dict[str, Path], precision: str, threads: int) -> None:
+    def __init__(
+        self, description: ModelDescription, files: dict[str, Path], precision: str, threads: int, stamps: Stamps
+    ) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -21,7 +23,7 @@ class OnnxRuntimeEngine(GraphEngine):
         sizes = description.ladder.sizes if description.ladder else ()
         sides = (description.input_size, *sizes)
         super().__init__(
-            description, files, [stage_for(description, stage, side) for side in sides for stage in STAGES]
+            description, files, stamps, [stage_for(description, stage, side) for side in sides for stage in STAGES]
         )
         self.backend = f"onnxruntime {onnxruntime.__version__}"
         self.precision = "int8" if precision == "int8" else "f32"

@@ -10,7 +10,7 @@ from edge.engines.concurrency import Callers, alone_or_together, in_turn
 from edge.engines.graph import Array, Graph, Run, decode_boxes
 from edge.engines.graph_cache import EngineCache
 from edge.engines.graph_engine import GraphEngine, as_model_error, check_ports, input_shapes, not_installed
-from edge.engines.model_folder import ModelDescription, model_hash
+from edge.engines.model_folder import ModelDescription, Stamps, model_hash
 from edge.engines.openvino_import import import_openvino, openvino_core
 from edge.errors import RunError
 
@@ -37,6 +37,7 @@ class OpenVinoEngine(GraphEngine):
         files: dict[str, Path],
         precision: str,
         threads: int,
+        stamps: Stamps,
         cache: Path | None,
     ) -> None:
         try:
@@ -47,7 +48,7 @@ class OpenVinoEngine(GraphEngine):
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not has_bf16:
             raise RunError("precision bf16: this CPU does not compute in bfloat16; use --precision f32")
-        super().__init__(description, files)
+        super().__init__(description, files, stamps)
         self.backend = f"openvino {openvino.__version__.split('-')[0]}"
         rest = "bf16" if has_bf16 and precision != "f32" else "f32"
         self.precision = "int8" if precision == "int8" else rest

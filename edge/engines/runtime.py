@@ -7,7 +7,14 @@ from typing import Any, Protocol
 
 from edge.choices import BACKENDS, PRECISIONS
 from edge.engines.graph import Array, Within, load_here
-from edge.engines.model_folder import DEFAULT_MODEL, ModelDescription, graph_files, model_hash, read_description
+from edge.engines.model_folder import (
+    DEFAULT_MODEL,
+    ModelDescription,
+    graph_files,
+    model_hash,
+    read_description,
+    stamps_of_graphs,
+)
 from edge.errors import RunError
 from edge.system.cores import available_cores
 from edge.system.machine import has_fast_bf16, has_int8_instructions
@@ -88,15 +95,16 @@ def load_engine(
     has_int8 = bool(description.int8_graphs.get(backend)) and may_be_faster
     if precision == "auto":
         precision = _fastest(backend, has_int8)
+    stamps = stamps_of_graphs(folder, description, backend, int8=precision == "int8")
     files = graph_files(folder, description, backend, int8=precision == "int8")
     load_here()
     if backend == "openvino":
         from edge.engines.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(description, files, precision, threads, kept)
+        return OpenVinoEngine(description, files, precision, threads, stamps, kept)
     from edge.engines.onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(description, files, precision, threads)
+    return OnnxRuntimeEngine(description, files, precision, threads, stamps)
 
 
 def describe_engine(engine: Engine) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _steps(source: Path, ladder: ViewLadder) -> Iterator[npt.NDArray[np.float32]
     """A step upwards and one downwards through a volume; nothing of a picture, or where an object is on one slice."""
     try:
         case = read_boxed(source)
-    except CaseError:  # it holds no box
+    except CaseError:  # it holds no box: `read_slices` has read it before, or said why it cannot be
         return
     if not case.is_volume:
         return

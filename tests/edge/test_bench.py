@@ -180,8 +180,11 @@ def test_a_report_into_a_folder_that_is_not_there_is_refused_before_the_work(
 
 def test_a_report_may_lie_among_the_outputs(samedge: Samedge, cases: Path, tiny_model: Path, tmp_path: Path) -> None:
     """In a folder that the command makes."""
-    run = samedge("predict", cases, tmp_path / "out", "--model", tiny_model, "--report", tmp_path / "out" / "r.json")
+    given = ["--model", tiny_model, "--report", tmp_path / "out" / "r.json"]
+    run = samedge("predict", cases, "out", *given, cwd=tmp_path)
     assert run.returncode == 0 and (tmp_path / "out" / "r.json").is_file(), run.stderr
+    run = samedge("predict", cases, "memory://b/out", "--report", "memory://b/out/r.json")
+    assert run.returncode == 1 and "there is no folder" in run.stderr
 
 
 def test_what_one_file_costs_the_others_do_not_pay(

@@ -218,18 +218,24 @@ def test_frames_without_places_get_no_segmentation(tmp_path: Path, modality: str
 @pytest.mark.parametrize("characters", ["", "ISO_IR 100"])
 def test_names_in_any_script_are_kept(tmp_path: Path, characters: str) -> None:
     """Whatever the images' own characters are; the patient's name stays what it was."""
+    import pydicom
+
     said = {"SpecificCharacterSet": characters, "PatientName": "Müller^Jörg"} if characters else {}
+    species = pydicom.Dataset()
+    species.CodeValue, species.CodingSchemeDesignator, species.CodeMeaning = "1", "99TEST", "Hündin"
+    if characters:
+        said["PatientSpeciesCodeSequence"] = [species]
     series = write_series(tmp_path / "scan", np.zeros((5, 24, 20), np.int16), **said)
     pytest.importorskip("highdicom", reason="needs highdicom (extra dicom), which is not there")
     case = read_input(series)
     labels = np.zeros(case.shape, np.uint8)
     labels[..., 2:12, 3:9] = 1
     named = replace(case, boxes=np.zeros((1, 6)), label_names=("肝 Größe",))
-    import pydicom
-
     for file in write_labels(named, labels, series, tmp_path, ("dicom-seg", "rtstruct")):
         assert names_of_labels(file) == {1: "肝 Größe"}
-        assert str(pydicom.dcmread(file).PatientName) == ("Müller^Jörg" if characters else "Test")
+        written = pydicom.dcmread(file)
+        assert str(written.PatientName) == ("Müller^Jörg" if characters else "Test")
+        assert [one.CodeMeaning for one in written.get("PatientSpeciesCodeSequence", [])] in ([], ["Hündin"])
 
 
 def test_a_file_of_one_frame_says_in_its_groups_what_others_say_of_themselves(tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_a_key_that_may_not_list_reads_a_case_all_the_same(monkeypatch: pytest.M
     from fsspec.implementations.memory import MemoryFileSystem
 
     class ReadsOnly(MemoryFileSystem):
-        protocol = "readsonly"
+        protocol, says = "readsonly", "Access Denied"
 
         @classmethod
         def _strip_protocol(cls, path: str) -> str:
@@ -268,9 +268,12 @@ def test_a_key_that_may_not_list_reads_a_case_all_the_same(monkeypatch: pytest.M
             try:
                 super().get_file(path, *rest, **given)
             except FileNotFoundError:
-                raise PermissionError("Access Denied") from None
+                raise PermissionError(self.says) from None
 
     fsspec.register_implementation("readsonly", ReadsOnly, clobber=True)
     ReadsOnly().pipe("/bucket/2DBox_US_a.npz", b"content")
     with on_disk(Path("readsonly://bucket/2DBox_US_a.npz")) as path:
         assert path.read_bytes() == b"content"
+    monkeypatch.setattr(ReadsOnly, "says", "The provided token has expired.")
+    with pytest.raises(CaseError, match=r"token has expired.*credentials"):
+        on_disk(Path("readsonly://bucket/2DBox_US_a.npz")).__enter__()

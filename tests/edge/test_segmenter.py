@@ -57,6 +57,8 @@ def test_a_model_that_is_replaced_while_it_is_used_is_refused(tmp_path: Path, ba
     weights = (model / "encoder.bin").read_bytes()
     (model / "encoder.bin").write_bytes(weights)  # written again, but the same
     segmenter.segment_arrays(image, [[10, 10, 90, 90]])
+    (model / "README.md").unlink()  # nor what this engine does not read
+    (model / "encoder_int8.bin").unlink()
     kept = sorted(path.name for path in (tmp_path / "cache").glob("*"))
     (model / "encoder.bin").write_bytes(weights[:4000] + bytes(4000) + weights[8000:])
     with pytest.raises(ModelError, match=r"encoder\.bin: was changed"):

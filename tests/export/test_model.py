@@ -312,7 +312,7 @@ def test_unknown_weights_and_missing_checkpoints_are_refused_at_once(tmp_path: P
     [
         (ViewLadder((57, 112), 0.72, 0.85), "sizes (57, 112) must ascend and be multiples of 4"),
         (ViewLadder((56, 56), 0.72, 0.85), "sizes (56, 56) must ascend"),
-        (ViewLadder((56, 260), 0.72, 0.85), "at most 256"),
+        (ViewLadder((56, 260), 0.72, 0.85), "below 256"),
         (ViewLadder((56,), 1.5, 0.85), "box_share 1.5"),
         (ViewLadder((56,), 0.72, 0), "least_scale 0"),
     ],

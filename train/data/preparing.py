@@ -23,7 +23,7 @@ from edge.data.datasets import dataset_modality
 from edge.data.files import partial_path, remove_partial_files
 from edge.data.formats.finding import files_of
 from edge.data.formats.registry import kind_of, plane_of, read_label_map
-from edge.data.names import case_name
+from edge.data.names import case_name, is_channel
 from edge.errors import CaseError, RunError
 from edge.scoring.evaluate import prediction_file
 from edge.system.cores import available_cores
@@ -117,9 +117,7 @@ def _content_hash(sources: Sequence[Path], predicted: Path | None) -> str:
 
 def _check_predicted(sources: Sequence[Path], predicted: Path) -> None:
     """Raises: RunError: see `prepare`."""
-    images = {
-        source.parent / case_name(source): source for source in sources
-    }  # channels of one image share a label map
+    images = {source.parent / case_name(source) if is_channel(source) else source: source for source in sources}
     volumes = [one for one in images.values() if kind_of(one) != "picture" and not one.name.startswith("2D")]
     found = Counter(filter(None, (_predicted_file(source, predicted) for source in volumes)))
     if not found:

@@ -1,5 +1,6 @@
 """The DICOM images that a label map is of, slice for slice, for what refers to them."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,8 +81,21 @@ def read_source(path: Path, case: Case) -> DicomSource:
     with quiet_pydicom() as pydicom:
         found = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
         for header in found:
+            _decode(header)
             header.SpecificCharacterSet = "ISO_IR 192"  # of what is written: labels may be in any script
             if header.get("PatientSex") not in (*SEXES, None):  # as some de-identify; what is written refuses it
                 header.PatientSex = ""
     order = frame_order(case.name, found[0]) if headers[0].frames > 1 else None
     return DicomSource(case.name, files, found, order, case.geometry)
+
+
+def _decode(header: Any) -> None:
+    """Texts out of the header's own character set, those in sequences too, before it states another.
+
+    Values that cannot be read stay as they are: nothing here needs them.
+    """
+    for tag in list(header.keys()):
+        with suppress(Exception):  # pydicom's parts raise what they do
+            if header[tag].VR == "SQ":
+                for item in header[tag].value:
+                    _decode(item)
