@@ -141,7 +141,7 @@ def _within(
     """Which of N elements, given as N indices per axis, have an element of `surface` within the tolerance, (N,)."""
     widest = math.hypot(*((length - 1) * step for length, step in zip(surface.shape, spacing, strict=True)))
     if widest <= tolerance:  # voxels are far smaller than it, and columns many
-        return np.full(len(elements[0]), surface.any())
+        return np.ones(len(elements[0]), np.bool_)
     offsets, reaches = _columns(surface.shape, spacing, tolerance)
     steps, margins = _steps_along_first_axis(surface, offsets, reaches)
     places = np.ravel_multi_index([index + m for index, m in zip(elements, margins, strict=True)], steps.shape)

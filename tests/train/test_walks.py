@@ -194,7 +194,9 @@ def test_steps_begin_with_the_mask_that_a_model_found(prepare, tube, own, clean,
     side, seen = 56 / round(12 / 0.72), set()
     for sample in steps(prepare({"3DBox_CT_B_1": tube}, own), unrolled=unrolled):
         if not sample.masked:
-            continue  # the first of two steps is on the middle slice
+            left, _, right, _ = box_of(sample.target > 0)  # on the middle slice: its box, in a view around that
+            assert (left + right) / 2 == pytest.approx(27.5, abs=1.5)
+            continue
         given, near = sample.pixels[2], brightness(sample.pixels[1])
         seen.add(near)
         half = 6 <= near <= 8
