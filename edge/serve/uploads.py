@@ -1,21 +1,19 @@
 """Files that a user opens on the page, kept in a folder of their own until the lease ends."""
 
-import lzma
 import shutil
 import weakref
 import zipfile
-import zlib
 from pathlib import Path
 from tempfile import mkdtemp
 
 from edge.data.formats.finding import find_inputs
 from edge.data.formats.registry import KINDS
+from edge.data.npz import UNREADABLE
 from edge.errors import CaseError
 from edge.memory import MIB
 
 MAX_FILES = 20_000
 MAX_NAME_BYTES = 200
-DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError)
 CHUNK_BYTES = 2**20
 
 
@@ -57,7 +55,7 @@ class Uploads:
                 for member in archive.infolist():
                     if not member.is_dir() and not Path(member.filename).name.startswith("."):
                         self._unpack(archive, member)
-        except (*DAMAGED, OSError) as error:
+        except (*UNREADABLE, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of what is packed
                 raise
             raise CaseError(f"{name}: is a damaged or encrypted zip; pack it again") from None

@@ -9,7 +9,6 @@ import os
 import shutil
 import stat
 import zipfile
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from edge.data.case import Case, check_labels
 from edge.data.files import write_whole
-from edge.data.npz import read_npz
+from edge.data.npz import UNREADABLE, read_npz
 from edge.errors import CaseError, RunError
 
 MAX_OUTPUT_BYTES = 2**30  # of an output file as it lies on disk
@@ -121,7 +120,7 @@ def _copy_without_truth(case_path: Path, out: Path) -> None:
             for name in case.namelist():
                 if (key := Path(name).stem) in INPUT_KEYS and name.endswith(".npy"):
                     copy.writestr(zipfile.ZipInfo(f"{key}.npy"), case.read(name), zipfile.ZIP_DEFLATED)
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, *UNREADABLE) as error:
         raise CaseError(f"{case_path.stem}: cannot be read ({error})") from None
     write_whole(out, content.getvalue())
 
